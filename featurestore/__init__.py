@@ -1,0 +1,1 @@
+"""A feature store: each feature is written once, as a Polars expression in a Feast definition."""

@@ -1,0 +1,85 @@
+"""Columns and the dtypes a feature, a key or a request may have, each with one stable name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import polars as pl
+
+SCALARS: Mapping[str, pl.DataType] = MappingProxyType(
+    {
+        "bool": pl.Boolean(),
+        "int8": pl.Int8(),
+        "int16": pl.Int16(),
+        "int32": pl.Int32(),
+        "int64": pl.Int64(),
+        "uint8": pl.UInt8(),
+        "uint16": pl.UInt16(),
+        "uint32": pl.UInt32(),
+        "float32": pl.Float32(),
+        "float64": pl.Float64(),
+        "string": pl.String(),
+        "date": pl.Date(),
+        "datetime": pl.Datetime("us", "UTC"),
+    }
+)
+NUMBERS = frozenset(SCALARS) - {"bool", "string", "date", "datetime"}
+KEYS = frozenset(SCALARS) - {"float32", "float64"}
+
+_NAME_OF = {dtype: name for name, dtype in SCALARS.items()}
+
+
+def dtype_name(dtype: pl.DataType) -> str:
+    """Give the stable name of a supported dtype: `int64`, `list[float32]`, `array[float32,8]`.
+
+    Raises:
+        ValueError: the dtype is not one the store keeps.
+    """
+    if isinstance(dtype, pl.Array) and dtype.shape == (dtype.size,):
+        return f"array[{_number(dtype.inner)},{dtype.size}]"
+    if isinstance(dtype, pl.List):
+        return f"list[{_number(dtype.inner)}]"
+    if dtype in _NAME_OF:
+        return _NAME_OF[dtype]
+    raise ValueError(
+        f"dtype {dtype} is not supported; supported are {', '.join(SCALARS)}, "
+        "and list[…] and array[…,width] of numbers"
+    )
+
+
+def _number(inner: object) -> str:
+    name = _NAME_OF.get(inner, str(inner))  # type: ignore[call-overload]
+    if name not in NUMBERS:
+        raise ValueError(f"lists and arrays hold numbers, not {name}")
+    return str(name)
+
+
+def parse_dtype(name: str) -> pl.DataType:
+    """Give the Polars dtype of a stable name; the inverse of `dtype_name`.
+
+    Raises:
+        ValueError: no supported dtype has this name.
+    """
+    if name in SCALARS:
+        return SCALARS[name]
+    kind, bracket, rest = name.partition("[")
+    inner, _, width = rest.removesuffix("]").partition(",")
+    if bracket and inner in NUMBERS:
+        if kind == "list" and not width:
+            return pl.List(SCALARS[inner])
+        if kind == "array" and width.isdecimal():
+            return pl.Array(SCALARS[inner], int(width))
+    raise ValueError(f"no dtype is called {name!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Column:
+    """A named column; `dtype` is a stable name (see `parse_dtype`)."""
+
+    name: str
+    dtype: str
+
+    @property
+    def polars(self) -> pl.DataType:
+        """The column's Polars dtype."""
+        return parse_dtype(self.dtype)
