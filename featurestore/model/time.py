@@ -1,0 +1,130 @@
+"""The rules of time: UTC microseconds, half-open intervals, known-at, and how schemas normalize."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from featurestore.model.schema import Column, dtype_name
+
+EVENT = "event_timestamp"
+CREATED = "created_timestamp"
+KNOWN = "known_at"
+REVISION = "revision"
+BUCKET = "bucket"
+RESERVED = (EVENT, CREATED, KNOWN, REVISION, BUCKET)
+
+MOMENT = pl.Datetime("us", "UTC")
+BEGINNING = -(2**63) + 1
+"""Before every moment that can be stored; the start of an interval that reaches back for ever."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(moment: datetime) -> int:
+    """Give UTC microseconds since 1970 of a datetime; a naive one is UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // timedelta(microseconds=1)
+
+
+def moment(us: int) -> datetime:
+    """Give the UTC datetime of microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
+def show(us: int | None) -> str:
+    """Write a moment for people: ISO 8601 with seconds, or the words for the open ends."""
+    if us is None:
+        return "never"
+    if us <= BEGINNING:
+        return "the beginning"
+    return moment(us).isoformat(sep=" ").removesuffix("+00:00") + " UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Interval:
+    """The known-at moments in `(start, end]`, UTC microseconds."""
+
+    start: int
+    end: int
+
+    def covers(self, other: "Interval") -> bool:
+        """Say whether every moment of the other interval lies in this one."""
+        return self.start <= other.start and other.end <= self.end
+
+    def meets(self, other: "Interval") -> bool:
+        """Say whether the two share a moment."""
+        return self.start < other.end and other.start < self.end
+
+
+def union(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
+    """Merge intervals that touch or overlap; the answer is sorted and disjoint."""
+    merged: list[Interval] = []
+    for one in sorted(intervals):
+        if merged and one.start <= merged[-1].end:
+            last = merged.pop()
+            merged.append(Interval(start=last.start, end=max(last.end, one.end)))
+        else:
+            merged.append(one)
+    return tuple(merged)
+
+
+def watermark(intervals: Iterable[Interval]) -> int | None:
+    """Give the moment up to and including which the newest unbroken stretch is complete."""
+    merged = union(intervals)
+    return merged[-1].end if merged else None
+
+
+def normalize_schema(
+    schema: Mapping[str, pl.DataType], field_mapping: Sequence[tuple[str, str]] = ()
+) -> tuple[Column, ...]:
+    """Give the columns an expression may read, after renaming and one coercion of dtypes.
+
+    Datetimes of any unit and zone become UTC microseconds, Categorical and Enum become String;
+    columns of dtypes the store has no name for are left out.
+    """
+    renamed = dict(field_mapping)
+    columns = []
+    for name, dtype in schema.items():
+        try:
+            columns.append(
+                Column(name=renamed.get(name, name), dtype=dtype_name(normal_dtype(dtype)))
+            )
+        except ValueError:
+            continue
+    return tuple(columns)
+
+
+def normal_dtype(dtype: pl.DataType) -> pl.DataType:
+    """Give the dtype a source column is coerced to on its way in."""
+    if isinstance(dtype, pl.Datetime):
+        return MOMENT
+    if isinstance(dtype, pl.Categorical | pl.Enum):
+        return pl.String()
+    return dtype
+
+
+def to_moment(column: pl.Expr, dtype: pl.DataType, time_zone: str | None) -> pl.Expr:
+    """Coerce a Date or Datetime column to UTC microseconds.
+
+    Naive values are local times of `time_zone` (default UTC); a local time that a clock change
+    makes ambiguous or skips raises when it is computed.
+    """
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        return column.dt.convert_time_zone("UTC").cast(MOMENT)
+    naive = column.cast(pl.Datetime("us"))
+    if time_zone in (None, "UTC"):
+        return naive.dt.replace_time_zone("UTC")
+    return naive.dt.replace_time_zone(
+        time_zone, ambiguous="raise", non_existent="raise"
+    ).dt.convert_time_zone("UTC")
+
+
+def known_at(event: pl.Expr, created: pl.Expr | None, delay: int) -> pl.Expr:
+    """Give when a row became known: the later of event + delay and, where it counts, created.
+
+    A null created timestamp says nothing: the row is known at event + delay.
+    """
+    shifted = event + pl.duration(microseconds=delay) if delay else event
+    return shifted if created is None else pl.max_horizontal(shifted, created)
