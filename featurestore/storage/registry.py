@@ -304,20 +304,17 @@ class Registry:
             taken = connection.execute(
                 sa.update(_LEASES).where(mine, free).values(owner=owner, expires=until)
             )
-            if taken.rowcount:
-                return
-            try:
-                with connection.begin_nested():
-                    connection.execute(
-                        sa.insert(_LEASES).values(
-                            project=self._project, name=name, owner=owner, expires=until
-                        )
-                    )
-            except IntegrityError as error:
-                raise Conflict(
-                    f"{name}: another run holds the lease; wait for it to end, or until the lease "
-                    "of a dead run expires"
-                ) from error
+        if taken.rowcount:
+            return
+        key = {"project": self._project, "name": name}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(sa.insert(_LEASES).values(**key, owner=owner, expires=until))
+        except IntegrityError as error:
+            raise Conflict(
+                f"{name}: another run holds the lease; wait for it to end, or until the lease "
+                "of a dead run expires"
+            ) from error
 
     def release_lease(self, name: str, owner: str) -> None:
         """Give a lease back, if it is still this owner's."""
