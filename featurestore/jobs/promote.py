@@ -44,7 +44,9 @@ def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
 
 
 def _content(release: Release) -> str:
-    return dump(replace(release, number=0, created=0))
+    """Give what a release answers: all but its number and the moments it was made at."""
+    views = tuple(replace(live, watermark=None) for live in release.views)
+    return dump(replace(release, number=0, created=0, views=views))
 
 
 def _live(workspace: Workspace, views: tuple[View, ...]) -> tuple[LiveView, ...]:
