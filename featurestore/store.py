@@ -137,20 +137,20 @@ class FeatureStore:
                 f"features: {type(features).__name__} is neither a service's name, a list of "
                 "'view:feature' references nor a view or service object"
             )
-        drafts = [one for one in listed if _is_definition(one)]
-        named = [one for one in listed if not _is_definition(one)]
-        project = self._workspace.project() if named or not drafts else None
+        draft = any(_is_definition(one) for one in listed)
+        only_drafts = draft and all(_is_definition(one) for one in listed)
+        project = None if only_drafts else self._workspace.project()
         views = {v.name: v for v in project.views} if project else {}
-        projections: list[Projection] = []
-        for one in drafts:
-            reading = _definitions()
-            views |= {v.name: v for v in reading.document(one, self._workspace.config.root)}
-            projections += reading.projections(one)
         services = {s.name: s for s in project.services} if project else {}
-        for one in named:
-            if not isinstance(one, str):
+        projections: list[Projection] = []
+        for one in listed:
+            if _is_definition(one):
+                reading = _definitions()
+                views |= {v.name: v for v in reading.document(one, self._workspace.config.root)}
+                projections += reading.projections(one)
+            elif not isinstance(one, str):
                 raise InvalidRequest(f"features: {one!r} is no reference, view or service")
-            if ":" in one:
+            elif ":" in one:
                 projections += references([one], views)
             elif one in services:
                 projections += services[one].projections
@@ -161,7 +161,7 @@ class FeatureStore:
                 )
         if not projections:
             references((), views)
-        return tuple(projections), views, bool(drafts)
+        return tuple(projections), views, draft
 
     def close(self) -> None:
         """Give connections back; the embedded server keeps running."""
