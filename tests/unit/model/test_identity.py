@@ -38,9 +38,9 @@ FEATURES = {
     "rounded": pl.col("arr_delay").round(1),
 }
 GOLDEN = {
-    "version": "VERSION",
-    "data": "DATA",
-    "on_demand": "ON_DEMAND",
+    "version": "d1791fa9edb41eda54ac90cc249d4decc96d25aa8b3c4dffdc69991fb3ed5063",
+    "data": "9da2ab8477dc431d3128ffd3ee284d070b7b95d56f5ebdbcc5fe652d1c47dcc8",
+    "on_demand": "1efc9221236e065340771f8863521b324becd9baad2f9123f56178f18c8817a1",
 }
 
 
