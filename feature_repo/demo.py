@@ -147,9 +147,7 @@ def cell(value: object) -> str:
     return "null" if value is None else str(value)
 
 
-def compare(
-    store: FeatureStore, flights: pl.DataFrame, address: str
-) -> tuple[int, list[Mismatch]]:
+def compare(store: FeatureStore, flights: pl.DataFrame, address: str) -> tuple[int, list[Mismatch]]:
     """Compare served vectors with training rows at the watermark and at the edges of the ttls."""
     asked = flights.filter(
         pl.col("scheduled_departure").is_between(WATERMARK, WATERMARK + timedelta(days=4)),

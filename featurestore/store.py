@@ -118,7 +118,9 @@ class FeatureStore:
         """
         projections, views, draft = self._asked(features)
         query = resolve(projections, views, full_feature_names=full_feature_names)
-        tables = DraftTables(self._workspace.config.root) if draft else StoredTables(self._workspace)
+        tables = (
+            DraftTables(self._workspace.config.root) if draft else StoredTables(self._workspace)
+        )
         return training_set(
             entity_df,
             query,

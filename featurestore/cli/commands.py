@@ -49,7 +49,8 @@ online = typer.Typer(help="The embedded online server of a repo.", no_args_is_he
 app.add_typer(online, name="online")
 
 Repo = Annotated[
-    Path, typer.Option("--repo", "-r", envvar="FEATURESTORE_REPO", help="The feature repo's folder.")
+    Path,
+    typer.Option("--repo", "-r", envvar="FEATURESTORE_REPO", help="The feature repo's folder."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a scheduler.")]
 Views = Annotated[
@@ -228,7 +229,7 @@ def list_(repo: Repo = HERE, json: Json = False) -> None:
 
 def _mark(workspace: Workspace, view: View) -> str:
     table = workspace.table(view)
-    return show(watermark(workspace.registry.covered(table.id)) if table else None)
+    return show(watermark(workspace.ledger.covered(table.id)) if table else None)
 
 
 @app.command()
@@ -306,7 +307,9 @@ def get_online(
     """Look one entity up on a running server and show each value with its status."""
     with FeatureClient(address, timeout=5.0) as client:
         row = _row(pairs)
-        moment = None if as_of is None else datetime.fromtimestamp(_moment(as_of, "--as-of") / 1e6, UTC)
+        moment = (
+            None if as_of is None else datetime.fromtimestamp(_moment(as_of, "--as-of") / 1e6, UTC)
+        )
         answer = client.get_online_features(
             service, entity_rows=[row], full_feature_names=True, as_of=moment
         )

@@ -78,5 +78,3 @@ def _unique(view: View, rows: pl.DataFrame) -> pl.DataFrame:
 def closed(start: int, end: int) -> Interval:
     """Give the interval of both ends included, as `materialize START END` means it."""
     return Interval(start=start - 1, end=end)
-
-

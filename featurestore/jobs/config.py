@@ -49,9 +49,7 @@ def read_config(repo: Path, environ: Mapping[str, str]) -> Config:
     root = repo.resolve()
     path = root / "feature_store.yaml"
     if not path.is_file():
-        raise NotFound(
-            f"{path}: is not there; run inside a feature repo, or name one with --repo"
-        )
+        raise NotFound(f"{path}: is not there; run inside a feature repo, or name one with --repo")
     try:
         raw = yaml.safe_load(os.path.expandvars(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:

@@ -28,7 +28,7 @@ from featurestore.model.time import (
     watermark,
 )
 from featurestore.storage.keys import bucket_of, canonical_keys
-from featurestore.storage.registry import Run
+from featurestore.storage.ledger import Run
 from featurestore.storage.rows import HEADER_SIZE, RowLayout, row_columns
 from featurestore.storage.sources import rows_known_by
 
@@ -91,7 +91,7 @@ def materialize_incremental(
     outcomes = []
     for view in _chosen(workspace, views):
         table = workspace.table(view)
-        done = watermark(workspace.registry.covered(table.id)) if table else None
+        done = watermark(workspace.ledger.covered(table.id)) if table else None
         start = BEGINNING if done is None else max(BEGINNING, done - view.settle)
         if done is not None and done > end:
             continue
@@ -132,19 +132,21 @@ def _leased(workspace: Workspace, table: Table, owner: str) -> Iterator[Callable
 
     def hold() -> None:
         now = workspace.clock()
-        workspace.registry.lease(name, owner, now=now, until=now + LEASE)
+        workspace.ledger.lease(name, owner, now=now, until=now + LEASE)
 
     hold()
     try:
         yield hold
     finally:
-        workspace.registry.release_lease(name, owner)
+        workspace.ledger.release_lease(name, owner)
 
 
 def _one(workspace: Workspace, view: View, interval: Interval, report: Report) -> Outcome:
     run_id = secrets.token_hex(16)
     report(view.name, "reading", 0)
-    if interval.start > BEGINNING and not rows_known_by(view, workspace.config.root, interval.start):
+    if interval.start > BEGINNING and not rows_known_by(
+        view, workspace.config.root, interval.start
+    ):
         interval = Interval(start=BEGINNING, end=interval.end)
     rows = feature_rows(view, workspace.config.root, interval)
     table = _table(workspace, view, rows.height)
@@ -172,7 +174,7 @@ def _table(workspace: Workspace, view: View, rows: int) -> Table:
     if table is None:
         buckets = 1 << max(0, (rows // ROWS_PER_BUCKET).bit_length())
         fresh = Table(data_id=view.data_id, generation=0, buckets=buckets)
-        table = workspace.registry.add_table(fresh, now=workspace.clock())
+        table = workspace.ledger.add_table(fresh, now=workspace.clock())
     workspace.offline.create(view, table)
     return table
 
@@ -203,15 +205,15 @@ def _commit(
         started=workspace.clock(),
     )
     hold()
-    workspace.registry.start_run(run)
+    workspace.ledger.start_run(run)
     if same:
-        workspace.registry.commit_run(run, base, ())
+        workspace.ledger.commit_run(run, base, ())
         return _at(run, base), False
     buckets = bucket_of(revised, view.join_keys, table.buckets)
     commit = workspace.offline.replace(
         view, table, interval, revised.with_columns(buckets.alias(BUCKET)), base=base, run=run_id
     )
-    workspace.registry.commit_run(run, commit.version, commit.files)
+    workspace.ledger.commit_run(run, commit.version, commit.files)
     return _at(run, commit.version), True
 
 
@@ -245,7 +247,7 @@ def _stored(
     known: Interval | None = None,
 ) -> pl.DataFrame:
     return workspace.offline.rows(
-        view, table, version=version, known=known, checksums=workspace.registry.checksums(table.id)
+        view, table, version=version, known=known, checksums=workspace.ledger.checksums(table.id)
     )
 
 
@@ -262,10 +264,7 @@ def _revise(view: View, before: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.Da
     )
     moved = (pl.col("__before") != pl.col(CANONICAL)).fill_null(value=False)
     known = pl.col("__before").is_not_null()
-    same = (
-        before.height == rows.height
-        and joined.select(known.all() & (~moved).all()).item()
-    )
+    same = before.height == rows.height and joined.select(known.all() & (~moved).all()).item()
     revised = joined.with_columns(
         (pl.col(REVISION).fill_null(0) + moved.cast(pl.UInt32)).cast(pl.UInt32).alias(REVISION)
     ).drop("__before", CANONICAL)
@@ -273,16 +272,16 @@ def _revise(view: View, before: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.Da
 
 
 def _finish_pending(workspace: Workspace, view: View, table: Table) -> None:
-    for run in workspace.registry.runs(table.id):
+    for run in workspace.ledger.runs(table.id):
         if run.state == "writing":
             version = run.base_version + 1
             there = workspace.offline.version(view, table) >= version
             if there and workspace.offline.last_run(view, table) == run.id:
                 files = workspace.offline.added_files(view, table, version)
-                workspace.registry.commit_run(run, version, files)
+                workspace.ledger.commit_run(run, version, files)
                 _serve(workspace, view, table, _at(run, version))
             else:
-                workspace.registry.end_run(run, "abandoned", now=workspace.clock())
+                workspace.ledger.end_run(run, "abandoned", now=workspace.clock())
         elif run.state == "committed":
             _serve(workspace, view, table, run)
 
@@ -303,7 +302,7 @@ def _serve(workspace: Workspace, view: View, table: Table, run: Run) -> tuple[in
         winners = latest(view, _stored(workspace, view, table, version=run.delta_version))
         served = _put(workspace, view, table, winners, expire)
         online.mark(table.id)
-    workspace.registry.end_run(run, "served", now=workspace.clock())
+    workspace.ledger.end_run(run, "served", now=workspace.clock())
     return served, repaired
 
 
@@ -370,5 +369,3 @@ def _repair(
         paired["__row"].to_list(),
         expire_ms=expire,
     )
-
-

@@ -56,7 +56,7 @@ def _live(workspace: Workspace, views: tuple[View, ...]) -> tuple[LiveView, ...]
             live.append(LiveView(view=view))
             continue
         table = workspace.table(view)
-        done = watermark(workspace.registry.covered(table.id)) if table else None
+        done = watermark(workspace.ledger.covered(table.id)) if table else None
         if table is None or done is None or not workspace.online().is_marked(table.id):
             missing.append(view.version)
             continue

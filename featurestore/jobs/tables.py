@@ -29,13 +29,13 @@ class StoredTables:
             table,
             features=features,
             version=self._version(table),
-            checksums=self._workspace.registry.checksums(table.id),
+            checksums=self._workspace.ledger.checksums(table.id),
         )
 
     def covered(self, view: View) -> tuple[Interval, ...]:
         """Give the known-at intervals that the view's table holds."""
         table = self._workspace.table(view)
-        return self._workspace.registry.covered(table.id) if table else ()
+        return self._workspace.ledger.covered(table.id) if table else ()
 
     def data_version(self, view: View) -> str:
         """Give the table's id and Delta version: `7f3a9c1e04b2aa10.0/12`."""
@@ -46,13 +46,13 @@ class StoredTables:
         table = self._workspace.table(view)
         if table is None:
             raise NotMaterialized(
-                f"{view.name}: {view.version} has no table; run `featurestore materialize START END`"
+                f"{view.name}: {view.version} has no table; run `featurestore materialize`"
             )
         return table
 
     def _version(self, table: Table) -> int:
         """Give the newest Delta version that the ledger knows to be committed."""
-        runs = self._workspace.registry.runs(table.id)
+        runs = self._workspace.ledger.runs(table.id)
         done = [run.delta_version for run in runs if run.state in ("committed", "served")]
         return max(version for version in done if version is not None)
 

@@ -11,9 +11,11 @@ from featurestore.jobs.config import Config, read_config
 from featurestore.model.documents import Project, Table, View
 from featurestore.model.names import suggest
 from featurestore.storage import launcher
+from featurestore.storage.ledger import Ledger
 from featurestore.storage.offline import OfflineStore
 from featurestore.storage.redis import OnlineStore
 from featurestore.storage.registry import Registry
+from featurestore.storage.sql import open_engine
 
 Clock = Callable[[], int]
 
@@ -26,11 +28,15 @@ def system_clock() -> int:
 class Workspace:
     """The registry, offline tables and (opened when first asked for) online store of a repo."""
 
-    def __init__(self, config: Config, *, clock: Clock = system_clock, who: str | None = None) -> None:
+    def __init__(
+        self, config: Config, *, clock: Clock = system_clock, who: str | None = None
+    ) -> None:
         self.config = config
         self.clock = clock
         self.who = who or getpass.getuser()
-        self.registry = Registry.open(config.registry, config.project, root=config.root)
+        self._engine = open_engine(config.registry, root=config.root)
+        self.registry = Registry(self._engine, config.project)
+        self.ledger = Ledger(self._engine, config.project)
         self.offline = OfflineStore(config.offline, config.project)
         self._online: OnlineStore | None = None
 
@@ -85,10 +91,10 @@ class Workspace:
 
     def table(self, view: View) -> Table | None:
         """Give the newest table of a view's data, or None when it was never materialized."""
-        return self.registry.table(view.data_id)
+        return self.ledger.table(view.data_id)
 
     def close(self) -> None:
         """Give connections back; the embedded server keeps running."""
-        self.registry.close()
+        self._engine.dispose()
         if self._online is not None:
             self._online.close()

@@ -179,5 +179,5 @@ def _service(old: Service, new: Service) -> tuple[Kind, tuple[str, ...]]:
     added = [f"{new.name}: {alias}:{f} added" for alias, f in now if (alias, f) not in was]
     gone = [f"{new.name}: {alias}:{f} removed" for alias, f in was if (alias, f) not in now]
     if gone or not added:
-        return "breaking", tuple([*gone, *added]) or (f"{new.name}: order or join keys changed",)
+        return "breaking", (*gone, *added) or (f"{new.name}: order or join keys changed",)
     return "additive", tuple(added)

@@ -104,7 +104,14 @@ class OfflineStore:
         return newest[0].get("run") if newest else None
 
     def replace(
-        self, view: View, table: Table, interval: Interval, rows: pl.DataFrame, *, base: int, run: str
+        self,
+        view: View,
+        table: Table,
+        interval: Interval,
+        rows: pl.DataFrame,
+        *,
+        base: int,
+        run: str,
     ) -> Commit:
         """Replace exactly the rows known in an interval, on the version the caller read.
 
@@ -220,7 +227,9 @@ def _predicate(interval: Interval) -> str:
 
 def _inside(interval: Interval) -> pl.Expr:
     until = pl.col(KNOWN) <= moment(interval.end)
-    return until if interval.start <= BEGINNING else until & (pl.col(KNOWN) > moment(interval.start))
+    return (
+        until if interval.start <= BEGINNING else until & (pl.col(KNOWN) > moment(interval.start))
+    )
 
 
 def _file_name(uri: str) -> str:

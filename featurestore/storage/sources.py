@@ -1,4 +1,4 @@
-"""Reading raw rows from where users keep them: Parquet files, folders and globs, and Delta tables."""
+"""Reading raw rows from where users keep them: Parquet files, folders, globs, and Delta tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,8 +71,8 @@ def raw_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
 
     The frame holds the columns the view's expressions read, under their names, and beside them
     `__event_timestamp`, `__created_timestamp` (null where there is none), `__known_at` (all UTC
-    microseconds) and `__key_<name>` for every join key, cast to its declared dtype. Rows with a null
-    event timestamp have a null `__known_at` and are kept, for the caller's filter to judge.
+    microseconds) and `__key_<name>` for every join key, cast to its declared dtype. Rows with a
+    null event timestamp have a null `__known_at` and are kept, for the caller's filter to judge.
 
     Raises:
         SourceError: the source cannot be read or lacks a column, or a local time does not exist.
@@ -120,9 +120,7 @@ def raw_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
             f"{view.name}.source: {source.path} cannot be read: {str(error).splitlines()[0]}"
         ) from error
     renamed = {f"{PRIVATE}key_{k.name}": k.name for k in view.join_keys}
-    cast = cast_keys(
-        rows.select(renamed).rename(renamed), view.join_keys, f"{view.name}.source"
-    )
+    cast = cast_keys(rows.select(renamed).rename(renamed), view.join_keys, f"{view.name}.source")
     return rows.with_columns(cast.rename({name: private for private, name in renamed.items()}))
 
 

@@ -42,7 +42,9 @@ ROWS = landings(
 @pytest.fixture
 def workspace(tmp_path, online_url):
     """A repo of five source rows, applied; its Redis may hold other tests' projects."""
-    opened = applied(write(tmp_path / "repo", ROWS, name=tmp_path.name.replace("_", "-")), online_url)
+    opened = applied(
+        write(tmp_path / "repo", ROWS, name=tmp_path.name.replace("_", "-")), online_url
+    )
     yield opened
     opened.close()
 
@@ -161,7 +163,7 @@ def test_an_interval_before_which_nothing_was_known_reaches_back_for_ever(worksp
     """With no source row before START, the table is complete from the beginning."""
     run(workspace, 0, 5)
     run(workspace, 6, 24)
-    assert workspace.registry.covered(table(workspace)[1].id) == (
+    assert workspace.ledger.covered(table(workspace)[1].id) == (
         Interval(start=BEGINNING, end=micros(at(5))),
         Interval(start=micros(at(6)) - 1, end=micros(at(24))),
     )
@@ -185,7 +187,7 @@ def test_a_run_that_died_is_finished_by_the_next(workspace, stage):
     run(workspace, 4, 24)
     assert stored(workspace)["last_delay"].to_list() == [10.0, 20.0, 30.0, 40.0]
     assert served(workspace) == [20.0, 40.0, None]
-    assert {r.state for r in workspace.registry.runs()} == {"served"}
+    assert {r.state for r in workspace.ledger.runs()} == {"served"}
 
 
 def test_a_commit_that_the_ledger_missed_is_adopted(workspace, monkeypatch):
@@ -195,11 +197,11 @@ def test_a_commit_that_the_ledger_missed_is_adopted(workspace, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(workspace.registry, "commit_run", die)
+        patch.setattr(workspace.ledger, "commit_run", die)
         with pytest.raises(Killed):
             run(workspace)
     run(workspace)
-    states = [r.state for r in workspace.registry.runs()]
+    states = [r.state for r in workspace.ledger.runs()]
     assert states == ["served", "served"]
     assert served(workspace) == [20.0, 40.0, None]
 
@@ -209,10 +211,10 @@ def test_a_held_lease_refuses_a_second_run(workspace):
     run(workspace, 0, 4)
     name = f"table {table(workspace)[1].id}"
     now = workspace.clock()
-    workspace.registry.lease(name, "another", now=now, until=now + 1_000_000)
+    workspace.ledger.lease(name, "another", now=now, until=now + 1_000_000)
     with pytest.raises(Conflict, match="another run holds the lease"):
         run(workspace, 4, 24)
-    workspace.registry.lease(name, "a third", now=now + 2_000_000, until=now + 3_000_000)
+    workspace.ledger.lease(name, "a third", now=now + 2_000_000, until=now + 3_000_000)
 
 
 def test_a_stale_writer_is_refused(workspace):
@@ -377,6 +379,6 @@ def test_unreachable_redis_leaves_the_offline_commit_to_be_finished(workspace):
     with pytest.raises(Unavailable):
         run(away)
     away.close()
-    assert [r.state for r in workspace.registry.runs()] == ["committed"]
+    assert [r.state for r in workspace.ledger.runs()] == ["committed"]
     run(workspace)
     assert served(workspace) == [20.0, 40.0, None]
