@@ -1,1 +1,31 @@
-"""To be described."""
+"""What users write, on top of Feast: views of Polars expressions, and the loader of a repo.
+
+May import the engine, the model, feast and pandas. Its law: no user code runs in a process that
+serves, trains or keeps books; a repo is imported in child processes, and documents come back.
+
+`FeatureView` and `OnDemandFeatureView` are here for users' modules and notebooks; importing them
+imports feast. `loader` does not, so programs import it as `featurestore.definitions.loader`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from featurestore.definitions.on_demand import OnDemandFeatureView
+    from featurestore.definitions.repo import document
+    from featurestore.definitions.views import FeatureView
+
+__all__ = ["FeatureView", "OnDemandFeatureView", "document"]
+
+_HOMES = {
+    "FeatureView": "featurestore.definitions.views",
+    "OnDemandFeatureView": "featurestore.definitions.on_demand",
+    "document": "featurestore.definitions.repo",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load feast only when a definition is asked for: this is its one door."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
