@@ -51,12 +51,7 @@ def feature_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
 
 def canonical(view: View, rows: pl.DataFrame) -> pl.Series:
     """Give each row's packed bytes at revision 0: equal rows have equal bytes, and they order."""
-    packed = RowLayout(row_columns(view)).encode(
-        rows,
-        rows[EVENT].to_physical().to_numpy(),
-        rows[CREATED].to_physical(),
-        pl.repeat(0, rows.height, dtype=pl.UInt32, eager=True),
-    )
+    packed = RowLayout(columns=row_columns(view)).encode(rows, rows[EVENT], rows[CREATED], 0)
     return pl.Series(CANONICAL, packed, dtype=pl.Binary)
 
 

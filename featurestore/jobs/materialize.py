@@ -29,7 +29,7 @@ from featurestore.model.time import (
 )
 from featurestore.storage.keys import bucket_of, canonical_keys
 from featurestore.storage.ledger import Run
-from featurestore.storage.rows import HEADER_SIZE, RowLayout, row_columns
+from featurestore.storage.rows import HEADER_BYTES, RowLayout, row_columns
 from featurestore.storage.sources import rows_known_by
 
 LEASE = 600_000_000
@@ -315,8 +315,8 @@ def latest(view: View, rows: pl.DataFrame) -> pl.DataFrame:
 
 def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
     """Give the packed rows as Redis stores them."""
-    return RowLayout(row_columns(view)).encode(
-        rows, rows[EVENT].to_physical().to_numpy(), rows[CREATED].to_physical(), rows[REVISION]
+    return RowLayout(columns=row_columns(view)).encode(
+        rows, rows[EVENT], rows[CREATED], rows[REVISION]
     )
 
 
@@ -338,9 +338,9 @@ def _repair(
 ) -> int:
     """Replace in Redis the winners that the run lowered or removed, if Redis still holds them."""
     keys = [k.name for k in view.join_keys]
-    header = pl.Series("__header", pack(view, before), dtype=pl.Binary).bin.head(HEADER_SIZE)
+    header = pl.Series("__header", pack(view, before), dtype=pl.Binary).bin.head(HEADER_BYTES)
     new = after.select(
-        *keys, pl.Series("__new", pack(view, after), dtype=pl.Binary).bin.head(HEADER_SIZE)
+        *keys, pl.Series("__new", pack(view, after), dtype=pl.Binary).bin.head(HEADER_BYTES)
     )
     old = before.with_columns(header)
     if keys:

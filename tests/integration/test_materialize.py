@@ -67,7 +67,7 @@ def served(workspace, view=None):
     planes = pl.DataFrame({"plane": ["a", "b", "c"]})
     keys = canonical_keys(planes, view.join_keys)
     (rows,) = workspace.online().read([(table.id, keys)])
-    return RowLayout(row_columns(view)).decode(rows).frame()["last_delay"].to_list()
+    return RowLayout(columns=row_columns(view)).decode(rows).frame()["last_delay"].to_list()
 
 
 def rewrite(workspace, *rows):
@@ -264,7 +264,7 @@ def test_a_view_without_entities_has_one_row(tmp_path, online_url):
 
     def newest():
         (rows,) = workspace.online().read([(table_id, canonical_keys(pl.DataFrame([{}]), ()))])
-        return RowLayout(row_columns(view)).decode(rows).frame()["last_delay"].to_list()
+        return RowLayout(columns=row_columns(view)).decode(rows).frame()["last_delay"].to_list()
 
     assert newest() == [20.0]
     rewrite(workspace, ("a", 1, None, 10.0, 3))
