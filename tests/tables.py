@@ -26,10 +26,10 @@ EVERYTHING = Interval(start=BEGINNING, end=2**63 - 1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Stored rows by view name; every view covers the same intervals."""
+    """Stored rows by view name; a view without intervals covers everything."""
 
     frames: Mapping[str, pl.DataFrame]
-    intervals: tuple[Interval, ...] = (EVERYTHING,)
+    intervals: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
     reads: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
     def rows(self, view: View, features: Sequence[str]) -> pl.DataFrame:
@@ -38,7 +38,7 @@ class Memory:
         return self.frames[view.name].select(*keys, EVENT, CREATED, KNOWN, REVISION, *features)
 
     def covered(self, view: View) -> tuple[Interval, ...]:
-        return self.intervals
+        return self.intervals.get(view.name, (EVERYTHING,))
 
     def data_version(self, view: View) -> str:
         return f"{view.data_id[:16]}.0@7"

@@ -111,7 +111,18 @@ def _from_pandas(entity_df: Any) -> tuple[pl.DataFrame, Any]:
     if EVENT not in entity_df.columns and EVENT in entity_df.index.names:
         raise InvalidRequest(f"{PATH}: '{EVENT}' is in the index; call reset_index() first")
     kept = entity_df.copy()  # a pandas frame can change under us, and Polars shares its memory
-    return pl.from_pandas(kept), kept
+    offsets = {
+        name: kept[name].dt.tz_convert("UTC")
+        for name, dtype in kept.dtypes.items()
+        if _is_fixed_offset(getattr(dtype, "tz", None))
+    }
+    return pl.from_pandas(kept.assign(**offsets)), kept
+
+
+def _is_fixed_offset(zone: Any) -> bool:
+    """Say whether a pandas time zone has no name; Polars knows named zones only."""
+    names = (getattr(zone, name, None) for name in ("key", "zone"))
+    return zone is not None and str(zone) != "UTC" and not any(names)
 
 
 def _check_outputs(frame: pl.DataFrame, query: Query) -> None:
