@@ -5,13 +5,17 @@ A packed field of fixed-width numbers is, on the wire, a length and little-endia
 them an array goes from NumPy into a message, and back, in one copy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
+from featurestore.errors import InvalidRequest
 from featurestore.proto.v1 import feature_store_pb2, values_pb2
+
+T = TypeVar("T")
 
 PUBLIC = "featurestore.v1"
 TWIN = "featurestore.twin.v1"
@@ -73,3 +77,28 @@ Column = _CLASSES["Column"]
 Block = _CLASSES["Block"]
 GetOnlineFeaturesRequest = _CLASSES["GetOnlineFeaturesRequest"]
 GetOnlineFeaturesResponse = _CLASSES["GetOnlineFeaturesResponse"]
+
+
+class Misfit(InvalidRequest):
+    """A message's arrays do not have the lengths that it says."""
+
+
+def either_way(raw: bytes, fast: Any, public: Any, read: Callable[[Any], T]) -> T:
+    """Read bytes through a twin, else through the public message.
+
+    A packed array may lawfully come in pieces, or unpacked, which only the public message reads;
+    no generated code writes that, so the detour is for what looks malformed.
+
+    Raises:
+        InvalidRequest: neither way gives a message.
+    """
+    try:
+        try:
+            return read(fast.FromString(raw))
+        except Misfit:
+            return read(fast.FromString(public.FromString(raw).SerializeToString()))
+    except DecodeError as error:
+        raise InvalidRequest(
+            f"{public.DESCRIPTOR.full_name}: the bytes are not this message; "
+            "generate the client from protos/featurestore/v1"
+        ) from error

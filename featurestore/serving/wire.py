@@ -17,13 +17,10 @@ from featurestore.errors import InvalidRequest
 from featurestore.model.schema import SCALARS, parse_dtype
 from featurestore.proto.v1 import values_pb2
 from featurestore.serving import twin
+from featurestore.serving.twin import Misfit
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
-
-
-class Misfit(InvalidRequest):
-    """A message's arrays do not have the lengths that it says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +56,7 @@ ELEMENTS: Mapping[str, Element] = MappingProxyType(
     }
 )
 _NAMES = {element.number: name for name, element in ELEMENTS.items()}
-_SCALAR, _ARRAY, _LIST = values_pb2.SHAPE_SCALAR, values_pb2.SHAPE_ARRAY, values_pb2.SHAPE_LIST
+SCALAR, ARRAY, LIST = values_pb2.SHAPE_SCALAR, values_pb2.SHAPE_ARRAY, values_pb2.SHAPE_LIST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +80,10 @@ class Grid:
 def shape_of(dtype: str) -> tuple[str, int, int]:
     """Give a dtype's element name, its shape's enum number and the width of a fixed array."""
     if dtype in SCALARS:
-        return dtype, _SCALAR, 0
+        return dtype, SCALAR, 0
     kind, _, rest = dtype.partition("[")
     inner, _, width = rest.removesuffix("]").partition(",")
-    return (inner, _ARRAY, int(width)) if kind == "array" else (inner, _LIST, 0)
+    return (inner, ARRAY, int(width)) if kind == "array" else (inner, LIST, 0)
 
 
 def grid_of(columns: Sequence[pl.Series], dtype: str) -> Grid:
@@ -96,18 +93,18 @@ def grid_of(columns: Sequence[pl.Series], dtype: str) -> Grid:
     whole = columns[0] if len(columns) == 1 else pl.concat([c.alias("") for c in columns])
     valid = whole.is_not_null().to_numpy() if whole.null_count() else None
     lengths = None
-    if shape == _LIST:
+    if shape == LIST:
         lengths = whole.list.len().fill_null(0).to_numpy().astype("<u4")
         whole = whole.explode(empty_as_null=False, keep_nulls=False)
-    elif shape == _ARRAY:
+    elif shape == ARRAY:
         whole = whole.drop_nulls().explode() if width else whole.clear()
     inner = None
-    if shape != _SCALAR and whole.null_count():
+    if shape != SCALAR and whole.null_count():
         inner = whole.is_not_null().to_numpy()
     elements = _filled(whole)
-    if shape == _ARRAY and valid is not None:
-        elements = _spread(elements, valid, width)
-        inner = None if inner is None else _spread(inner, valid, width)
+    if shape == ARRAY and valid is not None:
+        elements = _spread(elements, valid, width, 0)
+        inner = None if inner is None else _spread(inner, valid, width, 1)
     return Grid(
         dtype=dtype,
         columns=len(columns),
@@ -129,9 +126,9 @@ def _filled(flat: pl.Series) -> Any:
     return physical.to_numpy()
 
 
-def _spread(elements: Array, valid: Mask, width: int) -> Array:
-    """Give null arrays zeroed slots among the others' elements."""
-    spread = np.zeros((valid.size, width), elements.dtype)
+def _spread(elements: Array, valid: Mask, width: int, fill: int) -> Array:
+    """Give null arrays slots of their own among the others' elements."""
+    spread = np.full((valid.size, width), fill, elements.dtype)
     spread[valid] = elements.reshape(-1, width)
     return spread.reshape(-1)
 
@@ -144,9 +141,9 @@ def series_of(grid: Grid, column: int, name: str) -> pl.Series:
     valid = None if grid.valid is None else grid.valid[column]
     if valid is not None and valid.all():
         valid = None
-    if shape == _SCALAR:
+    if shape == SCALAR:
         return _masked(_flat(grid.elements[first:last], element, name), valid)
-    if shape == _ARRAY:
+    if shape == ARRAY:
         flat = _masked(*_part(grid, first * width, last * width, element))
         return _masked(flat.reshape((-1, width)).cast(dtype).alias(name), valid)
     lengths = np.zeros(0, "<u4") if grid.lengths is None else grid.lengths
@@ -197,7 +194,7 @@ def put(grid: Grid, message: Any) -> None:
     how = ELEMENTS[element]
     message.type = how.number
     message.shape = shape
-    if shape == _ARRAY:
+    if shape == ARRAY:
         message.width = width
     if grid.lengths is not None:
         message.lengths = grid.lengths.astype("<u4", copy=False).tobytes()
@@ -230,13 +227,13 @@ def read(message: Any, *, columns: int, rows: int, path: str) -> Grid:
     """
     if message.type not in _NAMES:
         raise InvalidRequest(f"{path}.type: {message.type} is no data type this server knows")
-    element, shape = _NAMES[message.type], message.shape or _SCALAR
+    element, shape = _NAMES[message.type], message.shape or SCALAR
     cells = columns * rows
     lengths, count, dtype = None, cells, element
-    if shape == _LIST:
+    if shape == LIST:
         lengths = _buffer(message.lengths, np.dtype("<u4"), cells, f"{path}.lengths")
         count, dtype = int(lengths.sum(dtype=np.uint64)), f"list[{element}]"
-    elif shape == _ARRAY:
+    elif shape == ARRAY:
         count, dtype = cells * message.width, f"array[{element},{message.width}]"
     _known(dtype, path)
     how = ELEMENTS[element]

@@ -32,6 +32,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from featurestore.errors import CorruptData
+from featurestore.model.documents import View
 from featurestore.model.schema import Column
 from featurestore.storage.fixed import (
     Block,
@@ -53,6 +54,11 @@ _SIGN = np.uint64(1 << 63)
 _take: Callable[[bytes, slice], bytes] = bytes.__getitem__
 
 Times = NDArray[np.int64]
+
+
+def row_columns(view: View) -> tuple[Column, ...]:
+    """Give the columns of a view's rows: all its features, by name, whoever asks for which."""
+    return tuple(sorted(Column(name=one.name, dtype=one.dtype) for one in view.features))
 
 
 @dataclass(frozen=True, slots=True)
