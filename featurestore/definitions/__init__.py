@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from featurestore.definitions.on_demand import OnDemandFeatureView
+    from featurestore.definitions.reading import projections
     from featurestore.definitions.repo import document
     from featurestore.definitions.views import FeatureView
 
-__all__ = ["FeatureView", "OnDemandFeatureView", "document"]
+__all__ = ["FeatureView", "OnDemandFeatureView", "document", "projections"]
 
 _HOMES = {
     "FeatureView": "featurestore.definitions.views",
     "OnDemandFeatureView": "featurestore.definitions.on_demand",
     "document": "featurestore.definitions.repo",
+    "projections": "featurestore.definitions.reading",
 }
 
 
