@@ -1,1 +1,59 @@
-"""A feature store: each feature is written once, as a Polars expression in a Feast definition."""
+"""A feature store: each feature is written once, as a Polars expression in a Feast definition.
+
+`FeatureStore` is what notebooks use, `FeatureClient` what serving services use. Importing this
+package loads neither feast nor pandas, and runs no user code; each name loads its room when it is
+first asked for, so that a serving process never loads what only training needs.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from featurestore.errors import (
+    Conflict,
+    CorruptData,
+    DeadlineExceeded,
+    FeatureStoreError,
+    InvalidDefinition,
+    InvalidExpression,
+    InvalidRequest,
+    NotFound,
+    NotMaterialized,
+    OnlineDataMissing,
+    SourceError,
+    Unavailable,
+    Unsupported,
+)
+
+if TYPE_CHECKING:
+    from featurestore.serving.client import FeatureClient
+    from featurestore.store import FeatureStore
+
+__all__ = [
+    "Conflict",
+    "CorruptData",
+    "DeadlineExceeded",
+    "FeatureClient",
+    "FeatureStore",
+    "FeatureStoreError",
+    "InvalidDefinition",
+    "InvalidExpression",
+    "InvalidRequest",
+    "NotFound",
+    "NotMaterialized",
+    "OnlineDataMissing",
+    "SourceError",
+    "Unavailable",
+    "Unsupported",
+]
+
+_ROOMS = {
+    "FeatureClient": "featurestore.serving.client",
+    "FeatureStore": "featurestore.store",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name's room when it is first asked for."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ROOMS[name]), name)

@@ -11,6 +11,7 @@
     ├── Conflict                someone else moved it first: a stale write, a held lease, a lost alias race
     ├── SourceError             a source file is missing, empty or lacks a column
     ├── CorruptData             stored bytes are not what was written
+    ├── OnlineDataMissing       a table's rows are not in Redis: it was emptied; rebuild
     ├── Unsupported             this build cannot run it (dialect, Feast object)
     └── Unavailable             Redis, the server or the registry cannot be reached
         └── DeadlineExceeded    the call's own deadline ran out
@@ -53,6 +54,10 @@ class SourceError(FeatureStoreError):
 
 class CorruptData(FeatureStoreError):
     """Stored bytes are not what was written."""
+
+
+class OnlineDataMissing(FeatureStoreError):
+    """A table's rows are not in Redis: it was emptied, or never loaded; rebuild it."""
 
 
 class Unsupported(FeatureStoreError):

@@ -9,8 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from cattrs import Converter
-from cattrs.preconf.json import make_converter
+from cattrs.preconf.json import JsonConverter, make_converter
 
 from featurestore.model.schema import Column
 
@@ -194,11 +193,7 @@ class Release:
     created: int
 
 
-def _converter() -> Converter:
-    return make_converter(forbid_extra_keys=True)
-
-
-_CONVERTER = _converter()
+_CONVERTER: JsonConverter = make_converter(forbid_extra_keys=True)
 
 
 def dump(document: Any) -> str:

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Give `; did you mean 'x'?`, or the known names if none is near, or nothing if there are none."""
+    """Give `; did you mean 'x'?`, else the known names, else nothing if there are none."""
     names = sorted(set(known))
     near = get_close_matches(name, names, n=1)
     if near:

@@ -72,7 +72,9 @@ def references(names: Sequence[str], views: Mapping[str, View]) -> tuple[Project
         NotFound: the view or version is not known.
     """
     if not names:
-        raise InvalidRequest("features: none asked for; name a service or `view:feature` references")
+        raise InvalidRequest(
+            "features: none asked for; name a service or `view:feature` references"
+        )
     projections = []
     for name in names:
         pinned, colon, feature = name.partition(":")
@@ -88,7 +90,10 @@ def references(names: Sequence[str], views: Mapping[str, View]) -> tuple[Project
 
 
 def resolve(
-    projections: Sequence[Projection], views: Mapping[str, View], *, full_feature_names: bool = False
+    projections: Sequence[Projection],
+    views: Mapping[str, View],
+    *,
+    full_feature_names: bool = False,
 ) -> Query:
     """Resolve projections (features in order; an empty list means all) against the views.
 
@@ -134,9 +139,7 @@ def _refuse_collisions(outputs: Sequence[Output], *, full_feature_names: bool) -
     for output in outputs:
         first = origin.setdefault(output.name, output)
         if first is not output:
-            way_out = (
-                "ask for it once" if full_feature_names else "pass full_feature_names=True"
-            )
+            way_out = "ask for it once" if full_feature_names else "pass full_feature_names=True"
             raise InvalidRequest(
                 f"features: {first.alias}:{first.feature.name} and "
                 f"{output.alias}:{output.feature.name} would both be called "
@@ -227,8 +230,8 @@ def _keys(projection: Projection, view: View) -> tuple[tuple[Column, str], ...]:
     unknown = set(renamed) - {key.name for key in view.join_keys}
     if unknown:
         raise InvalidRequest(
-            f"{projection.alias}: join_key_map names {sorted(unknown)[0]!r}, which is no join key "
-            f"of {view.name}{suggest(sorted(unknown)[0], (k.name for k in view.join_keys))}"
+            f"{projection.alias}: join_key_map names {min(unknown)!r}, which is no join key "
+            f"of {view.name}{suggest(min(unknown), (k.name for k in view.join_keys))}"
         )
     return tuple((key, renamed.get(key.name, key.name)) for key in view.join_keys)
 

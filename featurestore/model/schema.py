@@ -24,6 +24,7 @@ SCALARS: Mapping[str, pl.DataType] = MappingProxyType(
     }
 )
 NUMBERS = frozenset(SCALARS) - {"bool", "string", "date", "datetime"}
+INTEGERS = frozenset(name for name in SCALARS if "int" in name)
 KEYS = frozenset(SCALARS) - {"float32", "float64"}
 
 _NAME_OF = {dtype: name for name, dtype in SCALARS.items()}

@@ -1,1 +1,11 @@
-"""To be described."""
+"""Training rows: a point-in-time join over stored tables, and the lock it leaves behind.
+
+May import errors, model, engine and `storage.keys`; tables come in through the protocol `Tables`,
+and pandas is touched only when a caller brings or asks for it. Its law: every entity row comes back
+exactly once, in its order, with only what was known at its moment.
+"""
+
+from featurestore.training.tables import Tables
+from featurestore.training.training_set import TrainingSet, WithheldWarning, training_set
+
+__all__ = ["Tables", "TrainingSet", "WithheldWarning", "training_set"]

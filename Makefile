@@ -1,0 +1,45 @@
+# Needs python3.11 (or newer) and make; everything else is installed into .venv, once.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CODE := featurestore feature_repo tests $(wildcard benchmarks) $(wildcard protos)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check proto bench constraints clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
+
+demo: $(READY)  ## from a definition to a gRPC answer, on the 2013 New York flights
+	$(BIN)/python feature_repo/demo.py
+
+test: $(READY)  ## all tests; make test ARGS="-k name" picks some
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)  ## style, types, the rooms' import rules, the protos and their generated code
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python protos/generate.py --check
+
+proto: $(READY)  ## regenerate featurestore/proto from protos/
+	$(BIN)/python protos/generate.py
+
+bench: $(READY)  ## the benchmarks, as a table and as JSON in benchmarks/out
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+constraints:  ## pin the whole environment anew (needs uv)
+	uv pip compile --quiet --universal --upgrade --no-header --no-annotate \
+		--python-version 3.11 --extra all --extra dev pyproject.toml --output-file constraints.txt
+
+clean:  ## remove the environment
+	rm -rf $(VENV)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[all,dev]'
+	touch $@

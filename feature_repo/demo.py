@@ -1,0 +1,281 @@
+"""The whole path on real data: apply, materialize, promote, train, serve, and compare.
+
+    python feature_repo/demo.py
+
+Ends with `demo ok: …` and exit 0 only if every vector served over gRPC equals the training row of
+the same flight at the same moment, bit for bit.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from featurestore import FeatureClient, FeatureStore
+
+REPO = Path(__file__).parent
+SERVICE = "late_arrival_v1"
+START = datetime(2013, 1, 1, tzinfo=timezone.utc)
+WATERMARK = datetime(2013, 10, 1, 12, tzinfo=timezone.utc)
+FLIGHTS = 2_400
+ALONE = 300
+BATCHES = (2, 3, 17, 100, 500)
+MICROSECOND = timedelta(microseconds=1)
+NON_NULL = 0.9
+
+console = Console(width=80, highlight=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """One value that differs between training and serving."""
+
+    moment: datetime
+    row: int
+    feature: str
+    trained: object
+    served: object
+
+
+def main() -> int:
+    """Run the demo; gives the exit code."""
+    started = time.monotonic()
+    command("apply")
+    command("materialize", START.isoformat(), WATERMARK.isoformat())
+    command("promote")
+    flights = pl.read_parquet(REPO / "data" / "flights.parquet")
+    with FeatureStore(REPO) as store, served() as address:
+        rows = train(store, flights)
+        vectors, mismatches = compare(store, flights, address)
+    for wrong in mismatches[:10]:
+        console.print(
+            f"[red]mismatch[/] {wrong.feature} of flight {wrong.row} at {wrong.moment}: "
+            f"trained {wrong.trained!r}, served {wrong.served!r}"
+        )
+    seconds = time.monotonic() - started
+    verdict = "demo failed" if mismatches else "demo ok"
+    console.print(f"\n(in {seconds:.0f} s, on {os.cpu_count()} cores)")
+    console.print(
+        f"{verdict}: {rows:,} training rows, {vectors:,} vectors served, "
+        f"{len(mismatches):,} mismatches",
+        soft_wrap=True,
+    )
+    return 1 if mismatches else 0
+
+
+def command(*arguments: str) -> None:
+    """Run one `featurestore` command as a person would, showing it."""
+    console.print(f"\n[bold green]$[/] [bold]featurestore {' '.join(arguments)}[/]", soft_wrap=True)
+    runner = [sys.executable, "-m", "featurestore.cli", *arguments, "--repo", str(REPO)]
+    done = subprocess.run(runner, check=False, env=os.environ | {"COLUMNS": "80"})  # noqa: S603
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """Run `featurestore serve` on a free port while the block lasts; gives its address."""
+    runner = [sys.executable, "-m", "featurestore.cli", "serve", "--port", "0", "--repo", str(REPO)]
+    console.print("\n[bold green]$[/] [bold]featurestore serve --port 0[/]")
+    with subprocess.Popen(runner, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603
+        try:
+            line = server.stdout.readline() if server.stdout else ""
+            if not line:
+                sys.exit("the server did not start")
+            address = json.loads(line)["address"]
+            console.print(f"serving on {address}")
+            yield address
+        finally:
+            server.terminate()
+            server.wait(timeout=10)
+
+
+def train(store: FeatureStore, flights: pl.DataFrame) -> int:
+    """Build the training set of all flights up to the watermark, and show some of it."""
+    spine = flights.filter(pl.col("scheduled_departure") <= WATERMARK)
+    console.print(f'\n[bold]store.get_historical_features(flights, "{SERVICE}")[/]')
+    began = time.monotonic()
+    made = store.get_historical_features(spine, SERVICE, full_feature_names=True)
+    frame = made.to_polars()
+    seconds = time.monotonic() - began
+    console.print(f"{made!r}", markup=False)
+    console.print(f"{frame.height:,} rows x {frame.width} columns in {seconds:.1f} s")
+    few = frame.filter(pl.col("late").is_not_null()).tail(3)
+    show_flights(few, [c for c in frame.columns if c in SHOWN])
+    if frame.height != spine.height or frame.height < 100_000:  # noqa: PLR2004
+        sys.exit(f"{frame.height} training rows of {spine.height} flights")
+    return frame.height
+
+
+SHOWN = (
+    "scheduled_departure", "tailnum", "origin", "dest", "late",
+    "plane_history__last_delay", "plane_history__last_airport", "plane_facts__maker",
+    "weather_origin__temperature", "weather_origin__sky", "weather_alternate__sky",
+    "city_traffic__landed_last_hour", "city_traffic__late_share",
+    "flight_outlook__expected_air_minutes", "flight_outlook__strain",
+)  # fmt: skip
+
+
+def show_flights(frame: pl.DataFrame, columns: Sequence[str]) -> None:
+    """Print a few rows turned on their side."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("column")
+    for number in range(frame.height):
+        grid.add_column(f"flight {number + 1}", justify="right")
+    for column in columns:
+        grid.add_row(column, *(cell(value) for value in frame[column]))
+    console.print(grid)
+
+
+def cell(value: object) -> str:
+    """Write one value for a table."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, datetime):
+        return value.strftime("%m-%d %H:%M")
+    return "null" if value is None else str(value)
+
+
+def compare(store: FeatureStore, flights: pl.DataFrame, address: str) -> tuple[int, list[Mismatch]]:
+    """Compare served vectors with training rows at the watermark and at the edges of the ttls."""
+    asked = flights.filter(
+        pl.col("scheduled_departure").is_between(WATERMARK, WATERMARK + timedelta(days=4)),
+        pl.col("tailnum").is_not_null(),
+    ).head(FLIGHTS)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("as of", "why", "vectors", "outside max age", "mismatches"):
+        grid.add_column(name, justify="left" if name in ("as of", "why") else "right")
+    vectors, wrong = 0, list[Mismatch]()
+    with FeatureClient(address, timeout=10) as client:
+        for moment, why in moments(store, client, asked):
+            trained = trained_at(store, asked, moment)
+            answer, old = look_up(client, asked, moment)
+            found = differences(trained, answer, moment)
+            grid.add_row(
+                f"{moment:%Y-%m-%d %H:%M:%S.%f}",
+                why,
+                f"{answer.height:,}",
+                f"{old:,}",
+                f"{len(found):,}",
+            )
+            if moment == WATERMARK:
+                show_flights(pl.concat([asked.head(3), answer.head(3)], how="horizontal"), SHOWN)
+                require_values(answer)
+            vectors += answer.height
+            wrong += found
+    console.print(grid)
+    return vectors, wrong
+
+
+def moments(
+    store: FeatureStore, client: FeatureClient, asked: pl.DataFrame
+) -> Iterator[tuple[datetime, str]]:
+    """Give the watermark, and for each view the moments when a row it serves turns too old."""
+    yield WATERMARK, "the watermark"
+    answer = client.get_online_features(
+        SERVICE, entity_rows=request(asked), full_feature_names=True, as_of=WATERMARK
+    )
+    views = {v.name: v for v in store.list_feature_views()}
+    for alias, view in sorted(uses(store).items()):
+        ttl = views[view].ttl
+        times = answer.event_times[alias].drop_nulls()
+        if ttl is None or times.is_empty():
+            continue
+        edge = times.max() + timedelta(microseconds=ttl)
+        yield edge, f"{alias} is ttl old"
+        yield edge + MICROSECOND, "one microsecond later"
+
+
+def uses(store: FeatureStore) -> dict[str, str]:
+    """Give the service's aliases of stored views, with the view of each."""
+    service = next(s for s in store.list_feature_services() if s.name == SERVICE)
+    stored = {v.name for v in store.list_feature_views() if v.kind == "batch"}
+    return {p.alias: p.view for p in service.projections if p.view in stored}
+
+
+def request(flights: pl.DataFrame) -> pl.DataFrame:
+    """Give the columns a lookup needs: entities and request data."""
+    return flights.select(
+        "tailnum", "carrier", "origin", "dest", "alternate", "distance", "scheduled_hour"
+    )
+
+
+def trained_at(store: FeatureStore, flights: pl.DataFrame, moment: datetime) -> pl.DataFrame:
+    """Give the training rows of flights at one moment."""
+    spine = request(flights).with_columns(
+        event_timestamp=pl.lit(moment).dt.cast_time_unit("us").dt.convert_time_zone("UTC")
+    )
+    made = store.get_historical_features(
+        spine, SERVICE, full_feature_names=True, allow_stale=True
+    ).to_polars()
+    return made.drop(spine.columns)
+
+
+def look_up(
+    client: FeatureClient, flights: pl.DataFrame, moment: datetime
+) -> tuple[pl.DataFrame, int]:
+    """Look all flights up, some alone and the rest in batches of several sizes."""
+    rows = request(flights)
+    parts, at, old, turn = [], 0, 0, 0
+    while at < rows.height:
+        size = 1 if at < ALONE else BATCHES[turn % len(BATCHES)]
+        batch = rows.slice(at, size)
+        answer = client.get_online_features(
+            SERVICE, entity_rows=batch, full_feature_names=True, as_of=moment
+        )
+        parts.append(answer.to_polars().drop(batch.columns, strict=False))
+        old += sum((s == "OUTSIDE_MAX_AGE").sum() for s in answer.statuses.values())
+        at, turn = at + size, turn + 1
+    return pl.concat(parts), old
+
+
+def differences(trained: pl.DataFrame, answer: pl.DataFrame, moment: datetime) -> list[Mismatch]:
+    """Compare two frames value for value; floats by their bits."""
+    if trained.schema != answer.schema:
+        sys.exit(f"schemas differ: {trained.schema} and {answer.schema}")
+    found = []
+    for name in trained.columns:
+        left, right = bits(trained[name]), bits(answer[name])
+        rows = (left.ne_missing(right)).arg_true()
+        found += [
+            Mismatch(
+                moment=moment,
+                row=row,
+                feature=name,
+                trained=trained[name][row],
+                served=answer[name][row],
+            )
+            for row in rows
+        ]
+    return found
+
+
+def bits(column: pl.Series) -> pl.Series:
+    """Give floats as the integers of their bits; -0.0 differs from 0.0 and NaN equals itself."""
+    if column.dtype.is_float():
+        return column.reinterpret(signed=True)
+    return column
+
+
+def require_values(answer: pl.DataFrame) -> None:
+    """Stop unless nine of ten values of every view are there at the watermark."""
+    for alias in {name.partition("__")[0] for name in answer.columns}:
+        part = answer.select(pl.col(f"^{alias}__.*$"))
+        share = 1 - sum(part.null_count().row(0)) / (part.height * part.width)
+        if share < NON_NULL:
+            sys.exit(f"{alias}: only {share:.0%} of the served values are there")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

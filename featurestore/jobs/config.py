@@ -1,0 +1,103 @@
+"""Where things are: read from `feature_store.yaml`, overridden by `FEATURESTORE_*` variables.
+
+| variable | meaning |
+|---|---|
+| `FEATURESTORE_REDIS_URL` | the online store, `redis://[user:password@]host:port/db` |
+| `FEATURESTORE_REGISTRY` | the registry's SQLAlchemy URL |
+| `FEATURESTORE_OFFLINE` | folder or URL of the offline tables |
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from featurestore.errors import InvalidDefinition, NotFound
+
+HOME = ".featurestore"
+"""Folder inside the repo for what the store keeps when nothing else is configured."""
+
+_DEFAULT_REGISTRY = f"sqlite:///{HOME}/registry.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Where a project's registry, offline tables and online store are.
+
+    `redis_url` None means the embedded server, kept in `embedded`.
+    """
+
+    root: Path
+    project: str
+    registry: str
+    offline: str
+    redis_url: str | None
+    embedded: Path
+
+
+def read_config(repo: Path, environ: Mapping[str, str]) -> Config:
+    """Read a repo's configuration.
+
+    Raises:
+        NotFound: there is no feature_store.yaml in the folder.
+        InvalidDefinition: the file is no mapping, or names no project.
+    """
+    root = repo.resolve()
+    path = root / "feature_store.yaml"
+    if not path.is_file():
+        raise NotFound(f"{path}: is not there; run inside a feature repo, or name one with --repo")
+    try:
+        raw = yaml.safe_load(os.path.expandvars(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise InvalidDefinition(f"feature_store.yaml: is not valid YAML: {error}") from error
+    if not isinstance(raw, dict) or not isinstance(raw.get("project"), str):
+        raise InvalidDefinition("feature_store.yaml: names no project; add `project: my_project`")
+    offline = environ.get("FEATURESTORE_OFFLINE") or _ours(raw, "offline_store").get("path")
+    where = str(offline or f"{HOME}/offline")
+    return Config(
+        root=root,
+        project=raw["project"],
+        registry=environ.get("FEATURESTORE_REGISTRY") or _registry(raw.get("registry")),
+        offline=where if "://" in where else str(root / where),
+        redis_url=environ.get("FEATURESTORE_REDIS_URL") or _redis(raw.get("online_store")),
+        embedded=root / HOME / "online",
+    )
+
+
+def _ours(raw: Mapping[str, Any], block: str) -> Mapping[str, Any]:
+    """Give a block if it names one of our plug-ins; Feast's own stores are left to Feast."""
+    settings = raw.get(block)
+    if isinstance(settings, dict) and str(settings.get("type", "")).startswith("featurestore."):
+        return settings
+    return {}
+
+
+def _registry(settings: object) -> str:
+    if isinstance(settings, dict) and settings.get("registry_type") == "sql":
+        return str(settings.get("path") or _DEFAULT_REGISTRY)
+    return _DEFAULT_REGISTRY
+
+
+def _redis(settings: object) -> str | None:
+    if not isinstance(settings, dict):
+        return None
+    kind = str(settings.get("type", ""))
+    text = settings.get("connection_string")
+    if text is None or not (kind == "redis" or kind.startswith("featurestore.")):
+        return None
+    return str(text) if "://" in str(text) else _from_feast(str(text))
+
+
+def _from_feast(text: str) -> str:
+    """Turn Feast's `host:port,ssl=true,password=…` into a Redis URL."""
+    address, *rest = text.split(",")
+    options = dict(part.split("=", 1) for part in rest if "=" in part)
+    scheme = "rediss" if options.get("ssl", "").lower() == "true" else "redis"
+    user = quote(options.get("username", ""), safe="")
+    secret = quote(options["password"], safe="") if "password" in options else ""
+    login = f"{user}:{secret}@" if secret else ""
+    return f"{scheme}://{login}{address}/{options.get('db', '0')}"

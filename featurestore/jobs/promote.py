@@ -1,0 +1,69 @@
+"""Promote: write the release of what is materialized and move an alias to it."""
+
+from dataclasses import replace
+
+from featurestore.errors import NotMaterialized
+from featurestore.jobs.workspace import Workspace
+from featurestore.model.documents import LiveView, Release, View, dump
+from featurestore.model.time import watermark
+
+
+def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
+    """Make the applied, materialized project what an alias names; all views move at once.
+
+    SQL is written first, in one transaction; the copy in Redis follows, and a promote that died
+    between the two is completed by running it again. Gives the release and whether it is new.
+
+    Raises:
+        NotMaterialized: a view has no rows offline, or none in Redis; all such views are named.
+        Conflict: somebody else moved the alias; nothing was written.
+    """
+    registry, online = workspace.registry, workspace.online()
+    project = workspace.project()
+    expected = registry.aliases().get(alias)
+    release = Release(
+        project=project.name,
+        number=registry.next_release(),
+        views=_live(workspace, project.views),
+        services=project.services,
+        created=workspace.clock(),
+    )
+    current = None if expected is None else registry.release(expected)
+    fresh = current is None or _content(current) != _content(release)
+    if fresh:
+        registry.promote(
+            release, alias, expected=expected, now=workspace.clock(), who=workspace.who
+        )
+    elif current is not None:
+        release = current
+    online.put_release(release.number, dump(release))
+    there = online.alias(alias)
+    if there != release.number:
+        online.move_alias(alias, there, release.number)
+    return release, fresh
+
+
+def _content(release: Release) -> str:
+    """Give what a release answers: all but its number and the moments it was made at."""
+    views = tuple(replace(live, watermark=None) for live in release.views)
+    return dump(replace(release, number=0, created=0, views=views))
+
+
+def _live(workspace: Workspace, views: tuple[View, ...]) -> tuple[LiveView, ...]:
+    live, missing = [], []
+    for view in views:
+        if view.kind == "on_demand":
+            live.append(LiveView(view=view))
+            continue
+        table = workspace.table(view)
+        done = watermark(workspace.ledger.covered(table.id)) if table else None
+        if table is None or done is None or not workspace.online().is_marked(table.id):
+            missing.append(view.version)
+            continue
+        live.append(LiveView(view=view, table=table, watermark=done))
+    if missing:
+        raise NotMaterialized(
+            f"promote: not materialized are {', '.join(missing)}; run "
+            "`featurestore materialize START END` first; nothing was written"
+        )
+    return tuple(live)

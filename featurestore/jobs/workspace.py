@@ -1,0 +1,100 @@
+"""A project's stores, opened once and passed to every job."""
+
+import getpass
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from featurestore.errors import NotFound
+from featurestore.jobs.config import Config, read_config
+from featurestore.model.documents import Project, Table, View
+from featurestore.model.names import suggest
+from featurestore.storage import launcher
+from featurestore.storage.ledger import Ledger
+from featurestore.storage.offline import OfflineStore
+from featurestore.storage.redis import OnlineStore
+from featurestore.storage.registry import Registry
+from featurestore.storage.sql import open_engine
+
+Clock = Callable[[], int]
+
+
+def system_clock() -> int:
+    """Give the moment by this machine's clock, UTC microseconds."""
+    return time.time_ns() // 1000
+
+
+class Workspace:
+    """The registry, offline tables and (opened when first asked for) online store of a repo."""
+
+    def __init__(
+        self, config: Config, *, clock: Clock = system_clock, who: str | None = None
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.who = who or getpass.getuser()
+        self._engine = open_engine(config.registry, root=config.root)
+        self.registry = Registry(self._engine, config.project)
+        self.ledger = Ledger(self._engine, config.project)
+        self.offline = OfflineStore(config.offline, config.project)
+        self._online: OnlineStore | None = None
+
+    @classmethod
+    def open(
+        cls,
+        repo: str | Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        clock: Clock = system_clock,
+    ) -> "Workspace":
+        """Open the workspace of a feature repo."""
+        return cls(read_config(Path(repo), os.environ if environ is None else environ), clock=clock)
+
+    def redis_url(self) -> str:
+        """Give the online store's URL; starts the embedded server when none is configured."""
+        return self.config.redis_url or launcher.ensure(self.config.embedded)
+
+    def online(self) -> OnlineStore:
+        """Give the online store, connected.
+
+        Raises:
+            Unavailable: it cannot be reached.
+        """
+        if self._online is None:
+            self._online = OnlineStore.connect(self.redis_url(), project=self.config.project)
+        return self._online
+
+    def project(self) -> Project:
+        """Give what is applied.
+
+        Raises:
+            NotFound: nothing was ever applied.
+        """
+        head = self.registry.head()
+        if head is None:
+            raise NotFound(
+                f"{self.config.project}: nothing is applied yet; run `featurestore apply`"
+            )
+        return head.project
+
+    def view(self, name: str) -> View:
+        """Give an applied view by name.
+
+        Raises:
+            NotFound: no applied view has this name.
+        """
+        views = {v.name: v for v in self.project().views}
+        if name not in views:
+            raise NotFound(f"{name}: no applied view has this name{suggest(name, views)}")
+        return views[name]
+
+    def table(self, view: View) -> Table | None:
+        """Give the newest table of a view's data, or None when it was never materialized."""
+        return self.ledger.table(view.data_id)
+
+    def close(self) -> None:
+        """Give connections back; the embedded server keeps running."""
+        self._engine.dispose()
+        if self._online is not None:
+            self._online.close()

@@ -1,0 +1,235 @@
+"""Views over a source, with the identity of their frame, features and version."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Literal, get_args
+
+import polars as pl
+
+from featurestore.errors import InvalidDefinition, InvalidExpression
+from featurestore.model import expressions
+from featurestore.model.declare.rules import check_name, output_dtype, polars
+from featurestore.model.documents import Expression, Feature, Info, Source, View
+from featurestore.model.fingerprint import Part, digest
+from featurestore.model.names import suggest
+from featurestore.model.schema import INTEGERS, KEYS, Column
+from featurestore.model.time import RESERVED
+
+KnownAt = Literal["created", "event"]
+
+
+def batch_view(
+    *,
+    name: str,
+    join_keys: Mapping[str, str | None],
+    source: Source,
+    features: Mapping[str, pl.Expr] | None = None,
+    columns: Sequence[str] | None = None,
+    filter: pl.Expr | None = None,  # noqa: A002 - the word users write
+    ttl: timedelta | None = None,
+    known_at: KnownAt = "created",
+    delay: timedelta = timedelta(0),
+    settle: timedelta = timedelta(hours=1),
+    event_id: str | None = None,
+    info: Info = Info(),  # noqa: B008 - frozen
+) -> View:
+    """Give the document of a view over a source.
+
+    `join_keys` maps each join key to its declared dtype name (None: the source column's). Without
+    `features` the view is a plain one: its features are `columns`, or every source column that is
+    neither a key nor a time. ttl None or zero means no bound.
+
+    Raises:
+        InvalidDefinition: any part does not fit; the message names it by its dotted path.
+    """
+    check_name(name)
+    schema = {c.name: c.dtype for c in source.columns}
+    _check_source(name, source, schema)
+    if event_id is not None:
+        _need(event_id, schema, source, f"{name}.event_id")
+    keys = tuple(
+        Column(name=key, dtype=_key_dtype(name, key, dtype, schema, source))
+        for key, dtype in sorted(join_keys.items())
+    )
+    if known_at not in get_args(KnownAt):
+        raise InvalidDefinition(f"{name}.known_at: {known_at!r} is neither 'created' nor 'event'")
+    exprs = _plain(name, keys, source, schema, columns) if features is None else features
+    if not exprs:
+        raise InvalidDefinition(f"{name}.features: a view needs at least one feature")
+    predicate, predicate_reads = _filter(name, filter, source)
+    in_file = {new: old for old, new in source.field_mapping}
+    frame_id = digest(
+        "frame",
+        ("source", source.name),
+        ("time", source.timestamp_field, source.created_field, source.time_zone or "UTC"),
+        ("known_at", known_at if source.created_field else "event", _micros(delay)),
+        ("event_id", event_id),
+        (
+            "filter",
+            predicate and predicate.spellings[0].data,
+            _reads_part(predicate_reads, in_file),
+        ),
+        ("keys", tuple((key.name, key.dtype) for key in keys)),
+    )
+    made = tuple(
+        _batch_feature(name, feature, expr, keys, source, frame_id)
+        for feature, expr in exprs.items()
+    )
+    bound = _ttl(name, ttl)
+    ids = tuple(sorted(f.id for f in made))
+    return View(
+        id=digest("version", name, "batch", bound, ids),
+        data_id=digest("data", name, frame_id, ids),
+        frame_id=frame_id,
+        name=name,
+        kind="batch",
+        join_keys=keys,
+        features=made,
+        source=source,
+        filter=predicate,
+        filter_reads=predicate_reads,
+        known_at=known_at,
+        delay=_duration(f"{name}.delay", delay),
+        settle=_duration(f"{name}.settle", settle),
+        event_id=event_id,
+        ttl=bound,
+        info=info,
+    )
+
+
+def _check_source(view: str, source: Source, schema: Mapping[str, str]) -> None:
+    path = f"{view}.source.timestamp_field"
+    if not source.timestamp_field:
+        raise InvalidDefinition(
+            f"{path}: the source '{source.name}' names none; set FileSource(timestamp_field=…)"
+        )
+    for field, where in (
+        (source.timestamp_field, path),
+        (source.created_field, f"{view}.source.created_timestamp_column"),
+    ):
+        if field is None:
+            continue
+        _need(field, schema, source, where)
+        if schema[field] not in ("datetime", "date"):
+            raise InvalidDefinition(
+                f"{where}: column '{field}' is {schema[field]}, not a datetime; convert it upstream"
+            )
+
+
+def _need(column: str, schema: Mapping[str, str], source: Source, path: str) -> None:
+    if column not in schema:
+        raise InvalidDefinition(
+            f"{path}: column '{column}' is not in source '{source.name}'{suggest(column, schema)}"
+        )
+
+
+def _key_dtype(
+    view: str, key: str, declared: str | None, schema: Mapping[str, str], source: Source
+) -> str:
+    path = f"{view}.entities.{key}"
+    _need(key, schema, source, path)
+    found = schema[key]
+    dtype = declared or found
+    if dtype not in KEYS:
+        raise InvalidDefinition(
+            f"{path}: a join key cannot be {dtype}; cast it upstream to a string or an integer"
+        )
+    fits = found == dtype or (
+        dtype in INTEGERS and (found in INTEGERS or found in ("float64", "float32"))
+    )
+    if not fits:
+        raise InvalidDefinition(
+            f"{path}: the entity says {dtype} but column '{key}' of source '{source.name}' is "
+            f"{found}; change the entity's value_type or cast the column upstream"
+        )
+    return dtype
+
+
+def _plain(
+    view: str,
+    keys: Sequence[Column],
+    source: Source,
+    schema: Mapping[str, str],
+    columns: Sequence[str] | None,
+) -> dict[str, pl.Expr]:
+    apart = {k.name for k in keys} | {source.timestamp_field, source.created_field}
+    names = columns if columns is not None else [c for c in schema if c not in apart]
+    for column in names:
+        _need(column, schema, source, f"{view}.schema.{column}")
+    return {column: pl.col(column) for column in names}
+
+
+def _reads(expr: pl.Expr, schema: Sequence[Column], source: str, path: str) -> tuple[Column, ...]:
+    known = {c.name: c for c in schema}
+    names = expressions.reads(expr)
+    for column in names:
+        if column not in known:
+            raise InvalidExpression(
+                f"{path}: column '{column}' is not in {source}{suggest(column, known)}"
+            )
+    return tuple(known[column] for column in names)
+
+
+def _reads_part(reads: Sequence[Column], in_file: Mapping[str, str]) -> Part:
+    return tuple((c.name, c.dtype, in_file.get(c.name, c.name)) for c in reads)
+
+
+def _filter(
+    view: str, predicate: pl.Expr | None, source: Source
+) -> tuple[Expression | None, tuple[Column, ...]]:
+    if predicate is None:
+        return None, ()
+    path = f"{view}.filter"
+    encoded = expressions.encode(predicate, path=path)
+    reads = _reads(predicate, source.columns, f"source '{source.name}'", path)
+    dtype = expressions.output_dtype(predicate, polars(source.columns), path=path)
+    if dtype != pl.Boolean():
+        raise InvalidExpression(f"{path}: gives {dtype}, not Boolean; write a comparison")
+    return encoded, reads
+
+
+def _batch_feature(
+    view: str,
+    feature: str,
+    expr: pl.Expr,
+    keys: Sequence[Column],
+    source: Source,
+    frame_id: str,
+) -> Feature:
+    path = f"{view}.features.{feature}"
+    if feature in RESERVED or feature in {key.name for key in keys}:
+        raise InvalidDefinition(f"{path}: the name is taken by a key or time column; rename it")
+    encoded = expressions.encode(expr, path=path)
+    reads = _reads(expr, source.columns, f"source '{source.name}'", path)
+    dtype = output_dtype(expr, source.columns, path)
+    in_file = {new: old for old, new in source.field_mapping}
+    return Feature(
+        id=digest(
+            "feature",
+            frame_id,
+            feature,
+            dtype,
+            _reads_part(reads, in_file),
+            encoded.spellings[0].data,
+        ),
+        name=feature,
+        dtype=dtype,
+        expression=encoded,
+        reads=reads,
+    )
+
+
+def _micros(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
+
+
+def _duration(path: str, span: timedelta) -> int:
+    if span < timedelta(0):
+        raise InvalidDefinition(f"{path}: {span} is negative; give a span of zero or more")
+    return _micros(span)
+
+
+def _ttl(view: str, ttl: timedelta | None) -> int | None:
+    if ttl is None:
+        return None
+    return _duration(f"{view}.ttl", ttl) or None

@@ -1,0 +1,121 @@
+"""Views computed at request time, with the identity of what they read."""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from featurestore.errors import InvalidDefinition, InvalidExpression
+from featurestore.model import expressions
+from featurestore.model.declare.rules import check_name, output_dtype
+from featurestore.model.documents import Feature, Info, Input, Projection, View
+from featurestore.model.fingerprint import Part, digest
+from featurestore.model.names import suggest
+from featurestore.model.schema import Column
+
+
+def on_demand_view(
+    *,
+    name: str,
+    sources: Sequence[tuple[View, Projection]],
+    request: Sequence[Column] = (),
+    features: Mapping[str, pl.Expr],
+    info: Info = Info(),  # noqa: B008 - frozen
+) -> View:
+    """Give the document of a view computed at request time from other features and request data.
+
+    An expression names an input by its plain name where one source has it, or `alias__feature`.
+
+    Raises:
+        InvalidDefinition: any part does not fit; the message names it by its dotted path.
+    """
+    check_name(name)
+    if not features:
+        raise InvalidDefinition(f"{name}.features: a view needs at least one feature")
+    candidates = _candidates(name, sources, request)
+    maps = {projection.alias: projection.join_key_map for _, projection in sources}
+    used: dict[str, Input] = {}
+    made = tuple(
+        _on_demand_feature(name, feature, expr, candidates, maps, used)
+        for feature, expr in features.items()
+    )
+    ids = tuple(sorted(f.id for f in made))
+    return View(
+        id=digest("version", name, "on_demand", None, ids),
+        data_id="",
+        frame_id="",
+        name=name,
+        kind="on_demand",
+        features=made,
+        projections=tuple(projection for _, projection in sources),
+        request=tuple(request),
+        inputs=tuple(used[column] for column in sorted(used)),
+        info=info,
+    )
+
+
+def _candidates(
+    view: str, sources: Sequence[tuple[View, Projection]], request: Sequence[Column]
+) -> dict[str, list[Input]]:
+    candidates: dict[str, list[Input]] = {}
+    for upstream, projection in sources:
+        if upstream.kind == "on_demand":
+            raise InvalidDefinition(
+                f"{view}.sources.{projection.alias}: an on-demand view cannot feed another; "
+                "repeat the expression"
+            )
+        for feature in upstream.features:
+            if projection.features and feature.name not in projection.features:
+                continue
+            for column in (feature.name, f"{projection.alias}__{feature.name}"):
+                candidates.setdefault(column, []).append(
+                    Input(
+                        column=column,
+                        dtype=feature.dtype,
+                        projection=projection.alias,
+                        feature=feature.name,
+                        feature_id=feature.id,
+                    )
+                )
+    for field in request:
+        candidates.setdefault(field.name, []).append(
+            Input(column=field.name, dtype=field.dtype, projection=None, feature=field.name)
+        )
+    return candidates
+
+
+def _on_demand_feature(
+    view: str,
+    feature: str,
+    expr: pl.Expr,
+    candidates: Mapping[str, Sequence[Input]],
+    maps: Mapping[str, tuple[tuple[str, str], ...]],
+    used: dict[str, Input],
+) -> Feature:
+    path = f"{view}.features.{feature}"
+    encoded = expressions.encode(expr, path=path)
+    inputs = []
+    for column in expressions.reads(expr):
+        found = candidates.get(column, ())
+        if not found:
+            raise InvalidExpression(
+                f"{path}: column '{column}' is no feature or request field of its sources"
+                f"{suggest(column, candidates)}"
+            )
+        if len(found) > 1:
+            ways = " or ".join(f"'{i.projection}__{i.feature}'" for i in found if i.projection)
+            raise InvalidExpression(f"{path}: '{column}' is ambiguous; write {ways}")
+        inputs.append(found[0])
+    used.update({one.column: one for one in inputs})
+    reads = tuple(Column(name=one.column, dtype=one.dtype) for one in inputs)
+    dtype = output_dtype(expr, reads, path)
+    origins: Part = tuple(
+        (one.column, one.dtype, one.feature_id, one.projection and maps[one.projection])
+        for one in inputs
+    )
+    return Feature(
+        id=digest("on_demand", feature, dtype, origins, encoded.spellings[0].data),
+        name=feature,
+        dtype=dtype,
+        expression=encoded,
+        reads=reads,
+    )

@@ -1,0 +1,34 @@
+"""Rules that every declaration keeps."""
+
+import re
+from collections.abc import Sequence
+
+import polars as pl
+
+from featurestore.errors import InvalidDefinition, InvalidExpression
+from featurestore.model import expressions
+from featurestore.model.schema import Column, dtype_name
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that a key, a path or a reference could not carry."""
+    if not _NAME.fullmatch(name):
+        raise InvalidDefinition(
+            f"{name!r}: a name holds letters, digits, '_', '-' and '.', and starts with no sign"
+        )
+
+
+def polars(schema: Sequence[Column]) -> dict[str, pl.DataType]:
+    """Give a schema as Polars takes it."""
+    return {c.name: c.polars for c in schema}
+
+
+def output_dtype(expr: pl.Expr, schema: Sequence[Column], path: str) -> str:
+    """Give the stable name of the dtype an expression gives, or refuse it."""
+    dtype = expressions.output_dtype(expr, polars(schema), path=path)
+    try:
+        return dtype_name(dtype)
+    except ValueError as error:
+        raise InvalidExpression(f"{path}: {error}; add a cast(…)") from error

@@ -1,0 +1,85 @@
+"""The lock: what a training set leaves behind so that serving can answer with the same features."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from featurestore.model.documents import dump, load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedView:
+    """One version that was read; `data` names the stored data of a batch view.
+
+    `id` is the full version id; `ttl` and `delay` are microseconds.
+    """
+
+    name: str
+    id: str
+    kind: Literal["batch", "on_demand"]
+    ttl: int | None = None
+    known_at: Literal["created", "event"] = "created"
+    delay: int = 0
+    data: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedLookup:
+    """One use of a stored view: `join_key_map` pairs each join key with the caller's column.
+
+    Of `valued` entity rows with a value by event time, known-at withheld it from `withheld`.
+    """
+
+    view: str
+    alias: str
+    join_key_map: tuple[tuple[str, str], ...] = ()
+    withheld: int = 0
+    valued: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedOutput:
+    """One answered column, in order; an on-demand feature has no join keys of its own."""
+
+    name: str
+    view: str
+    alias: str
+    feature: str
+    feature_id: str
+    version: str
+    dtype: str
+    join_key_map: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """What a training set was made of.
+
+    `spine` is a digest of the moments, keys and request data of the `rows` entity rows; `dialect`
+    the Polars dialect that computed. A `draft` comes from unregistered views: serving refuses it.
+    """
+
+    project: str
+    draft: bool
+    service: str | None = None
+    as_known: bool = True
+    allow_stale: bool = False
+    outputs: tuple[LockedOutput, ...]
+    lookups: tuple[LockedLookup, ...]
+    views: tuple[LockedView, ...]
+    dialect: str
+    polars: str
+    spine: str
+    rows: int
+
+    def to_json(self) -> str:
+        """Write the lock as JSON; equal locks give equal text."""
+        return dump(self)
+
+    @staticmethod
+    def from_json(text: str | bytes) -> "Lock":
+        """Read a lock back.
+
+        Raises:
+            ValueError: the text is not JSON, or has missing, extra or mistyped fields.
+        """
+        return load(text, Lock)

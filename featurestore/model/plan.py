@@ -1,0 +1,183 @@
+"""What applying a project would change, and why: a pure comparison of two projects."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from featurestore.model import expressions
+from featurestore.model.documents import Expression, Feature, Info, Project, Service, Source, View
+
+Kind = Literal["none", "described", "policy", "additive", "breaking", "engine"]
+_ORDER: tuple[Kind, ...] = ("none", "described", "policy", "additive", "breaking", "engine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One view or service: the change's kind, its reasons with dotted paths, the versions."""
+
+    name: str
+    what: Literal["view", "service"]
+    kind: Kind
+    before: str | None
+    after: str | None
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All changes from one applied revision (None: nothing applied yet) to a project."""
+
+    revision: int | None
+    changes: tuple[Change, ...]
+
+    @property
+    def changed(self) -> tuple[Change, ...]:
+        """The changes that are more than none."""
+        return tuple(c for c in self.changes if c.kind != "none")
+
+
+def compare(before: Project | None, after: Project, *, revision: int | None) -> Plan:
+    """Compare what is applied with what the repo says now."""
+    changes = [
+        *_pairs("view", before.views if before else (), after.views),
+        *_pairs("service", before.services if before else (), after.services),
+    ]
+    return Plan(revision=revision, changes=tuple(changes))
+
+
+def _pairs(
+    what: Literal["view", "service"],
+    before: tuple[View, ...] | tuple[Service, ...],
+    after: tuple[View, ...] | tuple[Service, ...],
+) -> Iterator[Change]:
+    old = {one.name: one for one in before}
+    new = {one.name: one for one in after}
+    for name in sorted(old | new):
+        yield _change(what, name, old.get(name), new.get(name))
+
+
+def _change(
+    what: Literal["view", "service"],
+    name: str,
+    old: View | Service | None,
+    new: View | Service | None,
+) -> Change:
+    if isinstance(old, View) and isinstance(new, View):
+        kind, reasons = _view(old, new)
+    elif isinstance(old, Service) and isinstance(new, Service):
+        kind, reasons = _service(old, new)
+    elif old is None:
+        kind, reasons = "additive", (f"{name}: new {what}",)
+    else:
+        kind, reasons = "breaking", (f"{name}: {what} removed",)
+    return Change(
+        name=name,
+        what=what,
+        kind=kind,
+        before=old and _version(old),
+        after=new and _version(new),
+        reasons=tuple(reasons),
+    )
+
+
+def _version(document: View | Service) -> str:
+    return f"{document.name}@{document.id[:12]}"
+
+
+def _view(old: View, new: View) -> tuple[Kind, tuple[str, ...]]:
+    findings = [*_features(old, new), *_frame(old, new), *_policy(old, new)]
+    if old.id == new.id and not findings:
+        return _described(old.name, old.info, new.info, old.source, new.source)
+    kind = max((k for k, _ in findings), key=_ORDER.index, default="breaking")
+    return kind, tuple(reason for _, reason in findings)
+
+
+def _features(old: View, new: View) -> Iterator[tuple[Kind, str]]:
+    for feature in new.features:
+        path = f"{new.name}.{feature.name}"
+        was = old.feature(feature.name)
+        if was is None:
+            yield "additive", f"{path}: new feature"
+        elif was.id != feature.id:
+            reason = _feature(was, feature)
+            if reason is not None:
+                yield "breaking", f"{path}: {reason}"
+    for feature in old.features:
+        if new.feature(feature.name) is None:
+            yield "breaking", f"{new.name}.{feature.name}: removed"
+
+
+def _feature(was: Feature, now: Feature) -> str | None:
+    if was.dtype != now.dtype:
+        return f"dtype changed: {was.dtype} → {now.dtype}"
+    if was.expression.spellings[0].data != now.expression.spellings[0].data:
+        return f"expression changed: {_text(was.expression)} → {_text(now.expression)}"
+    if was.reads != now.reads:
+        return f"reads {_columns(now)} (was {_columns(was)})"
+    return None
+
+
+def _columns(feature: Feature) -> str:
+    return ", ".join(f"{c.name}: {c.dtype}" for c in feature.reads)
+
+
+def _text(expression: Expression) -> str:
+    return expressions.text(expressions.decode(expression, path="plan"))
+
+
+def _frame(old: View, new: View) -> Iterator[tuple[Kind, str]]:
+    if old.kind != new.kind:
+        yield "breaking", f"{new.name}: was {old.kind}, is {new.kind}"
+    if old.filter != new.filter:
+        was = "none" if old.filter is None else _text(old.filter)
+        now = "none" if new.filter is None else _text(new.filter)
+        yield "breaking", f"{new.name}.filter: {was} → {now}"
+    for field in ("known_at", "delay", "event_id", "join_keys", "inputs"):
+        was, now = getattr(old, field), getattr(new, field)
+        if was != now and (field != "inputs" or old.id != new.id):
+            shown = f": {was} → {now}" if isinstance(now, str | int) else " changed"
+            yield "breaking", f"{new.name}.{field}{shown}"
+    if old.source and new.source:
+        for field in ("name", "timestamp_field", "created_field", "time_zone", "field_mapping"):
+            was, now = getattr(old.source, field), getattr(new.source, field)
+            if was != now and old.frame_id != new.frame_id:
+                yield "breaking", f"{new.name}.source.{field}: {was} → {now}"
+
+
+def _policy(old: View, new: View) -> Iterator[tuple[Kind, str]]:
+    if old.ttl != new.ttl:
+        yield "policy", f"{new.name}.ttl: {_span(old.ttl)} → {_span(new.ttl)}"
+    if old.settle != new.settle:
+        yield "policy", f"{new.name}.settle: {_span(old.settle)} → {_span(new.settle)}"
+
+
+def _span(us: int | None) -> str:
+    if us is None:
+        return "no bound"
+    days, rest = divmod(us, 86_400_000_000)
+    return f"{days}d" if not rest else f"{us / 1e6:g}s"
+
+
+def _described(
+    name: str, old: Info, new: Info, was: Source | None = None, now: Source | None = None
+) -> tuple[Kind, tuple[str, ...]]:
+    reasons = [
+        f"{name}.{field}: changed"
+        for field in ("description", "owner", "tags")
+        if getattr(old, field) != getattr(new, field)
+    ]
+    if was and now and replace(was, columns=now.columns) != now:
+        reasons.append(f"{name}.source: location or description changed")
+    return ("described", tuple(reasons)) if reasons else ("none", ())
+
+
+def _service(old: Service, new: Service) -> tuple[Kind, tuple[str, ...]]:
+    if old.id == new.id:
+        return _described(old.name, old.info, new.info)
+    was = [(p.alias, f) for p in old.projections for f in p.features]
+    now = [(p.alias, f) for p in new.projections for f in p.features]
+    added = [f"{new.name}: {alias}:{f} added" for alias, f in now if (alias, f) not in was]
+    gone = [f"{new.name}: {alias}:{f} removed" for alias, f in was if (alias, f) not in now]
+    if gone or not added:
+        return "breaking", (*gone, *added) or (f"{new.name}: order or join keys changed",)
+    return "additive", tuple(added)

@@ -1,0 +1,144 @@
+from featurestore.proto.v1 import values_pb2 as _values_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STATUS_UNSPECIFIED: _ClassVar[Status]
+    STATUS_PRESENT: _ClassVar[Status]
+    STATUS_NULL_VALUE: _ClassVar[Status]
+    STATUS_NOT_FOUND: _ClassVar[Status]
+    STATUS_OUTSIDE_MAX_AGE: _ClassVar[Status]
+    STATUS_NOT_YET_KNOWN: _ClassVar[Status]
+STATUS_UNSPECIFIED: Status
+STATUS_PRESENT: Status
+STATUS_NULL_VALUE: Status
+STATUS_NOT_FOUND: Status
+STATUS_OUTSIDE_MAX_AGE: Status
+STATUS_NOT_YET_KNOWN: Status
+
+class FeatureList(_message.Message):
+    __slots__ = ("references",)
+    REFERENCES_FIELD_NUMBER: _ClassVar[int]
+    references: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, references: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetOnlineFeaturesRequest(_message.Message):
+    __slots__ = ("feature_service", "features", "count", "entities", "request_data", "full_feature_names", "as_of")
+    FEATURE_SERVICE_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    ENTITIES_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_DATA_FIELD_NUMBER: _ClassVar[int]
+    FULL_FEATURE_NAMES_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    feature_service: str
+    features: FeatureList
+    count: int
+    entities: _containers.RepeatedCompositeFieldContainer[_values_pb2.Column]
+    request_data: _containers.RepeatedCompositeFieldContainer[_values_pb2.Column]
+    full_feature_names: bool
+    as_of: int
+    def __init__(self, feature_service: _Optional[str] = ..., features: _Optional[_Union[FeatureList, _Mapping]] = ..., count: _Optional[int] = ..., entities: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ..., request_data: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ..., full_feature_names: _Optional[bool] = ..., as_of: _Optional[int] = ...) -> None: ...
+
+class Projection(_message.Message):
+    __slots__ = ("alias", "view", "version", "on_demand")
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ON_DEMAND_FIELD_NUMBER: _ClassVar[int]
+    alias: str
+    view: str
+    version: str
+    on_demand: bool
+    def __init__(self, alias: _Optional[str] = ..., view: _Optional[str] = ..., version: _Optional[str] = ..., on_demand: _Optional[bool] = ...) -> None: ...
+
+class GetOnlineFeaturesResponse(_message.Message):
+    __slots__ = ("names", "output_projections", "projections", "blocks", "statuses", "event_times", "count", "release", "as_of")
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_PROJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    PROJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIMES_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    output_projections: _containers.RepeatedScalarFieldContainer[int]
+    projections: _containers.RepeatedCompositeFieldContainer[Projection]
+    blocks: _containers.RepeatedCompositeFieldContainer[_values_pb2.Block]
+    statuses: _containers.RepeatedScalarFieldContainer[Status]
+    event_times: _containers.RepeatedScalarFieldContainer[int]
+    count: int
+    release: int
+    as_of: int
+    def __init__(self, names: _Optional[_Iterable[str]] = ..., output_projections: _Optional[_Iterable[int]] = ..., projections: _Optional[_Iterable[_Union[Projection, _Mapping]]] = ..., blocks: _Optional[_Iterable[_Union[_values_pb2.Block, _Mapping]]] = ..., statuses: _Optional[_Iterable[_Union[Status, str]]] = ..., event_times: _Optional[_Iterable[int]] = ..., count: _Optional[int] = ..., release: _Optional[int] = ..., as_of: _Optional[int] = ...) -> None: ...
+
+class DescribeServiceRequest(_message.Message):
+    __slots__ = ("feature_service", "full_feature_names")
+    FEATURE_SERVICE_FIELD_NUMBER: _ClassVar[int]
+    FULL_FEATURE_NAMES_FIELD_NUMBER: _ClassVar[int]
+    feature_service: str
+    full_feature_names: bool
+    def __init__(self, feature_service: _Optional[str] = ..., full_feature_names: _Optional[bool] = ...) -> None: ...
+
+class Field(_message.Message):
+    __slots__ = ("name", "dtype")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    dtype: str
+    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ...) -> None: ...
+
+class Output(_message.Message):
+    __slots__ = ("name", "dtype", "projection", "feature", "feature_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    PROJECTION_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    dtype: str
+    projection: int
+    feature: str
+    feature_id: str
+    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[str] = ..., projection: _Optional[int] = ..., feature: _Optional[str] = ..., feature_id: _Optional[str] = ...) -> None: ...
+
+class Stored(_message.Message):
+    __slots__ = ("projection", "table", "ttl", "watermark")
+    PROJECTION_FIELD_NUMBER: _ClassVar[int]
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    WATERMARK_FIELD_NUMBER: _ClassVar[int]
+    projection: int
+    table: str
+    ttl: int
+    watermark: int
+    def __init__(self, projection: _Optional[int] = ..., table: _Optional[str] = ..., ttl: _Optional[int] = ..., watermark: _Optional[int] = ...) -> None: ...
+
+class DescribeServiceResponse(_message.Message):
+    __slots__ = ("feature_service", "service_id", "release", "entities", "request_data", "outputs", "projections", "stored")
+    FEATURE_SERVICE_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    ENTITIES_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_DATA_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    PROJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    feature_service: str
+    service_id: str
+    release: int
+    entities: _containers.RepeatedCompositeFieldContainer[Field]
+    request_data: _containers.RepeatedCompositeFieldContainer[Field]
+    outputs: _containers.RepeatedCompositeFieldContainer[Output]
+    projections: _containers.RepeatedCompositeFieldContainer[Projection]
+    stored: _containers.RepeatedCompositeFieldContainer[Stored]
+    def __init__(self, feature_service: _Optional[str] = ..., service_id: _Optional[str] = ..., release: _Optional[int] = ..., entities: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., request_data: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ..., projections: _Optional[_Iterable[_Union[Projection, _Mapping]]] = ..., stored: _Optional[_Iterable[_Union[Stored, _Mapping]]] = ...) -> None: ...

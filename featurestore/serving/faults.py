@@ -1,0 +1,66 @@
+"""Errors as gRPC statuses, and back: the code says the kind, a trailing key names the class."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import grpc
+
+from featurestore import errors
+from featurestore.errors import FeatureStoreError
+
+KEY = "featurestore-error"
+
+_Code = grpc.StatusCode
+# The first class that an error is an instance of decides; so subclasses stand before their parents.
+_CODES: tuple[tuple[type[FeatureStoreError], grpc.StatusCode], ...] = (
+    (errors.NotFound, _Code.NOT_FOUND),
+    (errors.InvalidRequest, _Code.INVALID_ARGUMENT),
+    (errors.DeadlineExceeded, _Code.DEADLINE_EXCEEDED),
+    (errors.Unavailable, _Code.UNAVAILABLE),
+    (errors.CorruptData, _Code.DATA_LOSS),
+    (FeatureStoreError, _Code.FAILED_PRECONDITION),
+)
+_CLASSES: Mapping[str, type[FeatureStoreError]] = MappingProxyType(
+    {
+        name: one
+        for name, one in vars(errors).items()
+        if isinstance(one, type) and issubclass(one, FeatureStoreError)
+    }
+)
+_UNNAMED: Mapping[grpc.StatusCode, type[FeatureStoreError]] = MappingProxyType(
+    {
+        _Code.NOT_FOUND: errors.NotFound,
+        _Code.INVALID_ARGUMENT: errors.InvalidRequest,
+        _Code.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+        _Code.UNAVAILABLE: errors.Unavailable,
+        _Code.RESOURCE_EXHAUSTED: errors.Unavailable,
+        _Code.CANCELLED: errors.Unavailable,
+        _Code.DATA_LOSS: errors.CorruptData,
+        _Code.FAILED_PRECONDITION: errors.NotMaterialized,
+        _Code.UNIMPLEMENTED: errors.Unsupported,
+    }
+)
+
+
+def code_of(error: FeatureStoreError) -> grpc.StatusCode:
+    """Give the status code of an error."""
+    return next(code for kind, code in _CODES if isinstance(error, kind))
+
+
+def error_of(failure: Any, address: str) -> FeatureStoreError:
+    """Give the store's error for a failed call to a server at an address.
+
+    `failure` is what a call raised; its code, details and trailing metadata are read.
+    """
+    code, details = failure.code(), failure.details() or ""
+    named = dict(failure.trailing_metadata() or ()).get(KEY, "")
+    if named in _CLASSES:
+        return _CLASSES[named](details)
+    kind = _UNNAMED.get(code, FeatureStoreError)
+    if kind is errors.DeadlineExceeded:
+        return kind(
+            f"server at {address}: no answer within the call's timeout; pass a longer timeout "
+            "or check that `featurestore serve` runs there"
+        )
+    return kind(f"server at {address}: {code.name}: {details or 'no details'}")

@@ -1,0 +1,19 @@
+"""What client and server agree on without asking: the service's name and what is too much."""
+
+from dataclasses import dataclass
+
+from featurestore.proto.v1 import feature_store_pb2 as pb
+
+SERVICE: str = pb.DESCRIPTOR.services_by_name["FeatureStore"].full_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a server accepts: rows a call, bytes a message, threads, calls at once, poll seconds."""
+
+    rows: int = 10_000
+    request_bytes: int = 4 << 20
+    reply_bytes: int = 64 << 20
+    threads: int = 4
+    calls: int = 256
+    poll: float = 0.5

@@ -1,0 +1,225 @@
+"""The answer to one request: keys, one read, statuses, on-demand features, blocks.
+
+Its only input and output is the reader that is passed in; the moment is a parameter.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from featurestore.engine.request import cast_request
+from featurestore.engine.transform import transform
+from featurestore.errors import InvalidRequest
+from featurestore.model.documents import View
+from featurestore.model.names import suggest
+from featurestore.model.schema import Column
+from featurestore.proto.v1 import feature_store_pb2 as pb
+from featurestore.serving import twin
+from featurestore.serving.plan import BlockPlan, Copy, Plan, Read, Step
+from featurestore.serving.wire import ARRAY, ELEMENTS, Array, Grid, Mask, grid_of, put, shape_of
+from featurestore.storage.fixed import masked
+from featurestore.storage.keys import canonical_keys, cast_keys
+from featurestore.storage.rows import Decoded
+
+Keys = Sequence[bytes | None]
+Reader = Callable[[Sequence[tuple[str, Keys]]], list[list[bytes | None]]]
+"""Gives, for each table and its canonical keys, the rows found; None where there is none."""
+
+PRESENT, NULL_VALUE = pb.STATUS_PRESENT, pb.STATUS_NULL_VALUE
+NOT_FOUND, NOT_YET_KNOWN = pb.STATUS_NOT_FOUND, pb.STATUS_NOT_YET_KNOWN
+OUTSIDE_MAX_AGE = pb.STATUS_OUTSIDE_MAX_AGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The rows of one read, judged: `shown` says which rows' values count."""
+
+    decoded: Decoded
+    shown: Mask
+    statuses: Array
+    event_times: Array
+
+
+def answer(
+    plan: Plan,
+    *,
+    count: int,
+    entities: Mapping[str, pl.Series],
+    request_data: Mapping[str, pl.Series],
+    as_of: int,
+    read: Reader,
+) -> bytes:
+    """Give the bytes of a GetOnlineFeaturesResponse for `count` rows at a moment (UTC µs).
+
+    Raises:
+        InvalidRequest: a key or request column is missing or of another dtype, or an on-demand
+            feature cannot be computed of these values.
+        OnlineDataMissing, Unavailable: the reader's own.
+    """
+    request = _request(plan, request_data, entities)
+    found = _find(plan, count, entities, as_of, read)
+    computed = [_compute(step, found, request, count) for step in plan.steps]
+    reply = twin.GetOnlineFeaturesResponse(count=count, as_of=as_of)
+    for block in plan.blocks:
+        message = reply.blocks.add()
+        message.outputs.extend(block.outputs)
+        put(_grid(block, found, computed, count), message.values)
+    states = [one.statuses for one in found]
+    states += [_computed_status(frame) for frame in computed]
+    reply.statuses = np.concatenate(states).astype("u1").tobytes()
+    times = [one.event_times for one in found]
+    times += [np.zeros(count, np.int64)] * len(computed)
+    reply.event_times = np.concatenate(times).astype("<i8", copy=False).tobytes()
+    head: bytes = plan.head
+    return head + bytes(reply.SerializeToString())
+
+
+def _request(
+    plan: Plan, request_data: Mapping[str, pl.Series], entities: Mapping[str, pl.Series]
+) -> dict[str, pl.Series]:
+    """Take each request field from request data, else from the rows of the entities."""
+    found = {}
+    for field in plan.query.request:
+        column = request_data.get(field.name, entities.get(field.name))
+        path = f"request_data.{field.name}"
+        if column is None:
+            known = suggest(field.name, [*request_data, *entities])
+            raise InvalidRequest(f"{path}: missing; bring a column of {field.dtype}{known}")
+        found[field.name] = cast_request(column, field.dtype, path=path)
+    return found
+
+
+def _find(
+    plan: Plan, count: int, entities: Mapping[str, pl.Series], as_of: int, read: Reader
+) -> list[Found]:
+    wanted = plan.query.entities
+    for column in wanted:
+        if column.name not in entities:
+            raise InvalidRequest(
+                f"entities.{column.name}: missing; bring a column of {column.dtype}"
+                f"{suggest(column.name, entities)}"
+            )
+    columns = [_typed(entities[column.name], column) for column in wanted]
+    frame = cast_keys(pl.DataFrame(columns), wanted, "entities")
+    single = pl.DataFrame({"": [0]})
+    asked = [
+        (one.table, canonical_keys(frame if one.keys else single, one.keys)) for one in plan.reads
+    ]
+    rows = read(asked) if asked else []
+    return [
+        _judge(one, found if one.keys else found * count, as_of)
+        for one, found in zip(plan.reads, rows, strict=True)
+    ]
+
+
+def _typed(column: pl.Series, declared: Column) -> pl.Series:
+    if column.null_count() < len(column):
+        return column.alias(declared.name)
+    return pl.Series(declared.name, [None], declared.polars).new_from_index(0, len(column))
+
+
+def _judge(read: Read, rows: list[bytes | None], as_of: int) -> Found:
+    """Say what became of each row: not there, not yet known, too old, null or present."""
+    view = read.lookup.view
+    decoded = read.layout.decode(rows)
+    event = decoded.event_time
+    there = decoded.present & ~decoded.tombstone
+    early = there & (_known_at(view, decoded, event) > as_of)
+    shown = there & ~early
+    if view.ttl is not None:
+        shown &= event >= as_of - view.ttl
+    valued = decoded.valid[:, read.asked].any(axis=1)
+    statuses = np.select(
+        [~there, early, ~shown, ~valued],
+        [NOT_FOUND, NOT_YET_KNOWN, OUTSIDE_MAX_AGE, NULL_VALUE],
+        PRESENT,
+    )
+    return Found(
+        decoded=decoded, shown=shown, statuses=statuses, event_times=np.where(there, event, 0)
+    )
+
+
+def _known_at(view: View, decoded: Decoded, event: Array) -> Array:
+    known = event + view.delay
+    if view.known_at == "created":
+        created, said = decoded.created
+        known = np.where(said, np.maximum(known, created), known)
+    return known
+
+
+def _stored(found: Found, name: str) -> pl.Series:
+    """Give a stored column, null where its row does not count."""
+    column = found.decoded.series(name)
+    return column if found.shown.all() else masked(column, found.shown)
+
+
+def _compute(
+    step: Step, found: Sequence[Found], request: Mapping[str, pl.Series], count: int
+) -> pl.DataFrame:
+    columns = [
+        (
+            request[bind.field] if bind.lookup is None else _stored(found[bind.lookup], bind.field)
+        ).alias(bind.column)
+        for bind in step.compute.binds
+    ]
+    frame = pl.DataFrame(columns) if columns else pl.DataFrame({"": np.zeros(count)})
+    return transform(frame, step.program)
+
+
+def _computed_status(frame: pl.DataFrame) -> Array:
+    null = np.logical_and.reduce([column.is_null().to_numpy() for column in frame])
+    return np.where(null, NULL_VALUE, PRESENT)
+
+
+def _grid(
+    block: BlockPlan,
+    found: Sequence[Found],
+    computed: Sequence[pl.DataFrame],
+    count: int,
+) -> Grid:
+    """Gather a block's columns: whole groups by copy, the others as series."""
+    series = {
+        place.target: _stored(found[place.read], place.name)
+        if place.read is not None
+        else computed[place.step or 0].get_column(place.name)
+        for place in block.places
+    }
+    if not block.copies:
+        return grid_of([series[target] for target in range(len(block.outputs))], block.dtype)
+    element, shape, width = shape_of(block.dtype)
+    cell = (width,) if shape == ARRAY else ()
+    values = np.zeros((len(block.outputs), count, *cell), ELEMENTS[element].here)
+    valid = np.zeros((len(block.outputs), count), np.bool_)
+    inner = np.ones(values.shape, np.bool_) if cell else None
+    for copy in block.copies:
+        _copy(found[copy.read], copy, values, valid, inner)
+    for target, column in series.items():
+        one = grid_of([column], block.dtype)
+        values[target] = np.reshape(one.elements, (count, *cell))
+        valid[target] = True if one.valid is None else one.valid[0]
+        if inner is not None and one.inner is not None:
+            inner[target] = one.inner.reshape(count, width)
+    complete = bool(valid.all())
+    if not complete:
+        values[~valid] = 0
+        if inner is not None:
+            inner[~valid] = True
+    return Grid(
+        dtype=block.dtype,
+        columns=len(block.outputs),
+        rows=count,
+        elements=values.reshape(-1),
+        valid=None if complete else valid,
+        inner=None if inner is None else inner.reshape(-1),
+    )
+
+
+def _copy(found: Found, copy: Copy, values: Array, valid: Mask, inner: Mask | None) -> None:
+    group = found.decoded.groups()[copy.group]
+    sources, targets = list(copy.sources), list(copy.targets)
+    values[targets] = np.swapaxes(group.values[:, sources], 0, 1)
+    valid[targets] = (group.valid[:, sources] & found.shown[:, None]).T
+    if inner is not None and group.inner_valid is not None:
+        inner[targets] = np.swapaxes(group.inner_valid[:, sources], 0, 1)

@@ -1,0 +1,182 @@
+"""What a request needs, worked out once per release: reads, keys, programs and where values go."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from featurestore.engine.transform import Program, program
+from featurestore.errors import NotMaterialized
+from featurestore.model.documents import LiveView
+from featurestore.model.query import Compute, Lookup, Query
+from featurestore.model.schema import Column
+from featurestore.proto.v1 import feature_store_pb2 as pb
+from featurestore.serving.wire import LIST, shape_of
+from featurestore.storage.rows import RowLayout, row_columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """One lookup: its table, the caller's key columns, and the places of the features asked for.
+
+    `asked` are the features' places in the validity bitmap of a row.
+    """
+
+    lookup: Lookup
+    table: str
+    keys: tuple[Column, ...]
+    layout: RowLayout
+    asked: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One on-demand view with its program, ready to run."""
+
+    compute: Compute
+    program: Program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """Fixed-width columns of one read that go into a block: from places in a group to places."""
+
+    read: int
+    group: int
+    sources: tuple[int, ...]
+    targets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One column that goes into a block as a series: from read or step number, by its name."""
+
+    read: int | None
+    step: int | None
+    name: str
+    target: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPlan:
+    """The outputs of one dtype: their numbers, and where each comes from."""
+
+    dtype: str
+    outputs: tuple[int, ...]
+    copies: tuple[Copy, ...]
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that answers one kind of request; `head` are the reply's bytes that never change."""
+
+    query: Query
+    reads: tuple[Read, ...]
+    steps: tuple[Step, ...]
+    blocks: tuple[BlockPlan, ...]
+    projections: tuple[pb.Projection, ...]
+    head: bytes
+
+
+def compile_plan(query: Query, views: Mapping[str, LiveView], release: int) -> Plan:
+    """Work out the plan of a query.
+
+    Raises:
+        NotMaterialized: a view has no table in the release.
+        Unsupported: an on-demand feature has no bytes in this build's dialect.
+    """
+    reads = tuple(_read(lookup, views[lookup.view.name], release) for lookup in query.lookups)
+    steps = tuple(
+        Step(
+            compute=compute,
+            program=program(compute.features, path=f"{compute.view.name}.features"),
+        )
+        for compute in query.computes
+    )
+    dtypes = dict.fromkeys(output.feature.dtype for output in query.outputs)
+    projections = _projections(query)
+    head = pb.GetOnlineFeaturesResponse(
+        names=[output.name for output in query.outputs],
+        output_projections=output_projections(query),
+        projections=projections,
+        release=release,
+    )
+    return Plan(
+        query=query,
+        reads=reads,
+        steps=steps,
+        blocks=tuple(_block(dtype, query, reads) for dtype in dtypes),
+        projections=projections,
+        head=head.SerializeToString(),
+    )
+
+
+def output_projections(query: Query) -> list[int]:
+    """Give the number of each output's projection: lookups first, then on-demand views."""
+    return [
+        len(query.lookups) + output.compute if output.compute is not None else output.lookup or 0
+        for output in query.outputs
+    ]
+
+
+def _projections(query: Query) -> tuple[pb.Projection, ...]:
+    stored = [(one.alias, one.view, False) for one in query.lookups]
+    computed = [(one.view.name, one.view, True) for one in query.computes]
+    return tuple(
+        pb.Projection(alias=alias, view=view.name, version=view.id, on_demand=on_demand)
+        for alias, view, on_demand in stored + computed
+    )
+
+
+def _read(lookup: Lookup, live: LiveView, release: int) -> Read:
+    if live.table is None:
+        raise NotMaterialized(
+            f"{live.view.name}: {live.view.version} has no table in release {release}; run "
+            "`featurestore materialize START END`, then `featurestore promote`"
+        )
+    layout = RowLayout(columns=row_columns(lookup.view))
+    places = bitmap_places(layout)
+    return Read(
+        lookup=lookup,
+        table=live.table.id,
+        keys=tuple(Column(name=caller, dtype=key.dtype) for key, caller in lookup.keys),
+        layout=layout,
+        asked=tuple(places[feature.name] for feature in lookup.features),
+    )
+
+
+def bitmap_places(layout: RowLayout) -> dict[str, int]:
+    """Give each column's place in a row's validity bitmap: blocks first, then variable ones."""
+    names = [name for block in layout.blocks for name in block.names]
+    names += [column.name for column in layout.variable]
+    return {name: place for place, name in enumerate(names)}
+
+
+def _block(dtype: str, query: Query, reads: Sequence[Read]) -> BlockPlan:
+    numbers = [n for n, output in enumerate(query.outputs) if output.feature.dtype == dtype]
+    variable = dtype == "string" or shape_of(dtype)[1] == LIST
+    moves: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    places = []
+    for target, number in enumerate(numbers):
+        output = query.outputs[number]
+        name = output.feature.name
+        if output.lookup is None or variable:
+            places.append(Place(read=output.lookup, step=output.compute, name=name, target=target))
+            continue
+        blocks = reads[output.lookup].layout.blocks
+        group = [block.dtype for block in blocks].index(dtype)
+        source = blocks[group].names.index(name)
+        moves.setdefault((output.lookup, group), []).append((source, target))
+    return BlockPlan(
+        dtype=dtype,
+        outputs=tuple(numbers),
+        copies=tuple(
+            Copy(
+                read=read,
+                group=group,
+                sources=tuple(source for source, _ in pairs),
+                targets=tuple(target for _, target in pairs),
+            )
+            for (read, group), pairs in moves.items()
+        ),
+        places=tuple(places),
+    )

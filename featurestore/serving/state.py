@@ -1,0 +1,120 @@
+"""A release as a server holds it: swapped as a whole, never changed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+
+from featurestore.errors import CorruptData, NotFound
+from featurestore.model.documents import LiveView, Release, Service, load
+from featurestore.model.names import suggest
+from featurestore.model.query import references, resolve
+from featurestore.proto.v1 import feature_store_pb2 as pb
+from featurestore.serving.plan import Plan, compile_plan, output_projections
+
+Wanted = str | tuple[str, ...]
+"""A service's name, or feature references."""
+
+_PLANS = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A loaded release; `plan(wanted, full_feature_names)` remembers its latest answers."""
+
+    release: Release
+    views: Mapping[str, LiveView]
+    services: Mapping[str, Service]
+    plan: Callable[[Wanted, bool], Plan]
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that the release's views read."""
+        return tuple(live.table.id for live in self.release.views if live.table is not None)
+
+
+def state_of(release: Release) -> State:
+    """Make a release ready to answer; programs are decoded when first asked for, and kept."""
+    views = MappingProxyType({live.view.name: live for live in release.views})
+    services = MappingProxyType({service.name: service for service in release.services})
+    plain = MappingProxyType({name: live.view for name, live in views.items()})
+
+    def plan(wanted: Wanted, full: bool) -> Plan:
+        if isinstance(wanted, str):
+            projections = _service(wanted, services, release.number).projections
+        else:
+            projections = references(wanted, plain)
+        query = resolve(projections, plain, full_feature_names=full)
+        return compile_plan(query, views, release.number)
+
+    return State(
+        release=release,
+        views=views,
+        services=services,
+        plan=lru_cache(maxsize=_PLANS)(plan),
+    )
+
+
+def read_release(text: str | bytes, *, project: str) -> Release:
+    """Read a release's document.
+
+    Raises:
+        CorruptData: the text is no release, or one of another project.
+    """
+    try:
+        release = load(text, Release)
+    except (ValueError, ExceptionGroup) as error:
+        raise CorruptData(
+            f"{project}: the release in Redis cannot be read by this build; run "
+            "`featurestore promote` with the version that serves"
+        ) from error
+    if release.project != project:
+        raise CorruptData(f"{project}: the release in Redis belongs to {release.project}")
+    return release
+
+
+def describe(state: State, name: str, *, full: bool) -> pb.DescribeServiceResponse:
+    """Say what a service asks for and answers.
+
+    Raises:
+        NotFound: the release has no such service.
+        NotMaterialized, Unsupported: the service cannot be answered by this build.
+    """
+    service = _service(name, state.services, state.release.number)
+    plan = state.plan(name, full)
+    query = plan.query
+    return pb.DescribeServiceResponse(
+        feature_service=service.name,
+        service_id=service.id,
+        release=state.release.number,
+        entities=[pb.Field(name=c.name, dtype=c.dtype) for c in query.entities],
+        request_data=[pb.Field(name=c.name, dtype=c.dtype) for c in query.request],
+        outputs=[
+            pb.Output(
+                name=output.name,
+                dtype=output.feature.dtype,
+                projection=projection,
+                feature=output.feature.name,
+                feature_id=output.feature.id,
+            )
+            for output, projection in zip(query.outputs, output_projections(query), strict=True)
+        ],
+        projections=plan.projections,
+        stored=[
+            pb.Stored(
+                projection=number,
+                table=read.table,
+                ttl=read.lookup.view.ttl,
+                watermark=state.views[read.lookup.view.name].watermark,
+            )
+            for number, read in enumerate(plan.reads)
+        ],
+    )
+
+
+def _service(name: str, services: Mapping[str, Service], release: int) -> Service:
+    if name not in services:
+        raise NotFound(
+            f"feature_service: release {release} has no service {name!r}{suggest(name, services)}"
+        )
+    return services[name]

@@ -1,0 +1,120 @@
+"""Keeps a server on the release its alias names, and knows whether it can answer."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from featurestore.errors import (
+    CorruptData,
+    FeatureStoreError,
+    NotMaterialized,
+    OnlineDataMissing,
+    Unavailable,
+)
+from featurestore.serving.state import State, read_release, state_of
+from featurestore.storage.redis import OnlineStore
+
+_LOG = logging.getLogger("featurestore.serving")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The release loaded, if any, and what keeps the server from answering, if anything does."""
+
+    state: State | None
+    trouble: FeatureStoreError | None
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests can be answered."""
+        return self.state is not None and self.trouble is None
+
+
+class Watch:
+    """Looks every `interval` seconds, in a thread of its own, and publishes a whole `Standing`."""
+
+    def __init__(
+        self,
+        store: OnlineStore,
+        *,
+        project: str,
+        alias: str,
+        interval: float,
+        changed: Callable[[Standing], None],
+    ) -> None:
+        self._store = store
+        self._project = project
+        self._alias = alias
+        self._interval = interval
+        self._changed = changed
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="featurestore-watch", daemon=True)
+        self.standing = Standing(state=None, trouble=None)
+
+    def start(self) -> None:
+        """Look once, then keep looking in the background."""
+        self.look()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._ended.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def hurry(self) -> None:
+        """Look again now: a request met trouble."""
+        self._wake.set()
+
+    def look(self) -> None:
+        """Read the alias, load its release if it moved, and check that its tables are there."""
+        before = self.standing
+        state, trouble = before.state, None
+        try:
+            state = self._current(before.state)
+            self._check(state)
+        except (Unavailable, CorruptData, NotMaterialized, OnlineDataMissing) as error:
+            trouble = error
+        standing = Standing(state=state, trouble=trouble)
+        self.standing = standing
+        if str(trouble) != str(before.trouble) or state is not before.state:
+            number = None if state is None else state.release.number
+            _LOG.info("release %s: %s", number, trouble or "serving")
+        if standing.ready != before.ready:
+            self._changed(standing)
+
+    def _current(self, state: State | None) -> State:
+        number = self._store.alias(self._alias)
+        if number is None:
+            raise NotMaterialized(
+                f"{self._project}: Redis has no alias {self._alias!r}: nothing was promoted yet, "
+                "or Redis was emptied; run `featurestore promote`, or to rebuild what was lost "
+                "`featurestore materialize` and `featurestore promote`"
+            )
+        if state is not None and state.release.number == number:
+            return state
+        text = self._store.release(number)
+        if text is None:
+            raise NotMaterialized(
+                f"{self._project}: alias {self._alias!r} names release {number}, which is not in "
+                "Redis; run `featurestore promote`"
+            )
+        return state_of(read_release(text, project=self._project))
+
+    def _check(self, state: State) -> None:
+        missing = [table for table in state.tables if not self._store.is_marked(table)]
+        if missing:
+            raise OnlineDataMissing(
+                f"{self._project}: rows of table {missing[0]} are not in Redis: it was emptied; "
+                "run `featurestore materialize` to rebuild them from offline"
+            )
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            self._wake.wait(self._interval)
+            self._wake.clear()
+            if not self._ended.is_set():
+                self.look()

@@ -1,0 +1,250 @@
+"""The offline store: one Delta table per table id, replaced interval by interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+from featurestore.errors import Conflict, CorruptData, NotMaterialized
+from featurestore.model.documents import Table, View
+from featurestore.model.schema import Column
+from featurestore.model.time import (
+    BEGINNING,
+    BUCKET,
+    CREATED,
+    EVENT,
+    KNOWN,
+    MOMENT,
+    REVISION,
+    Interval,
+    moment,
+)
+
+_WIDER: dict[pl.DataType, pl.DataType] = {
+    pl.UInt8(): pl.Int16(),
+    pl.UInt16(): pl.Int32(),
+    pl.UInt32(): pl.Int64(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """One file of a committed table version with the sha256 of its bytes."""
+
+    path: str
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """What one replacement left: the table's new version and the files it added."""
+
+    version: int
+    files: tuple[DataFile, ...]
+
+
+def table_schema(view: View) -> dict[str, pl.DataType]:
+    """Give the columns of a view's offline rows with the dtypes readers see."""
+    return {
+        **{k.name: k.polars for k in view.join_keys},
+        EVENT: MOMENT,
+        CREATED: MOMENT,
+        KNOWN: MOMENT,
+        REVISION: pl.UInt32(),
+        **{f.name: Column(name=f.name, dtype=f.dtype).polars for f in view.features},
+    }
+
+
+def stored_dtype(dtype: pl.DataType) -> pl.DataType:
+    """Give the nearest dtype Delta has that holds every value of this one."""
+    if isinstance(dtype, pl.Array | pl.List):
+        inner = dtype.inner
+        return pl.List(stored_dtype(inner if isinstance(inner, pl.DataType) else inner()))
+    return _WIDER.get(dtype, dtype)
+
+
+class OfflineStore:
+    """Delta tables under a root folder or URL: `root/project/view/table id`."""
+
+    def __init__(self, root: str, project: str) -> None:
+        self._root = root.rstrip("/")
+        self._project = project
+        self._verified: set[tuple[str, str]] = set()
+
+    def path(self, view: View, table: Table) -> str:
+        """Give the folder or URL of a table."""
+        return f"{self._root}/{self._project}/{view.name}/{table.id}"
+
+    def create(self, view: View, table: Table) -> None:
+        """Make an empty table, if it is not there yet."""
+        schema = {n: stored_dtype(d) for n, d in table_schema(view).items()}
+        empty = pl.DataFrame(schema={**schema, BUCKET: pl.Int32()})
+        path = self.path(view, table)
+        if "://" not in path:
+            Path(path).mkdir(parents=True, exist_ok=True)
+        DeltaTable.create(
+            path, empty.to_arrow().schema, mode="ignore", partition_by=[BUCKET], name=view.name
+        )
+
+    def version(self, view: View, table: Table) -> int:
+        """Give the newest version of a table.
+
+        Raises:
+            NotMaterialized: the table does not exist.
+        """
+        return self._open(view, table, None).version()
+
+    def last_run(self, view: View, table: Table) -> str | None:
+        """Give the run id that the newest version of a table was committed under, if any."""
+        newest = self._open(view, table, None).history(1)
+        return newest[0].get("run") if newest else None
+
+    def replace(
+        self,
+        view: View,
+        table: Table,
+        interval: Interval,
+        rows: pl.DataFrame,
+        *,
+        base: int,
+        run: str,
+    ) -> Commit:
+        """Replace exactly the rows known in an interval, on the version the caller read.
+
+        `rows` has the columns of `table_schema` and `bucket`; all must lie in the interval.
+
+        Raises:
+            Conflict: the table has moved past `base`; nothing was written.
+        """
+        opened = self._open(view, table, base)
+        if self.version(view, table) != base:
+            raise Conflict(_moved(view))
+        before = set(opened.file_uris())
+        stored = rows.with_columns(
+            pl.col(name).cast(stored_dtype(dtype)) for name, dtype in table_schema(view).items()
+        ).with_columns(pl.col(BUCKET).cast(pl.Int32))
+        try:
+            write_deltalake(
+                opened,
+                stored.to_arrow(),
+                mode="overwrite",
+                predicate=_predicate(interval),
+                commit_properties=CommitProperties(
+                    custom_metadata={"run": run}, max_commit_retries=0
+                ),
+            )
+        except CommitFailedError as error:
+            raise Conflict(_moved(view)) from error
+        after = self._open(view, table, base + 1)
+        added = sorted(set(after.file_uris()) - before)
+        return Commit(version=after.version(), files=tuple(_data_file(uri) for uri in added))
+
+    def added_files(self, view: View, table: Table, version: int) -> tuple[DataFile, ...]:
+        """Give the files a version has that the one before has not, with their checksums."""
+        before = set(self._open(view, table, version - 1).file_uris())
+        after = self._open(view, table, version).file_uris()
+        return tuple(_data_file(uri) for uri in sorted(set(after) - before))
+
+    def rows(
+        self,
+        view: View,
+        table: Table,
+        *,
+        features: Sequence[str] | None = None,
+        version: int | None = None,
+        known: Interval | None = None,
+        checksums: dict[str, str] | None = None,
+    ) -> pl.DataFrame:
+        """Read the rows of a table with the dtypes of its document, in no particular order.
+
+        Args:
+            view: the view whose table it is.
+            table: the table.
+            features: the feature columns wanted (all by default).
+            version: the Delta version to read (the newest by default).
+            known: keep only rows that became known in this interval.
+            checksums: sha256 by file path as the ledger recorded them; each file is verified once
+                per process.
+
+        Raises:
+            NotMaterialized: the table or version does not exist.
+            CorruptData: a file's bytes are not those that were written.
+        """
+        opened = self._open(view, table, version)
+        self._verify(view, opened.file_uris(), checksums or {})
+        schema = table_schema(view)
+        if features is not None:
+            dropped = {f.name for f in view.features} - set(features)
+            schema = {n: d for n, d in schema.items() if n not in dropped}
+        lazy = pl.scan_delta(opened)
+        if known is not None:
+            lazy = lazy.filter(_inside(known))
+        return lazy.select(schema.keys()).collect().cast(dict(schema))
+
+    def _verify(self, view: View, files: Sequence[str], checksums: dict[str, str]) -> None:
+        for uri in files:
+            expected = checksums.get(_file_name(uri))
+            if expected is None or (uri, expected) in self._verified:
+                continue
+            if _checksum(uri) != expected:
+                raise CorruptData(
+                    f"{view.name}: {uri} is not what was written (sha256 differs); "
+                    f"materialize the view again over its interval"
+                )
+            self._verified.add((uri, expected))
+
+    def _open(self, view: View, table: Table, version: int | None) -> DeltaTable:
+        try:
+            return DeltaTable(self.path(view, table), version=version)
+        except TableNotFoundError as error:
+            raise NotMaterialized(
+                f"{view.name}: {view.version} has no offline table; run "
+                "`featurestore materialize START END`"
+            ) from error
+
+
+def _moved(view: View) -> str:
+    return (
+        f"{view.name}: another writer moved the table while this run computed; nothing was "
+        "written: run it again"
+    )
+
+
+def _literal(us: int) -> str:
+    return "'" + moment(us).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0") + "'"
+
+
+def _predicate(interval: Interval) -> str:
+    until = f"{KNOWN} <= {_literal(interval.end)}"
+    if interval.start <= BEGINNING:
+        return until
+    return f"{KNOWN} > {_literal(interval.start)} AND {until}"
+
+
+def _inside(interval: Interval) -> pl.Expr:
+    until = pl.col(KNOWN) <= moment(interval.end)
+    return (
+        until if interval.start <= BEGINNING else until & (pl.col(KNOWN) > moment(interval.start))
+    )
+
+
+def _file_name(uri: str) -> str:
+    return "/".join(uri.rsplit("/", 2)[-2:])
+
+
+def _data_file(uri: str) -> DataFile:
+    return DataFile(path=_file_name(uri), checksum=_checksum(uri))
+
+
+def _checksum(uri: str) -> str:
+    if "://" in uri:
+        return ""
+    with Path(uri).open("rb") as file:
+        digest = sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,137 @@
+"""The SQL database of a registry: its tables, and how it is opened.
+
+Any database SQLAlchemy speaks to will do; SQLite is the default. Moments are UTC microseconds.
+"""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.schema import CreateTable
+
+from featurestore.errors import InvalidRequest, Unavailable
+
+META = sa.MetaData()
+TEXT = sa.Text()
+MICROS = sa.BigInteger()
+
+DOCUMENTS = sa.Table(
+    "fs_documents",
+    META,
+    sa.Column("project", sa.String(255), primary_key=True),
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(255), nullable=False, index=True),
+    sa.Column("body", TEXT, nullable=False),
+    sa.Column("created", MICROS, nullable=False),
+)
+HEADS = sa.Table(
+    "fs_heads",
+    META,
+    sa.Column("project", sa.String(255), primary_key=True),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("body", TEXT, nullable=False),
+    sa.Column("applied", MICROS, nullable=False),
+)
+TABLES = sa.Table(
+    "fs_tables",
+    META,
+    sa.Column("project", sa.String(255), primary_key=True),
+    sa.Column("data_id", sa.String(64), primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True),
+    sa.Column("buckets", sa.Integer, nullable=False),
+    sa.Column("created", MICROS, nullable=False),
+)
+RUNS = sa.Table(
+    "fs_runs",
+    META,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("project", sa.String(255), nullable=False, index=True),
+    sa.Column("table_id", sa.String(64), nullable=False, index=True),
+    sa.Column("view", sa.String(255), nullable=False),
+    sa.Column("version", sa.String(64), nullable=False),
+    sa.Column("start", MICROS, nullable=False),
+    sa.Column("end", MICROS, nullable=False),
+    sa.Column("source", sa.String(64), nullable=False),
+    sa.Column("rows", MICROS, nullable=False),
+    sa.Column("base_version", MICROS, nullable=False),
+    sa.Column("delta_version", MICROS),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("started", MICROS, nullable=False),
+    sa.Column("finished", MICROS),
+)
+FILES = sa.Table(
+    "fs_files",
+    META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("path", sa.String(1024), primary_key=True),
+    sa.Column("table_id", sa.String(64), nullable=False, index=True),
+    sa.Column("checksum", sa.String(64), nullable=False),
+)
+LEASES = sa.Table(
+    "fs_leases",
+    META,
+    sa.Column("project", sa.String(255), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("expires", MICROS, nullable=False),
+)
+RELEASES = sa.Table(
+    "fs_releases",
+    META,
+    sa.Column("project", sa.String(255), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("body", TEXT, nullable=False),
+    sa.Column("created", MICROS, nullable=False),
+)
+ALIASES = sa.Table(
+    "fs_aliases",
+    META,
+    sa.Column("project", sa.String(255), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("moved", MICROS, nullable=False),
+)
+AUDIT = sa.Table(
+    "fs_audit",
+    META,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("project", sa.String(255), nullable=False),
+    sa.Column("at", MICROS, nullable=False),
+    sa.Column("who", sa.String(255), nullable=False),
+    sa.Column("action", sa.String(32), nullable=False),
+    sa.Column("detail", TEXT, nullable=False),
+)
+
+
+def open_engine(url: str, *, root: Path) -> sa.Engine:
+    """Open a database by SQLAlchemy URL, with all tables made; SQLite paths start at `root`.
+
+    Raises:
+        Unavailable: the database cannot be reached.
+        InvalidRequest: the URL is not one SQLAlchemy understands.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InvalidRequest(
+            "registry.path: not a database URL; write sqlite:///data/registry.db or "
+            "postgresql+psycopg://…"
+        ) from error
+    arguments: dict[str, object] = {}
+    if parsed.get_backend_name() == "sqlite":
+        arguments["timeout"] = 30
+        if parsed.database and parsed.database != ":memory:":
+            path = root / parsed.database
+            path.parent.mkdir(parents=True, exist_ok=True)
+            parsed = parsed.set(database=str(path))
+    engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True)
+    try:
+        with engine.begin() as connection:
+            for table in META.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+    except SQLAlchemyError as error:
+        shown = parsed.render_as_string(hide_password=True)
+        raise Unavailable(f"registry: {shown} cannot be opened: {error.args[0]}") from error
+    return engine

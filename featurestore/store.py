@@ -1,0 +1,186 @@
+"""FeatureStore: the facade that notebooks use."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from featurestore.errors import InvalidRequest, NotFound
+from featurestore.jobs import apply as applying
+from featurestore.jobs import materialize as materializing
+from featurestore.jobs import promote as promoting
+from featurestore.jobs.tables import DraftTables, StoredTables
+from featurestore.jobs.workspace import Clock, Workspace, system_clock
+from featurestore.model.documents import Projection, Release, Service, View
+from featurestore.model.names import suggest
+from featurestore.model.plan import Plan
+from featurestore.model.query import references, resolve
+from featurestore.model.time import micros
+from featurestore.training import TrainingSet, training_set
+
+Features = str | Sequence[Any] | Any
+"""A service's name, `view:feature` references, or definition objects of Feast and of ours."""
+
+
+class FeatureStore:
+    """A feature repo's store.
+
+    Args:
+        repo: the folder with feature_store.yaml.
+        environ: environment to read overrides from; the process's own by default.
+        clock: the moment now, UTC microseconds; the machine's by default.
+    """
+
+    def __init__(
+        self,
+        repo: str | Path = ".",
+        *,
+        environ: Mapping[str, str] | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        self._workspace = Workspace.open(repo, environ=environ, clock=clock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def project(self) -> str:
+        """The project's name."""
+        return self._workspace.config.project
+
+    def plan(self) -> Plan:
+        """Say what `apply` would change, and why; writes nothing."""
+        return applying.plan(self._workspace)[0]
+
+    def apply(self) -> Plan:
+        """Register what the repo defines; computes nothing."""
+        return applying.apply(self._workspace)
+
+    def list_feature_views(self) -> tuple[View, ...]:
+        """Give the applied views, by name."""
+        return self._workspace.project().views
+
+    def list_feature_services(self) -> tuple[Service, ...]:
+        """Give the applied services, by name."""
+        return self._workspace.project().services
+
+    def materialize(
+        self, start_date: datetime, end_date: datetime, feature_views: Sequence[str] = ()
+    ) -> tuple[materializing.Outcome, ...]:
+        """Materialize what became known in [start_date, end_date]; naive moments are UTC."""
+        return materializing.materialize(
+            self._workspace, micros(start_date), micros(end_date), views=feature_views
+        )
+
+    def materialize_incremental(
+        self, end_date: datetime, feature_views: Sequence[str] = ()
+    ) -> tuple[materializing.Outcome, ...]:
+        """Materialize what became known since each view's watermark, to `end_date` included."""
+        return materializing.materialize_incremental(
+            self._workspace, micros(end_date), views=feature_views
+        )
+
+    def promote(self, alias: str = "prod") -> Release:
+        """Make what is materialized the release that an alias names."""
+        return promoting.promote(self._workspace, alias)[0]
+
+    def get_historical_features(
+        self,
+        entity_df: Any,
+        features: Features,
+        *,
+        full_feature_names: bool = False,
+        as_known: bool = True,
+        allow_stale: bool = False,
+    ) -> TrainingSet:
+        """Join features to entity rows, each row as of its own moment.
+
+        Args:
+            entity_df: pandas or Polars frame, Arrow table, or the path of a Parquet file, with an
+                `event_timestamp` column (naive means UTC), the join keys and request data.
+            features: a service's name; a list of `view:feature` references; or view and service
+                objects, which are computed from their sources as a draft, without being applied.
+            full_feature_names: name outputs `view__feature`.
+            as_known: use only rows known at the moment; False goes by event time alone.
+            allow_stale: accept moments after a table's watermark.
+
+        Returns:
+            A training set: every entity row once, in its order, with its own columns untouched.
+
+        Raises:
+            NotFound: a service, view or feature is not known.
+            InvalidRequest: a column is missing or of a dtype that cannot be joined.
+            NotMaterialized: a table does not cover what the rows need.
+        """
+        projections, views, draft = self._asked(features)
+        query = resolve(projections, views, full_feature_names=full_feature_names)
+        tables = (
+            DraftTables(self._workspace.config.root) if draft else StoredTables(self._workspace)
+        )
+        return training_set(
+            entity_df,
+            query,
+            tables,
+            project=self.project,
+            as_known=as_known,
+            allow_stale=allow_stale,
+            draft=draft,
+        )
+
+    def _asked(self, features: Features) -> tuple[tuple[Projection, ...], dict[str, View], bool]:
+        """Give the projections asked for, the views they use, and whether any is a draft."""
+        listed = [features] if isinstance(features, str) or _is_definition(features) else features
+        if not isinstance(listed, Sequence):
+            raise InvalidRequest(
+                f"features: {type(features).__name__} is neither a service's name, a list of "
+                "'view:feature' references nor a view or service object"
+            )
+        draft = any(_is_definition(one) for one in listed)
+        only_drafts = draft and all(_is_definition(one) for one in listed)
+        project = None if only_drafts else self._workspace.project()
+        views = {v.name: v for v in project.views} if project else {}
+        services = {s.name: s for s in project.services} if project else {}
+        projections: list[Projection] = []
+        for one in listed:
+            if _is_definition(one):
+                reading = _definitions()
+                views |= {v.name: v for v in reading.document(one, self._workspace.config.root)}
+                projections += reading.projections(one)
+            elif not isinstance(one, str):
+                raise InvalidRequest(f"features: {one!r} is no reference, view or service")
+            elif ":" in one:
+                projections += references([one], views)
+            elif one in services:
+                projections += services[one].projections
+            else:
+                raise NotFound(
+                    f"features: no service is called {one!r}{suggest(one, services)}; a feature is "
+                    "asked for as 'view:feature'"
+                )
+        if not projections:
+            references((), views)
+        return tuple(projections), views, draft
+
+    def close(self) -> None:
+        """Give connections back; the embedded server keeps running."""
+        self._workspace.close()
+
+
+class _Definitions(Protocol):
+    def document(self, thing: Any, root: Path) -> tuple[View, ...]: ...
+
+    def projections(self, thing: Any) -> tuple[Projection, ...]: ...
+
+
+def _is_definition(thing: object) -> bool:
+    """Say whether an object is a Feast definition, without importing feast."""
+    return any(kind.__module__.partition(".")[0] == "feast" for kind in type(thing).__mro__)
+
+
+def _definitions() -> _Definitions:
+    """Load the definitions room, and with it feast: only called when the caller has it loaded."""
+    return import_module("featurestore.definitions")  # type: ignore[return-value]

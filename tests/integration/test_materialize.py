@@ -1,0 +1,384 @@
+"""Materialization over a real Delta table and a real Redis-protocol server."""
+
+import polars as pl
+import pytest
+
+from featurestore.errors import (
+    Conflict,
+    CorruptData,
+    InvalidRequest,
+    NotFound,
+    NotMaterialized,
+    SourceError,
+    Unavailable,
+)
+from featurestore.jobs import materialize as jobs
+from featurestore.jobs.promote import promote
+from featurestore.jobs.tables import StoredTables
+from featurestore.model.time import BEGINNING, EVENT, REVISION, Interval, micros
+from featurestore.storage.keys import canonical_keys
+from featurestore.storage.rows import RowLayout, row_columns
+from tests.repos import (
+    NOW,
+    SCHEMA,
+    applied,
+    at,
+    history,
+    landings,
+    pace,
+    source,
+    write,
+)
+
+ROWS = landings(
+    ("a", 1, None, 10.0, 3),
+    ("a", 5, None, 20.0, 4),
+    ("b", 2, 9, 30.0, None),
+    ("b", 3, None, 40.0, 6),
+    (None, 4, None, 50.0, 7),
+)
+
+
+@pytest.fixture
+def workspace(tmp_path, online_url):
+    """A repo of five source rows, applied; its Redis may hold other tests' projects."""
+    opened = applied(
+        write(tmp_path / "repo", ROWS, name=tmp_path.name.replace("_", "-")), online_url
+    )
+    yield opened
+    opened.close()
+
+
+def run(workspace, start=0, end=24, **options):
+    """Materialize from some hour to another."""
+    return jobs.materialize(workspace, micros(at(start)), micros(at(end)), **options)
+
+
+def stored(workspace, view=None):
+    """Give the offline rows, sorted."""
+    view = view or workspace.view("history")
+    return StoredTables(workspace).rows(view, [f.name for f in view.features]).sort("plane", EVENT)
+
+
+def served(workspace, view=None):
+    """Give the last delay that Redis holds for each plane."""
+    view = view or workspace.view("history")
+    table = workspace.table(view)
+    planes = pl.DataFrame({"plane": ["a", "b", "c"]})
+    keys = canonical_keys(planes, view.join_keys)
+    (rows,) = workspace.online().read([(table.id, keys)])
+    return RowLayout(columns=row_columns(view)).decode(rows).frame()["last_delay"].to_list()
+
+
+def rewrite(workspace, *rows):
+    """Replace the source's rows."""
+    landings(*rows).write_parquet(workspace.config.root / "data" / "landings.parquet")
+
+
+def test_a_run_stores_every_row_and_serves_the_newest(workspace):
+    """Offline holds the interval's rows with their dtypes, Redis each key's newest; null keys go."""
+    (outcome,) = run(workspace)
+    frame = stored(workspace)
+    assert frame["plane"].to_list() == ["a", "a", "b", "b"]
+    assert frame.schema["seats"] == pl.UInt8
+    assert frame["known_at"].to_list() == [at(1), at(5), at(9), at(3)]
+    assert outcome.rows == 4
+    assert served(workspace) == [20.0, 40.0, None]
+
+
+def test_only_what_was_known_in_the_interval_is_stored(workspace):
+    """An interval is over known-at: a row loaded later waits, both ends count."""
+    run(workspace, 1, 5)
+    assert stored(workspace)["last_delay"].to_list() == [10.0, 20.0, 40.0]
+    run(workspace, 6, 9)
+    assert stored(workspace)["last_delay"].to_list() == [10.0, 20.0, 30.0, 40.0]
+
+
+def test_the_same_run_twice_changes_nothing(workspace):
+    """A repeat leaves table, versions and Redis as they were."""
+    run(workspace)
+    before, version = stored(workspace), workspace.offline.version(*table(workspace))
+    (again,) = run(workspace)
+    assert not again.changed
+    assert stored(workspace).equals(before)
+    assert workspace.offline.version(*table(workspace)) == version
+
+
+def table(workspace):
+    """Give the view and its table."""
+    view = workspace.view("history")
+    return view, workspace.table(view)
+
+
+def test_a_correction_with_the_same_times_wins(workspace):
+    """A corrected row reaches training and Redis with a higher revision; a retry keeps it."""
+    run(workspace)
+    rewrite(workspace, ("a", 5, None, 99.0, 4), ("b", 3, None, 40.0, 6))
+    run(workspace)
+    run(workspace)
+    frame = stored(workspace)
+    assert frame["last_delay"].to_list() == [99.0, 40.0]
+    assert frame[REVISION].to_list() == [1, 0]
+    assert served(workspace) == [99.0, 40.0, None]
+
+
+def test_a_removed_or_lowered_winner_is_repaired(workspace):
+    """When a run removes a key's newest row, Redis falls back to what offline says, or to nothing."""
+    run(workspace)
+    rewrite(workspace, ("a", 1, None, 10.0, 3), ("c", 1, None, 7.0, 1))
+    (outcome,) = run(workspace)
+    assert served(workspace) == [10.0, None, 7.0]
+    assert outcome.repaired == 2
+
+
+def test_an_older_interval_never_overwrites_a_newer_row(workspace):
+    """Loading history after the present leaves the present in Redis."""
+    run(workspace, 4, 24)
+    run(workspace, 0, 3)
+    assert served(workspace)[0] == 20.0
+
+
+def test_incremental_starts_at_the_watermark_less_settle(workspace):
+    """A row stamped before the watermark but committed after is found within the settle span."""
+    run(workspace, 0, 5)
+    rewrite(
+        workspace,
+        *[("a", 1, None, 10.0, 3), ("a", 5, None, 20.0, 4), ("b", 3, None, 40.0, 6)],
+        *[("c", 4.5, None, 1.0, 1), ("c", 6, None, 2.0, 2)],
+    )
+    (outcome,) = jobs.materialize_incremental(workspace, micros(at(8)))
+    assert outcome.interval == Interval(start=micros(at(4)), end=micros(at(8)))
+    assert served(workspace) == [20.0, 40.0, 2.0]
+    assert jobs.materialize_incremental(workspace, micros(at(7))) == ()
+
+
+def test_the_first_incremental_starts_at_the_beginning(workspace):
+    """A view that was never materialized takes all its source holds up to the end."""
+    (outcome,) = jobs.materialize_incremental(workspace, micros(at(24)))
+    assert outcome.interval.start == BEGINNING
+    assert outcome.rows == 4
+
+
+def test_an_interval_before_which_nothing_was_known_reaches_back_for_ever(workspace):
+    """With no source row before START, the table is complete from the beginning."""
+    run(workspace, 0, 5)
+    run(workspace, 6, 24)
+    assert workspace.ledger.covered(table(workspace)[1].id) == (
+        Interval(start=BEGINNING, end=micros(at(5))),
+        Interval(start=micros(at(6)) - 1, end=micros(at(24))),
+    )
+
+
+class Killed(Exception):
+    """Stands for a process that dies at a stage."""
+
+
+@pytest.mark.parametrize("stage", ["writing", "serving"])
+def test_a_run_that_died_is_finished_by_the_next(workspace, stage):
+    """Whatever stage a run dies at, running again gives the state of a run that lived."""
+
+    def die(view, at_stage, rows):
+        if at_stage == stage:
+            raise Killed
+
+    run(workspace, 0, 4)
+    with pytest.raises(Killed):
+        run(workspace, 4, 24, report=die)
+    run(workspace, 4, 24)
+    assert stored(workspace)["last_delay"].to_list() == [10.0, 20.0, 30.0, 40.0]
+    assert served(workspace) == [20.0, 40.0, None]
+    assert {r.state for r in workspace.ledger.runs()} == {"served"}
+
+
+def test_a_commit_that_the_ledger_missed_is_adopted(workspace, monkeypatch):
+    """A run killed between the table's commit and the ledger's row is recognized by its id."""
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace.ledger, "commit_run", die)
+        with pytest.raises(Killed):
+            run(workspace)
+    run(workspace)
+    states = [r.state for r in workspace.ledger.runs()]
+    assert states == ["served", "served"]
+    assert served(workspace) == [20.0, 40.0, None]
+
+
+def test_a_held_lease_refuses_a_second_run(workspace):
+    """Two runs of one table at once: the second is told so and writes nothing."""
+    run(workspace, 0, 4)
+    name = f"table {table(workspace)[1].id}"
+    now = workspace.clock()
+    workspace.ledger.lease(name, "another", now=now, until=now + 1_000_000)
+    with pytest.raises(Conflict, match="another run holds the lease"):
+        run(workspace, 4, 24)
+    workspace.ledger.lease(name, "a third", now=now + 2_000_000, until=now + 3_000_000)
+
+
+def test_a_stale_writer_is_refused(workspace):
+    """A replacement based on a version that is no longer the newest writes nothing."""
+    run(workspace, 0, 4)
+    view, its_table = table(workspace)
+    base = workspace.offline.version(view, its_table)
+    rows = stored(workspace).with_columns(bucket=pl.lit(0))
+    interval = Interval(start=BEGINNING, end=micros(at(4)))
+    workspace.offline.replace(view, its_table, interval, rows, base=base, run="one")
+    with pytest.raises(Conflict, match="moved the table"):
+        workspace.offline.replace(view, its_table, interval, rows, base=base, run="two")
+
+
+def test_a_flipped_byte_is_a_named_error_and_never_a_number(workspace):
+    """A data file that is not what was written is refused at first open."""
+    run(workspace)
+    view, its_table = table(workspace)
+    folder = workspace.config.root / ".featurestore"
+    (file,) = [p for p in folder.rglob("*.parquet") if "_delta_log" not in p.parts]
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(CorruptData, match="history: .*sha256 differs"):
+        stored(workspace)
+
+
+def test_ties_are_broken_by_content_whatever_the_order(workspace):
+    """Of rows equal in key and times one stays, the same one for any order of the source."""
+    tied = [("a", 1, None, float(n), n) for n in range(20)]
+    rewrite(workspace, *tied)
+    run(workspace)
+    first = stored(workspace)
+    rewrite(workspace, *reversed(tied))
+    (again,) = run(workspace)
+    assert not again.changed
+    assert first.height == 1
+
+
+def test_a_view_without_entities_has_one_row(tmp_path, online_url):
+    """An entity-less view is one key: its newest row is served, and repaired like any other."""
+    view = history(join_keys={}, name="city")
+    repo = write(tmp_path / "repo", ROWS, name=tmp_path.name.replace("_", "-"))
+    workspace = applied(repo, online_url, view)
+    run(workspace)
+    table_id = workspace.table(view).id
+
+    def newest():
+        (rows,) = workspace.online().read([(table_id, canonical_keys(pl.DataFrame([{}]), ()))])
+        return RowLayout(columns=row_columns(view)).decode(rows).frame()["last_delay"].to_list()
+
+    assert newest() == [20.0]
+    rewrite(workspace, ("a", 1, None, 10.0, 3))
+    run(workspace)
+    assert newest() == [10.0]
+    workspace.close()
+
+
+BAD_TIMES = {
+    "end before start": (5, 1, "end .* is before start"),
+    "end in the future": (0, 24 * 500, "is in the future"),
+}
+
+
+@pytest.mark.parametrize(("start", "end", "message"), BAD_TIMES.values(), ids=BAD_TIMES.keys())
+def test_impossible_intervals_are_refused(workspace, start, end, message):
+    """An interval that cannot be complete is refused before anything is read."""
+    with pytest.raises(InvalidRequest, match=message):
+        run(workspace, start, end)
+
+
+def missing(repo):
+    (repo / "data" / "landings.parquet").unlink()
+
+
+def empty(repo):
+    (repo / "data" / "landings.parquet").write_bytes(b"")
+
+
+def lacking(repo):
+    ROWS.drop("delay").write_parquet(repo / "data" / "landings.parquet")
+
+
+def timeless(repo):
+    ROWS.with_columns(at=pl.lit(None, SCHEMA["at"])).write_parquet(
+        repo / "data" / "landings.parquet"
+    )
+
+
+BAD_SOURCES = {
+    "missing": (missing, r"history\.source: data/landings\.parquet is not there"),
+    "empty": (empty, r"history\.source: data/landings\.parquet cannot be read"),
+    "lacking a column": (lacking, r"history\.source: column 'delay' is not in"),
+    "with null times": (timeless, r"history\.source: 5 rows have no 'at'"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_SOURCES.values(), ids=BAD_SOURCES.keys())
+def test_a_bad_source_is_named_and_nothing_is_lost(workspace, spoil, message):
+    """A source that cannot be read is a named error; what was materialized stays."""
+    run(workspace, 0, 4)
+    before = stored(workspace)
+    spoil(workspace.config.root)
+    with pytest.raises(SourceError, match=message):
+        run(workspace)
+    assert stored(workspace).equals(before)
+
+
+def test_a_view_that_is_unknown_or_computed_on_demand_is_refused(tmp_path, online_url):
+    """Only applied views over sources can be materialized by name."""
+    view = history()
+    workspace = applied(write(tmp_path / "repo", ROWS), online_url, view, pace(view))
+    with pytest.raises(NotFound, match="did you mean 'history'"):
+        run(workspace, views=["histori"])
+    with pytest.raises(InvalidRequest, match="pace: is computed at request time"):
+        run(workspace, views=["pace"])
+    workspace.close()
+
+
+def test_local_times_become_utc_and_impossible_ones_are_refused(tmp_path, online_url):
+    """Naive times are local times of the view's zone; skipped and repeated hours are refused."""
+    naive = ROWS.head(1).with_columns(
+        at=pl.lit("2013-07-01 12:00:00").str.to_datetime("%Y-%m-%d %H:%M:%S"),
+        loaded=pl.lit(None, pl.Datetime("us")),
+    )
+    view = history(source=source(time_zone="Europe/Berlin"))
+    workspace = applied(write(tmp_path / "repo", naive), online_url, view)
+    jobs.materialize_incremental(workspace, micros(NOW))
+    assert stored(workspace)[EVENT].dt.hour().to_list() == [10]
+    for hour in ("2026-03-29 02:30:00", "2026-10-25 02:30:00"):
+        naive.with_columns(at=pl.lit(hour).str.to_datetime("%Y-%m-%d %H:%M:%S")).write_parquet(
+            workspace.config.root / "data" / "landings.parquet"
+        )
+        with pytest.raises(SourceError, match="store UTC upstream"):
+            jobs.materialize_incremental(workspace, micros(NOW))
+    workspace.close()
+
+
+def test_promote_needs_every_view_materialized(workspace):
+    """A release of what is not there is refused, and says which views."""
+    with pytest.raises(NotMaterialized, match="history@"):
+        promote(workspace)
+    run(workspace)
+    release, fresh = promote(workspace)
+    assert (release.number, fresh) == (1, True)
+    assert promote(workspace) == (release, False)
+    assert workspace.online().alias("prod") == 1
+
+
+def test_two_promotes_at_once_make_one_release(workspace):
+    """The alias moves by compare-and-set: the slower of two promotes is refused."""
+    run(workspace)
+    release, _ = promote(workspace)
+    with pytest.raises(Conflict, match="somebody else"):
+        workspace.registry.promote(release, "prod", expected=None, now=0, who="slow")
+
+
+def test_unreachable_redis_leaves_the_offline_commit_to_be_finished(workspace):
+    """With Redis away the rows are committed offline; the next run serves them."""
+    repo = workspace.config.root
+    away = applied(repo, "redis://127.0.0.1:1/0")
+    with pytest.raises(Unavailable):
+        run(away)
+    away.close()
+    assert [r.state for r in workspace.ledger.runs()] == ["committed"]
+    run(workspace)
+    assert served(workspace) == [20.0, 40.0, None]

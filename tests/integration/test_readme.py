@@ -1,0 +1,93 @@
+"""The README's blocks run as they stand."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```(?P<language>\w+)(?P<marks>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
+CLI = [sys.executable, "-m", "featurestore.cli"]
+
+
+def blocks(*marks):
+    """Give (language, marks, body) of the README's blocks that carry one of the marks."""
+    found = [m.groupdict() for m in BLOCK.finditer((ROOT / "README.md").read_text())]
+    return [b for b in found if any(mark in b["marks"] for mark in marks)]
+
+
+@pytest.fixture(scope="module")
+def environ(tmp_path_factory):
+    """An environment without settings of the machine, in which the package is found."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("FEATURESTORE_")}
+    return kept | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory, environ):
+    """A repo written from the README's files, over the example's landings."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "data").mkdir()
+    shutil.copy(ROOT / "feature_repo/data/landings.parquet", folder / "data")
+    for block in blocks("file="):
+        (folder / block["marks"].split("file=")[1].strip()).write_text(block["body"])
+    yield folder
+    subprocess.run([*CLI, "online", "stop"], cwd=folder, env=environ, check=True)
+
+
+def run(arguments, repo, environ):
+    """Run a program in the repo; its error output is the failure's text."""
+    done = subprocess.run(
+        arguments, cwd=repo, env=environ, check=False, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_readme_runs_from_top_to_bottom(repo, environ):
+    """Every marked block runs in order, and the served answer is the training row's."""
+    printed = []
+    for block in blocks("run"):
+        if block["language"] == "console":
+            for line in block["body"].splitlines():
+                command = shlex.split(line.removeprefix("$ "))
+                assert command[0] == "featurestore"
+                printed.append(run([*CLI, *command[1:]], repo, environ))
+        elif "serve=" in block["marks"]:
+            printed.append(served(block, repo, environ))
+        else:
+            printed.append(run([sys.executable, "-c", block["body"]], repo, environ))
+    assert "plane_history@" in printed[0]
+    assert "N14228" in printed[-2]
+    assert "PRESENT" in printed[-1]
+
+
+def served(block, repo, environ):
+    """Run a client's block against `featurestore serve` on a free port."""
+    named = block["marks"].split("serve=")[1].strip()
+    server = subprocess.Popen(
+        [*CLI, "serve", "--port", "0"], cwd=repo, env=environ, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        address = json.loads(server.stdout.readline())["address"]
+        assert named in block["body"]
+        code = block["body"].replace(named, address)
+        return run([sys.executable, "-c", code], repo, environ)
+    finally:
+        server.terminate()
+        assert server.wait(timeout=20) == 0
+        server.stdout.close()
+
+
+def test_the_commands_of_the_first_screen_are_targets_of_the_makefile():
+    """The README's make commands exist."""
+    makefile = (ROOT / "Makefile").read_text()
+    readme = (ROOT / "README.md").read_text()
+    for target in re.findall(r"^\$ make (\w+)", readme, re.M):
+        assert re.search(rf"^{target}:", makefile, re.M)

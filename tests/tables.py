@@ -1,0 +1,104 @@
+"""Tables in memory, and short ways to declare a view and to write its stored rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import polars as pl
+
+from featurestore.model.declare import batch_view
+from featurestore.model.documents import Projection, Source, View
+from featurestore.model.query import Query, resolve
+from featurestore.model.schema import Column
+from featurestore.model.time import (
+    BEGINNING,
+    CREATED,
+    EVENT,
+    KNOWN,
+    MOMENT,
+    REVISION,
+    Interval,
+    known_at,
+)
+
+EVERYTHING = Interval(start=BEGINNING, end=2**63 - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Stored rows by view name; a view without intervals covers everything."""
+
+    frames: Mapping[str, pl.DataFrame]
+    intervals: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
+    reads: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+
+    def rows(self, view: View, features: Sequence[str]) -> pl.DataFrame:
+        self.reads.append((view.name, tuple(features)))
+        keys = [key.name for key in view.join_keys]
+        return self.frames[view.name].select(*keys, EVENT, CREATED, KNOWN, REVISION, *features)
+
+    def covered(self, view: View) -> tuple[Interval, ...]:
+        return self.intervals.get(view.name, (EVERYTHING,))
+
+    def data_version(self, view: View) -> str:
+        return f"{view.data_id[:16]}.0@7"
+
+
+def make_view(
+    name: str = "plane",
+    *,
+    keys: Mapping[str, str] | None = None,
+    values: Mapping[str, str] | None = None,
+    ttl: timedelta | None = None,
+    delay: timedelta = timedelta(0),
+    known: str = "created",
+) -> View:
+    """A view of plain columns; `keys` and `values` map names to dtypes."""
+    keys = {"tailnum": "string"} if keys is None else keys
+    values = {"value": "int64"} if values is None else values
+    columns = {**keys, "at": "datetime", "made": "datetime", **values}
+    source = Source(
+        name=f"{name}_source",
+        path=f"{name}.parquet",
+        format="parquet",
+        timestamp_field="at",
+        created_field="made",
+        columns=tuple(Column(name=n, dtype=d) for n, d in columns.items()),
+    )
+    return batch_view(
+        name=name,
+        join_keys=dict.fromkeys(keys),
+        source=source,
+        columns=tuple(values),
+        ttl=ttl,
+        delay=delay,
+        known_at=known,
+    )
+
+
+def stored(view: View, rows: Mapping[str, Sequence[object] | pl.Series]) -> pl.DataFrame:
+    """Stored rows from columns; times are integer microseconds or datetimes.
+
+    Created times default to null, revisions to zero; known-at follows the view's rule.
+    """
+    size = len(next(iter(rows.values())))
+    filled = {CREATED: [None] * size, REVISION: [0] * size, **rows}
+    dtypes: dict[str, pl.DataType] = {column.name: column.polars for column in view.join_keys}
+    dtypes |= {
+        feature.name: Column(name="", dtype=feature.dtype).polars for feature in view.features
+    }
+    dtypes |= {EVENT: MOMENT, CREATED: MOMENT, REVISION: pl.UInt32()}
+    frame = pl.DataFrame(
+        [pl.Series(name, values, dtype=dtypes[name]) for name, values in filled.items()]
+    )
+    created = pl.col(CREATED) if view.known_at == "created" else None
+    return frame.with_columns(known_at(pl.col(EVENT), created, view.delay).alias(KNOWN))
+
+
+def ask(*views: View, full: bool = False) -> Query:
+    """A query for all features of the views."""
+    uses = [
+        Projection(view=v.name, alias=v.name, features=tuple(f.name for f in v.features))
+        for v in views
+    ]
+    return resolve(uses, {v.name: v for v in views}, full_feature_names=full)

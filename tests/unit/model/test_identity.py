@@ -1,0 +1,191 @@
+"""What changes a version and what does not; the golden ids of a small project."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from featurestore.model.declare import batch_view, on_demand_view
+from featurestore.model.documents import Info, Projection, Source
+from featurestore.model.schema import Column
+
+COLUMNS = tuple(
+    Column(name=name, dtype=dtype)
+    for name, dtype in (
+        ("tailnum", "string"),
+        ("landed_at", "datetime"),
+        ("loaded_at", "datetime"),
+        ("flight_id", "int64"),
+        ("arr_delay", "float64"),
+        ("distance", "int32"),
+        ("cancelled", "bool"),
+    )
+)
+LANDINGS = Source(
+    name="landings",
+    path="data/landings.parquet",
+    format="parquet",
+    timestamp_field="landed_at",
+    created_field="loaded_at",
+    columns=COLUMNS,
+)
+FEATURES = {
+    "last_delay": pl.col("arr_delay"),
+    "was_late": pl.col("arr_delay") > 15,
+    "rounded": pl.col("arr_delay").round(1),
+}
+GOLDEN = {
+    "version": "d1791fa9edb41eda54ac90cc249d4decc96d25aa8b3c4dffdc69991fb3ed5063",
+    "data": "9da2ab8477dc431d3128ffd3ee284d070b7b95d56f5ebdbcc5fe652d1c47dcc8",
+    "on_demand": "1efc9221236e065340771f8863521b324becd9baad2f9123f56178f18c8817a1",
+}
+
+
+def view(**changes):
+    """Build the view with some arguments changed; `source` may be a dict of changed fields."""
+    arguments = {
+        "name": "plane_history",
+        "join_keys": {"tailnum": "string"},
+        "source": LANDINGS,
+        "features": FEATURES,
+        "filter": ~pl.col("cancelled"),
+        "ttl": timedelta(days=7),
+    } | changes
+    if isinstance(arguments["source"], dict):
+        arguments["source"] = replace(LANDINGS, **arguments["source"])
+    return batch_view(**arguments)
+
+
+def columns(**dtypes):
+    """Give the source's columns with some dtypes changed or columns added."""
+    known = {c.name: c.dtype for c in COLUMNS} | dtypes
+    return {"columns": tuple(Column(name=n, dtype=d) for n, d in known.items())}
+
+
+MUST_CHANGE = {
+    "a literal": {"features": FEATURES | {"was_late": pl.col("arr_delay") > 30}},
+    "a function's argument": {"features": FEATURES | {"rounded": pl.col("arr_delay").round(2)}},
+    "an operator": {"features": FEATURES | {"was_late": pl.col("arr_delay") >= 15}},
+    "a feature's name": {"features": {"delay": pl.col("arr_delay")}},
+    "a feature more": {"features": FEATURES | {"far": pl.col("distance") > 1000}},
+    "a feature less": {"features": {"last_delay": pl.col("arr_delay")}},
+    "the dtype of a column that is read": {"source": columns(arr_delay="float32")},
+    "the dtype of a column the filter reads": {
+        "filter": pl.col("distance") > 3,
+        "source": columns(distance="int64"),
+    },
+    "the filter": {"filter": pl.col("arr_delay").is_not_null()},
+    "no filter": {"filter": None},
+    "the ttl": {"ttl": timedelta(days=8)},
+    "no ttl": {"ttl": None},
+    "the known-at rule": {"known_at": "event"},
+    "the delay": {"delay": timedelta(minutes=5)},
+    "the event id": {"event_id": "flight_id"},
+    "the time zone of naive times": {"source": {"time_zone": "America/New_York"}},
+    "the source's name": {"source": {"name": "arrivals"}},
+    "the timestamp column": {"source": {"timestamp_field": "loaded_at", "created_field": None}},
+    "the created column": {"source": {"created_field": None}},
+    "which file column is read": {"source": {"field_mapping": (("delay", "arr_delay"),)}},
+    "the view's name": {"name": "plane_past"},
+    "the join key": {"join_keys": {"flight_id": "int64"}},
+    "a join key more": {"join_keys": {"tailnum": "string", "flight_id": "int64"}},
+    "the join key's dtype": {"join_keys": {"flight_id": "int32"}},
+}
+MUST_NOT_CHANGE = {
+    "the description": {"info": Info(description="how its last flight went")},
+    "owner and tags": {"info": Info(owner="ops", tags=(("tier", "1"),))},
+    "the file's path": {"source": {"path": "s3://bucket/landings.parquet"}},
+    "the file's format": {"source": {"format": "delta"}},
+    "an unread new column": {"source": columns(gate="string")},
+    "the dtype of an unread column": {"source": columns(distance="float64")},
+    "the order of features": {"features": dict(reversed(FEATURES.items()))},
+    "an equal spelling": {"features": FEATURES | {"was_late": pl.col("arr_delay") > pl.lit(15)}},
+    "the settle span": {"settle": timedelta(hours=2)},
+    "an unread column's mapping": {"source": {"field_mapping": (("dist", "distance"),)}},
+}
+
+
+@pytest.mark.parametrize("edit", MUST_CHANGE.values(), ids=MUST_CHANGE.keys())
+def test_what_changes_a_value_changes_the_version(edit):
+    """Every edit that can change a value gives another version."""
+    base = view()
+    if edit.get("filter") is not None and "source" in edit:
+        base = view(filter=edit["filter"])
+    if edit.get("join_keys") == {"flight_id": "int32"}:
+        base = view(join_keys={"flight_id": "int64"})
+    assert view(**edit).id != base.id
+
+
+@pytest.mark.parametrize("edit", MUST_NOT_CHANGE.values(), ids=MUST_NOT_CHANGE.keys())
+def test_what_changes_no_value_keeps_the_version(edit):
+    """No other edit gives another version."""
+    assert view(**edit).id == view().id
+
+
+def test_a_ttl_change_keeps_the_data():
+    """A ttl change is a new version over the same data: nothing is recomputed."""
+    assert view(ttl=None).data_id == view().data_id
+
+
+def test_zero_ttl_is_no_bound():
+    """Feast's timedelta(0) and None mean the same."""
+    assert view(ttl=timedelta(0)).id == view(ttl=None).id
+
+
+def outlook(plane, *, mapped=()):
+    """Build an on-demand view over a view and request data."""
+    return on_demand_view(
+        name="pace",
+        sources=[(plane, Projection(view="plane_history", alias="plane", join_key_map=mapped))],
+        request=[Column(name="miles", dtype="float64")],
+        features={"per_mile": pl.col("last_delay") / pl.col("miles")},
+    )
+
+
+def test_an_on_demand_version_follows_the_features_it_names():
+    """A change upstream of a named feature changes it; one of an unnamed feature does not."""
+    base = outlook(view())
+    named = FEATURES | {"last_delay": pl.col("arr_delay") * 2}
+    unnamed = FEATURES | {"was_late": pl.col("arr_delay") > 30}
+    assert outlook(view(features=named)).id != base.id
+    assert outlook(view(features=unnamed)).id == base.id
+
+
+def test_an_on_demand_version_follows_the_join_key_map():
+    """Reading the feature of another entity is another value."""
+    assert outlook(view(), mapped=(("tailnum", "next_plane"),)).id != outlook(view()).id
+
+
+def test_golden_ids():
+    """The ids of a fixed project are what they were: a new Polars or a new scheme shows here."""
+    plane = view()
+    assert {
+        "version": plane.id,
+        "data": plane.data_id,
+        "on_demand": outlook(plane).id,
+    } == GOLDEN
+
+
+def test_ids_are_equal_across_processes_and_hash_seeds(tmp_path):
+    """Another process with another hash seed and working directory gives the same ids."""
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:]; import test_identity as t; "
+        "print(t.view().id, t.outlook(t.view()).id)"
+    )
+    here = __file__.rsplit("/", 1)[0]
+    root = __file__.split("/tests/")[0]
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", code, here, root],
+            env={"PYTHONHASHSEED": seed, "PATH": ""},
+            cwd=tmp_path,
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert answers == {f"{view().id} {outlook(view()).id}\n"}
