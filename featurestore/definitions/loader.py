@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import yaml
+
 import featurestore
 from featurestore import errors
 from featurestore.errors import FeatureStoreError, InvalidDefinition, Unsupported
@@ -54,7 +56,11 @@ def load(repo: Path, *, timeout: float = 180.0) -> Project:
     root = repo.resolve()
     if not root.is_dir():
         raise InvalidDefinition(f"{repo}: no such folder; give the folder of a Feast repo")
-    with TemporaryDirectory(prefix="featurestore-") as folder, _children(root, folder) as children:
+    name = project_name(root)
+    with (
+        TemporaryDirectory(prefix="featurestore-") as folder,
+        _children(name, root, Path(folder)) as children,
+    ):
         for child in children:
             _wait(child, root, timeout)
         sys.stderr.write(children[0].output.read_text(errors="replace"))
@@ -67,12 +73,32 @@ def load(repo: Path, *, timeout: float = 180.0) -> Project:
     return first
 
 
+def project_name(repo: Path) -> str:
+    """Give the project's name from `feature_store.yaml`, environment variables filled in.
+
+    Raises:
+        InvalidDefinition: there is no such file, or it names no project.
+    """
+    file = repo / "feature_store.yaml"
+    if not file.is_file():
+        raise InvalidDefinition(
+            f"{repo}: no feature_store.yaml is here; give the folder of a Feast repo"
+        )
+    try:
+        settings = yaml.safe_load(os.path.expandvars(file.read_text()))
+    except yaml.YAMLError as error:
+        raise InvalidDefinition(f"feature_store.yaml: not valid YAML ({error})") from error
+    if not isinstance(settings, dict) or not isinstance(settings.get("project"), str):
+        raise InvalidDefinition("feature_store.yaml: no project is named; add `project: <name>`")
+    return str(settings["project"])
+
+
 @contextmanager
-def _children(repo: Path, folder: str) -> Iterator[tuple[_Child, ...]]:
+def _children(project: str, repo: Path, folder: Path) -> Iterator[tuple[_Child, ...]]:
     started: list[_Child] = []
     try:
         for seed in SEEDS:
-            started.append(_start(repo, Path(folder) / seed, seed))  # noqa: PERF401 - each must be ended
+            started.append(_start(project, repo, folder / seed, seed))  # noqa: PERF401 - each must be ended
         yield tuple(started)
     finally:
         for child in started:
@@ -81,22 +107,27 @@ def _children(repo: Path, folder: str) -> Iterator[tuple[_Child, ...]]:
                 child.process.wait()
 
 
-def _start(repo: Path, place: Path, seed: str) -> _Child:
+def _start(project: str, repo: Path, place: Path, seed: str) -> _Child:
     answer, output = place.with_suffix(".json"), place.with_suffix(".txt")
-    package = str(Path(featurestore.__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    module = "featurestore.definitions.child"
+    command = [sys.executable, "-O", "-P", "-W", "ignore", "-m", "featurestore.definitions.child"]
     with output.open("wb") as printed:
         process = subprocess.Popen(  # noqa: S603 - our own module, under this interpreter
-            [sys.executable, "-O", "-P", "-W", "ignore", "-m", module, str(repo), str(answer)],
+            [*command, project, str(repo), str(answer)],
             cwd=repo,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONPATH": _python_path(), "PYTHONHASHSEED": seed},
             stdin=subprocess.DEVNULL,
             stdout=printed,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     return _Child(process=process, answer=answer, output=output)
+
+
+def _python_path() -> str:
+    """Give the search path of this package and the caller's, absolute: the child works elsewhere."""
+    package = Path(featurestore.__file__).resolve().parent.parent
+    given = map(os.path.abspath, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return os.pathsep.join([str(package), *(entry for entry in given if entry in sys.path)])
 
 
 def _wait(child: _Child, repo: Path, timeout: float) -> None:

@@ -69,9 +69,14 @@ def _file_source(source: feast.FileSource) -> str | None:
 def _push_source(source: PushSource) -> str | None:
     if source.batch_source is None:
         return "the push source has no batch source to rebuild from; set batch_source=FileSource(…)"
-    if not isinstance(source.batch_source, feast.FileSource):
-        return refusal(source.batch_source)
-    return None
+    reason = _batch(source.batch_source)
+    return reason and f"its batch source {reason}"
+
+
+def _batch(source: DataSource) -> str | None:
+    if isinstance(source, RequestSource):
+        return f"{source.name}: request data has no history; use it in an OnDemandFeatureView"
+    return refusal(source)
 
 
 def _request_source(source: RequestSource) -> str | None:
@@ -113,7 +118,8 @@ def _feature_view(view: feast.FeatureView) -> str | None:
         return "aggregations are not computed; compute the aggregate upstream as a source column"
     if view.batch_source is None:
         return "the view has no source; set source=FileSource(…)"
-    return _state(view)
+    reason = refusal(view.stream_source) if view.stream_source else _batch(view.batch_source)
+    return f"its source {reason}" if reason else _state(view)
 
 
 def _state(view: BaseFeatureView) -> str | None:

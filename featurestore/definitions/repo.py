@@ -77,7 +77,7 @@ def document(thing: object, root: Path) -> tuple[View, ...]:
         FeatureStoreError: something cannot be taken; all of it is named.
     """
     problems = _Problems()
-    behind: dict[int, BaseFeatureView] = {}
+    behind: dict[int | str, BaseFeatureView] = {}
     for use in reading.uses(thing):
         for one in (*getattr(use, "inputs", ()), use):
             if isinstance(one, feast.RequestSource):
@@ -86,7 +86,7 @@ def document(thing: object, root: Path) -> tuple[View, ...]:
                 raise InvalidDefinition(
                     f"{one!r}: without a repo to look it up in, give the view object itself"
                 )
-            behind.setdefault(_identity(one), one)
+            behind.setdefault(_origin(one) if hasattr(one, "expressions") else one.name, one)
     for view in behind.values():
         if (reason := refusal(view)) is not None:
             problems.add(reason)
@@ -94,11 +94,6 @@ def document(thing: object, root: Path) -> tuple[View, ...]:
     views = _views(list(behind.values()), Scope(root=root), problems)
     problems.raise_all()
     return tuple(views.values())
-
-
-def _identity(view: BaseFeatureView) -> int:
-    """Give one number for a definition and all the uses made of it."""
-    return hash((type(view), view.name, id(getattr(view, "expressions", None))))
 
 
 def _views(
@@ -142,9 +137,14 @@ def _services(
 
 def _definitions(views: Iterable[BaseFeatureView]) -> list[BaseFeatureView]:
     """Leave out the uses (`view[[…]]`, `with_name`) of views that are defined beside them."""
-    found = list(views)
+    found = list({_origin(view): view for view in reversed(list(views))}.values())[::-1]
     named = {view.name for view in found if not reading.is_use(view)}
     return [view for view in found if not (reading.is_use(view) and view.name in named)]
+
+
+def _origin(view: BaseFeatureView) -> int:
+    """Give one number for a view of ours and all its copies, which share their expressions."""
+    return id(getattr(view, "expressions", view))
 
 
 def _check_names(project: str, things: Iterable[object], problems: _Problems) -> None:

@@ -5,6 +5,7 @@ from copy import copy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from zoneinfo import available_timezones
 
 import feast
 import polars as pl
@@ -89,6 +90,11 @@ class FeatureView(feast.FeatureView):  # type: ignore[misc]
         _check_spans(name, ttl=ttl, delay=delay, settle=settle)
         if filter is not None and not isinstance(filter, pl.Expr):
             raise InvalidDefinition(f"{name}.filter: give a Polars expression, not {filter!r}")
+        if time_zone is not None and time_zone not in available_timezones():
+            raise InvalidDefinition(
+                f"{name}.time_zone: '{time_zone}' is no time zone; give a name such as "
+                "'America/New_York'"
+            )
         self.dtypes = feature_dtypes(self.expressions, _schema_here(source, self.columns))
         super().__init__(
             name=name,
