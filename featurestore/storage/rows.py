@@ -1,0 +1,293 @@
+"""Packed rows: one entity's feature values as bytes that compare in the order of their knowledge.
+
+A row is a header, a validity bitmap, the fixed-width columns, the lengths of the variable-width
+ones, and their bytes:
+
+======== ===== =====================================================================
+ field   bytes content
+======== ===== =====================================================================
+format   1     1
+event    8     event time, µs UTC, big-endian with the sign bit flipped
+created  8     created time, likewise; null is the lowest
+revision 4     unsigned, big-endian
+kind     1     1 = value, 0 = tombstone
+valid    ⌈n/8⌉ a bit per column, 1 = valid, lowest bit first
+fixed    …     little-endian, columns of one dtype side by side; arrays with a bitmap each
+lengths  4·v   unsigned, little-endian
+variable …     UTF-8, or a list: flag byte, elements[, a validity byte per element if flag = 1]
+======== ===== =====================================================================
+
+Bytes of two rows of one key compare as (event, created, revision, kind). Null slots are zero, so
+equal rows are equal bytes; NaN payloads and signed zeros are kept. Columns stand in the order of
+(dtype, name), whatever order they are named in. A row does not name its columns: the table does.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from operator import is_not
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from featurestore.errors import CorruptData
+from featurestore.model.schema import Column
+from featurestore.storage.fixed import (
+    Block,
+    Bools,
+    Group,
+    blocks_of,
+    load,
+    record,
+    restore,
+    store,
+    validity,
+)
+from featurestore.storage.variable import cut, is_variable, pack, unpack
+
+HEADER_BYTES = 22
+FORMAT = 1
+_SIGN = np.uint64(1 << 63)
+
+_take: Callable[[bytes, slice], bytes] = bytes.__getitem__
+
+Times = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class RowLayout:
+    """How rows of these columns are packed.
+
+    Raises:
+        ValueError: two columns share a name, or a dtype is not supported.
+    """
+
+    columns: tuple[Column, ...]
+    blocks: tuple[Block, ...] = field(init=False)
+    variable: tuple[Column, ...] = field(init=False)
+    dtype: np.dtype[np.void] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Derive the blocks and the NumPy dtype of everything before the variable bytes."""
+        stored = sorted(self.columns, key=lambda column: (column.dtype, column.name))
+        if len({column.name for column in stored}) < len(stored):
+            raise ValueError("two columns of a row share a name")
+        fixed = [column for column in stored if not is_variable(column.polars)]
+        variable = [column for column in stored if is_variable(column.polars)]
+        blocks = blocks_of(fixed)
+        object.__setattr__(self, "blocks", blocks)
+        object.__setattr__(self, "variable", tuple(variable))
+        object.__setattr__(self, "dtype", record(blocks, len(stored), len(variable)))
+
+    def encode(
+        self,
+        frame: pl.DataFrame,
+        event_time: pl.Series,
+        created: pl.Series | None,
+        revision: int | pl.Series,
+    ) -> list[bytes]:
+        """Pack each row of a frame that has the layout's columns in their exact dtypes.
+
+        `event_time` and `created` are UTC microseconds (Datetime or Int64); `created` may be null.
+
+        Raises:
+            ValueError: a column has another dtype, or an event time is null.
+        """
+        heads = self._heads(event_time, created, revision, kind=1)
+        valid = np.empty((frame.height, len(self.columns)), np.bool_)
+        for number, block in enumerate(self.blocks):
+            for at, name in enumerate(block.names):
+                series = _exact(frame, Column(name=name, dtype=block.dtype))
+                valid[:, block.start + at] = validity(series)
+                store(heads, number, at, block, series)
+        pieces = []
+        for at, column in enumerate(self.variable):
+            series = _exact(frame, column)
+            valid[:, len(self.columns) - len(self.variable) + at] = validity(series)
+            pieces.append(pack(series))
+            heads["lengths"][:, at] = np.fromiter(map(len, pieces[-1]), np.uint32, frame.height)
+        if self.columns:
+            heads["valid"] = np.packbits(valid, axis=1, bitorder="little")
+        packed = _split(heads)
+        return list(map(b"".join, zip(packed, *pieces, strict=True))) if pieces else packed
+
+    def tombstones(
+        self, event_time: pl.Series, created: pl.Series | None, revision: int | pl.Series
+    ) -> list[bytes]:
+        """Pack rows that say: at this moment the entity has no value.
+
+        Raises:
+            ValueError: an event time is null.
+        """
+        return _split(self._heads(event_time, created, revision, kind=0))
+
+    def decode(self, rows: Sequence[bytes | None]) -> "Decoded":
+        """Unpack rows of this layout; None stands for a row that is absent.
+
+        Raises:
+            CorruptData: a row is shorter or longer than it says, or of an unknown format.
+        """
+        count = len(rows)
+        present = np.fromiter(map(is_not, rows, repeat(None)), np.bool_, count)
+        filled = self._filled(rows, present)
+        sizes = np.fromiter(map(len, filled), np.int64, count)
+        width = self.dtype.itemsize
+        if (sizes < width).any():
+            raise _corrupt(f"a row is shorter than the {width} bytes of its fixed part")
+        if not self.variable and (sizes > width).any():
+            raise _corrupt(f"a row's length is not the {width} bytes of its columns")
+        fixed = list(map(_take, filled, repeat(slice(0, width)))) if self.variable else filled
+        heads = np.frombuffer(b"".join(fixed), self.dtype) if count else np.empty(0, self.dtype)
+        if (heads["format"] != FORMAT).any():
+            raise _corrupt(f"a row's format is not {FORMAT}")
+        if (heads["kind"] > 1).any():
+            raise _corrupt("a row is neither value nor tombstone")
+        if (sizes != width + heads["lengths"].sum(axis=1, dtype=np.int64)).any():
+            raise _corrupt("a row's length is not what its columns add up to")
+        return Decoded(layout=self, rows=filled, present=present, heads=heads)
+
+    def _filled(self, rows: Sequence[bytes | None], present: Bools) -> list[bytes]:
+        boxed = np.empty(len(rows), object)
+        boxed[:] = rows
+        boxed[~present] = bytes([FORMAT]) + bytes(self.dtype.itemsize - 1)
+        filled: list[bytes] = boxed.tolist()
+        return filled
+
+    def _heads(
+        self,
+        event_time: pl.Series,
+        created: pl.Series | None,
+        revision: int | pl.Series,
+        *,
+        kind: int,
+    ) -> NDArray[np.void]:
+        if event_time.null_count():
+            raise ValueError("an event time is null")
+        heads = np.zeros(len(event_time), self.dtype)
+        heads["format"] = FORMAT
+        heads["event"] = _biased(event_time)
+        if created is not None:
+            heads["created"] = np.where(validity(created), _biased(created), np.uint64(0))
+        heads["revision"] = revision if isinstance(revision, int) else revision.to_numpy()
+        heads["kind"] = kind
+        return heads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """A batch of rows, read; every array has one entry per row asked for, absent ones included."""
+
+    layout: RowLayout
+    rows: list[bytes] = field(repr=False)
+    present: Bools
+    heads: NDArray[np.void] = field(repr=False)
+    valid: Bools = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Unpack the bitmap: blocks in order, then variable columns; tombstones have no value."""
+        columns = len(self.layout.columns)
+        shape = (len(self.rows), columns)
+        valid: Bools = np.zeros(shape, np.bool_)
+        if columns:
+            bits = np.unpackbits(self.heads["valid"], axis=1, count=columns, bitorder="little")
+            valid = bits.view(np.bool_) & (self.heads["kind"] == 1)[:, None]
+        object.__setattr__(self, "valid", valid)
+
+    @property
+    def tombstone(self) -> Bools:
+        """Whether a row is there and says that the entity has no value."""
+        tombstone: Bools = self.present & (self.heads["kind"] == 0)
+        return tombstone
+
+    @property
+    def event_time(self) -> Times:
+        """Event times, UTC microseconds; meaningless where a row is absent."""
+        return _unbiased(self.heads["event"])
+
+    @property
+    def created(self) -> tuple[Times, Bools]:
+        """Created times, UTC microseconds (0 where null), and whether each is there."""
+        there = self.present & (self.heads["created"] != 0)
+        return np.where(there, _unbiased(self.heads["created"]), 0), there
+
+    @property
+    def revision(self) -> NDArray[np.uint32]:
+        """Revisions; 0 where a row is absent."""
+        return self.heads["revision"].astype(np.uint32)
+
+    def groups(self) -> tuple[Group, ...]:
+        """Give the fixed-width columns, a group per dtype, without copying their values."""
+        return tuple(
+            load(self.heads, number, block, self.valid)
+            for number, block in enumerate(self.layout.blocks)
+        )
+
+    def column(self, name: str) -> tuple[NDArray[np.generic] | pl.Series, Bools]:
+        """Give a column's values and validity: fixed-width ones as arrays, others as a series.
+
+        Raises:
+            KeyError: the layout has no such column.
+            CorruptData: a variable-width value is not what its dtype says.
+        """
+        group = self._group(name)
+        if group is not None:
+            at = group.names.index(name)
+            return group.values[:, at], group.valid[:, at]
+        series = self.series(name)
+        return series, validity(series)
+
+    def series(self, name: str) -> pl.Series:
+        """Give a column in its exact dtype, null where it has no value.
+
+        Raises:
+            KeyError: the layout has no such column.
+            CorruptData: a variable-width value is not what its dtype says.
+        """
+        group = self._group(name)
+        if group is not None:
+            return restore(Column(name=name, dtype=group.dtype), group)
+        at = [column.name for column in self.layout.variable].index(name)
+        lengths = self.heads["lengths"].astype(np.int64)
+        ends = self.layout.dtype.itemsize + np.cumsum(lengths, axis=1)[:, at]
+        starts = ends - lengths[:, at]
+        cells = cut(self.rows, starts, ends)
+        valid = self.valid[:, at - len(self.layout.variable)]
+        return unpack(name, self.layout.variable[at].polars, cells, valid)
+
+    def frame(self) -> pl.DataFrame:
+        """Give all columns in the order they were named, in their exact dtypes."""
+        return pl.DataFrame([self.series(column.name) for column in self.layout.columns])
+
+    def _group(self, name: str) -> Group | None:
+        for number, block in enumerate(self.layout.blocks):
+            if name in block.names:
+                return load(self.heads, number, block, self.valid)
+        if any(column.name == name for column in self.layout.variable):
+            return None
+        raise KeyError(name)
+
+
+def _exact(frame: pl.DataFrame, column: Column) -> pl.Series:
+    series = frame[column.name]
+    if series.dtype != column.polars:
+        raise ValueError(f"{column.name}: is {series.dtype}, but rows hold {column.dtype}")
+    return series
+
+
+def _biased(times: pl.Series) -> NDArray[np.uint64]:
+    values = times.to_physical().fill_null(0).to_numpy()
+    return np.ascontiguousarray(values, np.int64).view(np.uint64) ^ _SIGN
+
+
+def _unbiased(stored: NDArray[np.uint64]) -> Times:
+    return (stored.astype(np.uint64) ^ _SIGN).view(np.int64)
+
+
+def _split(heads: NDArray[np.void]) -> list[bytes]:
+    packed: list[bytes] = heads.view(f"V{heads.dtype.itemsize}").tolist()
+    return packed
+
+
+def _corrupt(what: str) -> CorruptData:
+    return CorruptData(f"{what}: it was not written with this table's columns; rebuild the table")
