@@ -183,4 +183,4 @@ def _is_definition(thing: object) -> bool:
 
 def _definitions() -> _Definitions:
     """Load the definitions room, and with it feast: only called when the caller has it loaded."""
-    return import_module("featurestore.definitions")  # type: ignore[return-value]
+    return import_module("featurestore.definitions")

@@ -59,8 +59,7 @@ def plan(found: Plan) -> None:
         arrow = _arrow(change)
         out.print(f"[bold {color}]{change.kind:<10}[/] {change.what:<8} {escape(arrow)}")
         for reason in change.reasons:
-            if reason not in (f"{change.name}: new {change.what}",):
-                out.print(f"{'':<20}{escape(reason)}", soft_wrap=True)
+            out.print(f"{'':<20}{escape(reason)}", soft_wrap=True)
     same = len(found.changes) - len(found.changed)
     rest = f"; {same} stay as they are" if same else ""
     out.print(f"\n{len(found.changed)} to change{rest}.")

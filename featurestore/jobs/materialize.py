@@ -323,8 +323,13 @@ def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
 def _put(
     workspace: Workspace, view: View, table: Table, winners: pl.DataFrame, expire: int | None
 ) -> int:
-    keys = canonical_keys(winners, view.join_keys)
+    keys = _keys(view, winners)
     return workspace.online().put(table.id, keys, pack(view, winners), expire_ms=expire)
+
+
+def _keys(view: View, rows: pl.DataFrame) -> list[bytes]:
+    """Give the canonical keys of stored rows, none of which has a null key."""
+    return [key for key in canonical_keys(rows, view.join_keys) if key is not None]
 
 
 def _repair(
@@ -342,10 +347,7 @@ def _repair(
         *keys, pl.Series("__new", pack(view, after), dtype=pl.Binary).bin.head(HEADER_BYTES)
     )
     old = before.with_columns(header)
-    if keys:
-        joined = old.join(new, on=keys, how="left")
-    else:
-        joined = pl.concat([old, new], how="horizontal")
+    joined = _beside(old, new, keys)
     lowered = joined.filter(
         pl.col("__header").is_not_null()
         & (pl.col("__new").is_null() | (pl.col("__new") < pl.col("__header")))
@@ -357,13 +359,17 @@ def _repair(
     winners = latest(view, touched)
     packed = winners.select(*keys, pl.Series("__row", pack(view, winners), dtype=pl.Binary))
     wanted = lowered.select(*keys, "__header")
-    if keys:
-        paired = wanted.join(packed, on=keys, how="left", maintain_order="left")
-    else:
-        paired = pl.concat([wanted, packed], how="horizontal")
+    paired = _beside(wanted, packed, keys)
     return workspace.online().repair(
         table.id,
-        canonical_keys(paired, view.join_keys),
+        _keys(view, paired),
         paired["__header"].to_list(),
         paired["__row"].to_list(),
     )
+
+
+def _beside(left: pl.DataFrame, right: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Join one row per key to one row per key; without keys there is one row a side."""
+    if keys:
+        return left.join(right, on=keys, how="left", maintain_order="left")
+    return pl.concat([left, right], how="horizontal")

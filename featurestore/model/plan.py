@@ -67,16 +67,16 @@ def _change(
     elif isinstance(old, Service) and isinstance(new, Service):
         kind, reasons = _service(old, new)
     elif old is None:
-        kind, reasons = "additive", (f"{name}: new {what}",)
+        kind, reasons = "additive", ()
     else:
-        kind, reasons = "breaking", (f"{name}: {what} removed",)
+        kind, reasons = "breaking", (f"{name}: removed; what asks for it would fail",)
     return Change(
         name=name,
         what=what,
         kind=kind,
-        before=old and _version(old),
-        after=new and _version(new),
-        reasons=tuple(reasons),
+        before=None if old is None else _version(old),
+        after=None if new is None else _version(new),
+        reasons=reasons,
     )
 
 
@@ -168,7 +168,8 @@ def _described(
     ]
     if was and now and replace(was, columns=now.columns) != now:
         reasons.append(f"{name}.source: location or description changed")
-    return ("described", tuple(reasons)) if reasons else ("none", ())
+    kind: Kind = "described" if reasons else "none"
+    return kind, tuple(reasons)
 
 
 def _service(old: Service, new: Service) -> tuple[Kind, tuple[str, ...]]:

@@ -183,7 +183,7 @@ class OfflineStore:
         lazy = pl.scan_delta(opened)
         if known is not None:
             lazy = lazy.filter(_inside(known))
-        return lazy.select(schema.keys()).collect().cast(dict(schema))
+        return lazy.select(schema.keys()).collect().cast(pl.Schema(schema))
 
     def _verify(self, view: View, files: Sequence[str], checksums: dict[str, str]) -> None:
         for uri in files:

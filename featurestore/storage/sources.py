@@ -120,7 +120,8 @@ def raw_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
             f"{view.name}.source: {source.path} cannot be read: {str(error).splitlines()[0]}"
         ) from error
     renamed = {f"{PRIVATE}key_{k.name}": k.name for k in view.join_keys}
-    cast = cast_keys(rows.select(renamed.keys()).rename(renamed), view.join_keys, f"{view.name}.source")
+    keyed = rows.select(renamed.keys()).rename(renamed)
+    cast = cast_keys(keyed, view.join_keys, f"{view.name}.source")
     return rows.with_columns(cast.rename({name: private for private, name in renamed.items()}))
 
 

@@ -76,7 +76,7 @@ def rewrite(workspace, *rows):
 
 
 def test_a_run_stores_every_row_and_serves_the_newest(workspace):
-    """Offline holds the interval's rows with their dtypes, Redis each key's newest; null keys go."""
+    """Offline holds the interval's rows with their dtypes, Redis each key's newest row."""
     (outcome,) = run(workspace)
     frame = stored(workspace)
     assert frame["plane"].to_list() == ["a", "a", "b", "b"]
@@ -123,7 +123,7 @@ def test_a_correction_with_the_same_times_wins(workspace):
 
 
 def test_a_removed_or_lowered_winner_is_repaired(workspace):
-    """When a run removes a key's newest row, Redis falls back to what offline says, or to nothing."""
+    """When a run removes a key's newest row, Redis falls back to what offline says."""
     run(workspace)
     rewrite(workspace, ("a", 1, None, 10.0, 3), ("c", 1, None, 7.0, 1))
     (outcome,) = run(workspace)

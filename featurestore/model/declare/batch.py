@@ -66,7 +66,7 @@ def batch_view(
         ("event_id", event_id),
         (
             "filter",
-            predicate and predicate.spellings[0].data,
+            predicate.spellings[0].data if predicate else None,
             _reads_part(predicate_reads, in_file),
         ),
         ("keys", tuple((key.name, key.dtype) for key in keys)),

@@ -298,15 +298,15 @@ def test_request_data_is_cast_to_its_declared_dtype(dtype, given, doubled):
 @pytest.mark.parametrize(
     ("dtype", "given", "message"),
     [
-        ("float64", ["1.5"], "the request field is float64 but the column is String; cast it"),
-        ("float64", [2**53 + 1], "has values that do not fit float64"),
-        ("float64", [2**63 - 1], "has values that do not fit float64"),
-        ("int64", [1.5], "has values that do not fit int64"),
-        ("int64", [float("inf")], "has values that do not fit int64"),
-        ("int8", [300], "has values that do not fit int8"),
-        ("uint32", [-1], "has values that do not fit uint32"),
-        ("float64", [True], "the request field is float64 but the column is Boolean"),
-        ("int64", [date(2013, 1, 1)], "the request field is int64 but the column is Date"),
+        ("float64", ["1.5"], "is String, but float64 is declared; cast it first"),
+        ("float64", [2**53 + 1], "a value does not fit float64"),
+        ("float64", [2**63 - 1], "a value does not fit float64"),
+        ("int64", [1.5], "a value does not fit int64"),
+        ("int64", [float("inf")], "a value does not fit int64"),
+        ("int8", [300], "a value does not fit int8"),
+        ("uint32", [-1], "a value does not fit uint32"),
+        ("float64", [True], "is Boolean, but float64 is declared"),
+        ("int64", [date(2013, 1, 1)], "is Date, but int64 is declared"),
     ],
 )
 def test_request_data_that_does_not_fit_is_refused(dtype, given, message):
@@ -320,8 +320,8 @@ def test_request_data_that_does_not_fit_is_refused(dtype, given, message):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([["1.5"]], "the request field is array"),
-        ([[1, 2, 3]], "has values that do not fit array"),
+        ([["1.5"]], r"is List\(String\), but array"),
+        ([[1, 2, 3]], "a value does not fit array"),
         ([[1, 2]], None),
         ([[0.5, None]], None),
         ([None], None),
