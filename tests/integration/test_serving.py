@@ -26,7 +26,16 @@ from featurestore.serving.client import FeatureClient
 from featurestore.serving.limits import SERVICE, Limits
 from featurestore.serving.server import Server, serve
 from featurestore.storage.redis import OnlineStore
-from tests.releases import NOON, at, load_rows, publish, release_of, stored_view, use, without_dialect
+from tests.releases import (
+    NOON,
+    at,
+    load_rows,
+    publish,
+    release_of,
+    stored_view,
+    use,
+    without_dialect,
+)
 from tests.servers import Server as Redis
 
 PLANE = stored_view(
@@ -336,7 +345,9 @@ def test_a_wrong_request_is_refused_with_its_path(
     assert world.ask(["city:traffic"]).to_dict() == {"traffic": [99]}
 
 
-@pytest.mark.parametrize("raw", [b"\xff\xff\xff", b"\x0a\xff", b"", bytes(1000), b"\x12\x00\x18\x01"])
+@pytest.mark.parametrize(
+    "raw", [b"\xff\xff\xff", b"\x0a\xff", b"", bytes(1000), b"\x12\x00\x18\x01"]
+)
 def test_bytes_that_are_no_request_are_invalid_arguments(world: World, raw: bytes) -> None:
     """Malformed bytes get INVALID_ARGUMENT, and the process answers the next call."""
     with grpc.insecure_channel(world.server.address) as channel:

@@ -19,11 +19,20 @@ from tests.servers import Server as Redis
 from tests.servers import free_port
 
 VIEW = stored_view("view", {"key": "int64"}, {"a": "float64"})
-FOREIGN = (
-    "feast pandas pyarrow deltalake sqlalchemy duckdb featurestore.jobs featurestore.training "
-    "featurestore.definitions featurestore.store featurestore.storage.offline "
-    "featurestore.storage.registry"
-).split()
+FOREIGN = [
+    "feast",
+    "pandas",
+    "pyarrow",
+    "deltalake",
+    "sqlalchemy",
+    "duckdb",
+    "featurestore.jobs",
+    "featurestore.training",
+    "featurestore.definitions",
+    "featurestore.store",
+    "featurestore.storage.offline",
+    "featurestore.storage.registry",
+]
 
 
 def _start(url: str, project: str) -> "subprocess.Popen[str]":
