@@ -1,8 +1,12 @@
 """The laws of reading requests."""
 
+from contextlib import suppress
+
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from featurestore.errors import InvalidRequest
 from featurestore.proto.v1 import feature_store_pb2 as pb
@@ -103,3 +107,15 @@ def test_nulls_come_through_their_bitmap() -> None:
     """A cleared bit is a null, whatever its slot holds."""
     found = read_request(_column(nullable=[0], validity=b"\x05").SerializeToString(), most=3)
     assert found.entities["key"].equals(pl.Series("key", [1, None, 3]), null_equal=True)
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_no_bytes_do_more_than_be_refused(data: st.DataObject) -> None:
+    """Random and mutated bytes give a request or InvalidRequest, nothing else."""
+    whole = bytearray(_column(nullable=[0], validity=b"\x05").SerializeToString())
+    for _ in range(data.draw(st.integers(0, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    raw = data.draw(st.just(bytes(whole)) | st.binary(max_size=60))
+    with suppress(InvalidRequest):
+        assert read_request(raw, most=10).count <= 10
