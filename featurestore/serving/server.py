@@ -180,9 +180,25 @@ class Server:
         return standing.state
 
 
-def serve(store: OnlineStore, **settings: Any) -> Server:
-    """Start a server; the settings are those of `Server`."""
-    return Server(store, **settings).start()
+def serve(
+    store: OnlineStore,
+    *,
+    project: str,
+    alias: str = "prod",
+    host: str = "127.0.0.1",
+    port: int = 0,
+    clock: Clock = now,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> Server:
+    """Start a server of a project's alias on the rows in a store.
+
+    Raises:
+        Unavailable: the port cannot be bound. Redis need not be there yet.
+    """
+    server = Server(
+        store, project=project, alias=alias, host=host, port=port, clock=clock, limits=limits
+    )
+    return server.start()
 
 
 def _bind(server: grpc.Server, host: str, port: int) -> int:

@@ -5,13 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from featurestore.errors import (
-    CorruptData,
-    FeatureStoreError,
-    NotMaterialized,
-    OnlineDataMissing,
-    Unavailable,
-)
+from featurestore.errors import FeatureStoreError, NotMaterialized, OnlineDataMissing
 from featurestore.serving.state import State, read_release, state_of
 from featurestore.storage.redis import OnlineStore
 
@@ -76,7 +70,7 @@ class Watch:
         try:
             state = self._current(before.state)
             self._check(state)
-        except (Unavailable, CorruptData, NotMaterialized, OnlineDataMissing) as error:
+        except FeatureStoreError as error:
             trouble = error
         standing = Standing(state=state, trouble=trouble)
         self.standing = standing

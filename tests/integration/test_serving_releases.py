@@ -107,7 +107,7 @@ def test_no_answer_mixes_releases_while_aliases_move(online_server: Redis) -> No
 
 
 def test_an_emptied_redis_is_named_and_mended(online_server: Redis) -> None:
-    """Lost rows give an error with the way out and NOT_SERVING, never NOT_FOUND; reloading heals."""
+    """Lost rows give an error with the way out and NOT_SERVING, never NOT_FOUND; a reload heals."""
     store = _store(online_server.url)
     _publish(store, 1)
     with _served(store) as (server, client):
