@@ -1,8 +1,10 @@
 """Expressions: what is accepted, what is refused and how, and how they travel as bytes."""
 
 import datetime as dt
+import io
 import os
 import pickle
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -242,24 +244,31 @@ class Planted:
 
 
 def planted(target: Path) -> bytes:
-    """Give expression bytes whose Python function is the pickle of `Planted`."""
+    """Give the bytes of an expression whose Python function is the pickle of `Planted`."""
     data = A.map_batches(lambda s: s).meta.serialize()
-    start = data.index(b"PLPYFN") + len(b"PLPYFN")
-    begin = data.index(b"\x80\x05\x95", start)
-    old = data[begin:]
-    new = pickle.dumps(Planted(str(target)), protocol=5)
-    end = old.index(b".", len(old) - len(old) // 2) if len(new) > len(old) else len(old)
-    return data[:begin] + new.ljust(end, b".") + old[end:]
+    start = data.index(b"\xa8function\xc5") + len(b"\xa8function\xc5")
+    (length,) = struct.unpack(">H", data[start : start + 2])
+    blob, rest = data[start + 2 : start + 2 + length], data[start + 2 + length :]
+    blob = blob[: blob.index(b"\x80\x05\x95")] + pickle.dumps(Planted(str(target)), protocol=5)
+    return data[:start] + struct.pack(">H", len(blob)) + blob + rest
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_planted_pickle_is_refused_and_never_loaded(tmp_path: Path) -> None:
-    """Bytes that hold a pickled function do not run it, whether or not they parse."""
+    """Bytes that hold a pickled function are refused before it runs; Polars would have run it."""
     canary = tmp_path / "canary"
-    for data in (planted(canary), A.map_batches(lambda s: s).meta.serialize()):
-        spelling = Spelling(dialect=DIALECT, data=data)
+    data = planted(canary)
+    for stored in (data, A.map_batches(lambda s: s).meta.serialize()):
+        spelling = Spelling(dialect=DIALECT, data=stored)
         with pytest.raises((InvalidExpression, CorruptData)):
             decode(Expression(spellings=(spelling,)), path=PATH)
+    with pytest.raises(InvalidExpression, match="runs Python"):
+        check(pl.Expr.deserialize(io.BytesIO(data)), path=PATH)
     assert not canary.exists()
+    with pytest.raises(pl.exceptions.PolarsError):
+        pl.LazyFrame({"a": [1]}).select(pl.Expr.deserialize(io.BytesIO(data))).collect_schema()
+    assert canary.exists()
 
 
 def test_a_foreign_dialect_is_unsupported_by_name() -> None:
