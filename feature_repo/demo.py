@@ -27,7 +27,7 @@ from featurestore import FeatureClient, FeatureStore
 REPO = Path(__file__).parent
 SERVICE = "late_arrival_v1"
 START = datetime(2013, 1, 1, tzinfo=timezone.utc)
-WATERMARK = datetime(2013, 10, 1, 12, tzinfo=timezone.utc)
+WATERMARK = datetime(2013, 11, 1, 18, tzinfo=timezone.utc)
 FLIGHTS = 2_400
 ALONE = 300
 BATCHES = (2, 3, 17, 100, 500)
@@ -184,12 +184,12 @@ def moments(
     """Give the watermark, and for each view the moments when a row it serves turns too old."""
     yield WATERMARK, "the watermark"
     answer = client.get_online_features(
-        SERVICE, entity_rows=request(asked), full_feature_names=True, as_of=WATERMARK
+        SERVICE, entities=request(asked), full_feature_names=True, as_of=WATERMARK
     )
     views = {v.name: v for v in store.list_feature_views()}
     for alias, view in sorted(uses(store).items()):
         ttl = views[view].ttl
-        times = answer.event_times[alias].drop_nulls()
+        times = pl.Series(answer.event_times[alias]).drop_nulls()
         if ttl is None or times.is_empty():
             continue
         edge = times.max() + timedelta(microseconds=ttl)
@@ -232,10 +232,10 @@ def look_up(
         size = 1 if at < ALONE else BATCHES[turn % len(BATCHES)]
         batch = rows.slice(at, size)
         answer = client.get_online_features(
-            SERVICE, entity_rows=batch, full_feature_names=True, as_of=moment
+            SERVICE, entities=batch, full_feature_names=True, as_of=moment
         )
         parts.append(answer.to_polars().drop(batch.columns, strict=False))
-        old += sum((s == "OUTSIDE_MAX_AGE").sum() for s in answer.statuses.values())
+        old += sum(s.count("OUTSIDE_MAX_AGE") for s in answer.statuses.values())
         at, turn = at + size, turn + 1
     return pl.concat(parts), old
 

@@ -14,6 +14,7 @@ DTYPES = (
     *SCALARS,
     *(f"list[{name}]" for name in sorted(NUMBERS)),
     *(f"array[{name},3]" for name in sorted(NUMBERS)),
+    "array[float64,0]",
 )
 _QUIET = struct.unpack("<d", (0x7FF8_0000_0000_BEEF).to_bytes(8, "little"))[0]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,7 +51,7 @@ def values(dtype: str) -> st.SearchStrategy[Any]:
     if isinstance(kind, pl.List | pl.Array):
         inner = st.none() | _scalars(dtype.partition("[")[2].rstrip("]").partition(",")[0])
         size = kind.size if isinstance(kind, pl.Array) else None
-        return st.none() | st.lists(inner, min_size=size or 0, max_size=size or 4)
+        return st.none() | st.lists(inner, min_size=size or 0, max_size=4 if size is None else size)
     return st.none() | _scalars(dtype)
 
 

@@ -22,7 +22,7 @@ from featurestore.model.documents import View
 from featurestore.model.names import suggest
 from featurestore.model.time import micros, show, watermark
 from featurestore.serving.client import FeatureClient
-from featurestore.storage import launcher
+from featurestore.storage.launcher import EmbeddedServer
 
 EXIT_CODES: tuple[tuple[type[errors.FeatureStoreError], int], ...] = (
     (errors.NotMaterialized, 4),
@@ -333,13 +333,16 @@ def _row(pairs: list[str]) -> dict[str, str]:
 def online_status(repo: Repo = HERE) -> None:
     """Say whether the embedded server runs, and where."""
     with _workspace(repo) as workspace:
-        found = launcher.status(workspace.config.embedded)
-    render.out.print(str(found) if found else "not running")
+        found = EmbeddedServer(workspace.config.embedded).status()
+    if found is None:
+        render.out.print("not running")
+    else:
+        render.out.print(f"Valkey {found.version} on 127.0.0.1:{found.port}, process {found.pid}")
 
 
 @online.command("stop")
 def online_stop(repo: Repo = HERE) -> None:
     """Stop the embedded server; its data stays on disk."""
     with _workspace(repo) as workspace:
-        stopped = launcher.stop(workspace.config.embedded)
+        stopped = EmbeddedServer(workspace.config.embedded).stop()
     render.out.print("stopped" if stopped else "was not running")

@@ -1,6 +1,6 @@
 """Plan and apply: from a repo's definitions to the registry."""
 
-from featurestore.definitions import load
+from featurestore.definitions.loader import load
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Project
 from featurestore.model.plan import Plan, compare

@@ -297,7 +297,7 @@ def _serve(workspace: Workspace, view: View, table: Table, run: Run) -> tuple[in
         winners = latest(view, after)
         served = _put(workspace, view, table, winners, expire)
         if run.delta_version != run.base_version:
-            repaired = _repair(workspace, view, table, run, latest(view, before), winners, expire)
+            repaired = _repair(workspace, view, table, run, latest(view, before), winners)
     else:
         winners = latest(view, _stored(workspace, view, table, version=run.delta_version))
         served = _put(workspace, view, table, winners, expire)
@@ -334,7 +334,6 @@ def _repair(
     run: Run,
     before: pl.DataFrame,
     after: pl.DataFrame,
-    expire: int | None,
 ) -> int:
     """Replace in Redis the winners that the run lowered or removed, if Redis still holds them."""
     keys = [k.name for k in view.join_keys]
@@ -367,5 +366,4 @@ def _repair(
         canonical_keys(paired, view.join_keys),
         paired["__header"].to_list(),
         paired["__row"].to_list(),
-        expire_ms=expire,
     )

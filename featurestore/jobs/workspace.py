@@ -10,7 +10,7 @@ from featurestore.errors import NotFound
 from featurestore.jobs.config import Config, read_config
 from featurestore.model.documents import Project, Table, View
 from featurestore.model.names import suggest
-from featurestore.storage import launcher
+from featurestore.storage.launcher import EmbeddedServer
 from featurestore.storage.ledger import Ledger
 from featurestore.storage.offline import OfflineStore
 from featurestore.storage.redis import OnlineStore
@@ -53,7 +53,7 @@ class Workspace:
 
     def redis_url(self) -> str:
         """Give the online store's URL; starts the embedded server when none is configured."""
-        return self.config.redis_url or launcher.ensure(self.config.embedded)
+        return self.config.redis_url or EmbeddedServer(self.config.embedded).ensure()
 
     def online(self) -> OnlineStore:
         """Give the online store, connected.

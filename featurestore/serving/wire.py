@@ -88,7 +88,7 @@ def shape_of(dtype: str) -> tuple[str, int, int]:
 
 def grid_of(columns: Sequence[pl.Series], dtype: str) -> Grid:
     """Turn Polars columns of one dtype (stable name `dtype`) and one length into a grid."""
-    _, shape, width = shape_of(dtype)
+    element, shape, width = shape_of(dtype)
     rows = len(columns[0])
     whole = columns[0] if len(columns) == 1 else pl.concat([c.alias("") for c in columns])
     valid = whole.is_not_null().to_numpy() if whole.null_count() else None
@@ -97,12 +97,12 @@ def grid_of(columns: Sequence[pl.Series], dtype: str) -> Grid:
         lengths = whole.list.len().fill_null(0).to_numpy().astype("<u4")
         whole = whole.explode(empty_as_null=False, keep_nulls=False)
     elif shape == ARRAY:
-        whole = whole.drop_nulls().explode() if width else whole.clear()
+        whole = whole.drop_nulls().explode() if width else pl.Series(dtype=SCALARS[element])
     inner = None
     if shape != SCALAR and whole.null_count():
         inner = whole.is_not_null().to_numpy()
     elements = _filled(whole)
-    if shape == ARRAY and valid is not None:
+    if width and valid is not None:
         elements = _spread(elements, valid, width, 0)
         inner = None if inner is None else _spread(inner, valid, width, 1)
     return Grid(
@@ -144,6 +144,8 @@ def series_of(grid: Grid, column: int, name: str) -> pl.Series:
     if shape == SCALAR:
         return _masked(_flat(grid.elements[first:last], element, name), valid)
     if shape == ARRAY:
+        if not width:
+            return _masked(pl.Series(name, [[]], dtype).new_from_index(0, grid.rows), valid)
         flat = _masked(*_part(grid, first * width, last * width, element))
         return _masked(flat.reshape((-1, width)).cast(dtype).alias(name), valid)
     lengths = np.zeros(0, "<u4") if grid.lengths is None else grid.lengths

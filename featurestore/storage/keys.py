@@ -16,9 +16,10 @@ An entity-less view has the key `00`. Strings are compared as they are: no norma
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from itertools import repeat
+from itertools import compress, repeat
+from operator import eq
 from struct import unpack_from
 
 import numpy as np
@@ -50,6 +51,7 @@ _MASK = 2**64 - 1
 _FEW = 6
 _SHIFT = tuple(map(np.uint64, range(64)))
 
+_take: Callable[[bytes, slice], bytes] = bytes.__getitem__
 Hashes = NDArray[np.uint64]
 
 
@@ -144,13 +146,11 @@ def table_prefix(project: str, table_id: str) -> bytes:
     return f"fs1/{check_name(project, 'project')}/{table_id}/".encode()
 
 
-def canonical_of(redis_key: bytes, prefix: bytes) -> bytes | None:
-    """Give the canonical key inside a Redis key of that table; None if it is of anything else."""
-    head = b"}" + prefix
-    if len(redis_key) < 17 or redis_key[:1] != b"{" or redis_key[17 : 17 + len(head)] != head:
-        return None
-    canonical = redis_key[17 + len(head) :]
-    return canonical if _hex(hash64([canonical])) == [redis_key[1:17]] else None
+def keys_of(found: Sequence[bytes], project: str, table_id: str) -> list[bytes]:
+    """Give those of these Redis keys that are of exactly that table: decoded and made again."""
+    start = len(b"{0123456789abcdef}" + table_prefix(project, table_id))
+    canonical = list(map(_take, found, repeat(slice(start, None))))
+    return list(compress(found, map(eq, found, redis_keys(project, table_id, canonical))))
 
 
 def check_name(name: str, what: str) -> str:

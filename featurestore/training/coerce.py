@@ -50,8 +50,8 @@ def join_keys(frame: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.Series
 def request_data(series: pl.Series, column: Column) -> pl.Series:
     """Give request data in its declared dtype.
 
-    Numbers become other numbers where they fit (an integer never loses a fraction); everything
-    else must have the declared dtype already.
+    Numbers become other numbers where they fit: no integer loses a digit, no fraction is cut; only
+    a float may become a shorter float. Everything else must have the declared dtype already.
 
     Raises:
         InvalidRequest: the dtype or a value does not fit; no value is shown.
@@ -68,9 +68,10 @@ def request_data(series: pl.Series, column: Column) -> pl.Series:
     misfit = f"{path}: has values that do not fit {column.dtype}; cast the column yourself"
     try:
         made = found.cast(wanted, strict=True)
-    except pl.exceptions.InvalidOperationError as error:
+    except pl.exceptions.PolarsError as error:
         raise InvalidRequest(misfit) from error
-    if found.dtype.is_float() and wanted.is_integer() and (made.cast(found.dtype) != found).any():
+    exact = found.dtype.is_integer() or wanted.is_integer()
+    if exact and made.cast(found.dtype, strict=False).ne_missing(found).any():
         raise InvalidRequest(misfit)
     return made
 
@@ -78,7 +79,7 @@ def request_data(series: pl.Series, column: Column) -> pl.Series:
 def _castable(found: pl.DataType, wanted: pl.DataType) -> bool:
     if isinstance(found, pl.List | pl.Array) and isinstance(wanted, pl.List | pl.Array):
         inner, target = found.inner, wanted.inner
-        return inner == target or (inner.is_integer() and target.is_numeric()) or target.is_float()
+        return inner == target or (inner.is_numeric() and target.is_float())
     return found.is_numeric() and wanted.is_numeric()
 
 

@@ -143,7 +143,7 @@ def _warn(lookups: tuple[LockedLookup, ...]) -> None:
                 f'when a bulk load ran, declare {one.view} with known_at="event", or pass '
                 "as_known=False",
                 WithheldWarning,
-                stacklevel=3,
+                stacklevel=4,  # whoever called the store, which called `training_set`
             )
 
 

@@ -57,7 +57,8 @@ def _read_publicly(message: values_pb2.Values, rows: int, dtype: pl.DataType) ->
         ends = np.cumsum(message.lengths)
         rows_of = [flat[end - n : end] for end, n in zip(ends, message.lengths, strict=True)]
     elif message.shape == values_pb2.SHAPE_ARRAY:
-        rows_of = [flat[at : at + message.width] for at in range(0, len(flat), message.width)]
+        width = message.width
+        rows_of = [flat[row * width : (row + 1) * width] for row in range(rows)]
     else:
         rows_of = flat
     if message.nullable:

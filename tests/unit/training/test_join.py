@@ -78,6 +78,24 @@ def test_a_value_created_after_the_entity_row_is_not_returned():
     assert values(view, table, entities, as_known=False) == [2, 2, 2]
 
 
+def test_a_late_row_that_has_expired_withholds_nothing():
+    """Only a value that would have counted can be withheld."""
+    view = make_view(ttl=timedelta(hours=1))
+    table = stored(
+        view,
+        {
+            "tailnum": ["N1"],
+            EVENT: [NOON],
+            CREATED: [NOON + timedelta(days=1)],
+            "value": [1],
+        },
+    )
+    entities = pl.DataFrame({"tailnum": ["N1"], EVENT: at(NOON + timedelta(hours=2))})
+    made = training_set(entities, ask(view), Memory(frames={"plane": table}), project="tests")
+    assert made.withheld == {"plane": 0}
+    assert made.lock.lookups[0].valued == 0
+
+
 def test_a_view_known_at_event_ignores_the_created_time_but_orders_by_it():
     """A created column that only says when a bulk load ran withholds nothing."""
     view = make_view(known="event")

@@ -70,7 +70,7 @@ def _written(frame, folder):
     ids=["polars", "lazy", "pandas", "arrow", "arrow reader", "path", "path as text"],
 )
 def test_every_kind_of_frame_gives_the_same_rows(bring, tmp_path):
-    """pandas, Polars, Arrow and Parquet are equal ways to bring entity rows."""
+    """Frames of pandas, Polars and Arrow and Parquet files are equal ways to bring entity rows."""
     made = run(bring(FRAME, tmp_path))
     assert made.to_polars()["value"].to_list() == VALUES
     assert made.to_df()["value"].tolist() == VALUES
@@ -80,7 +80,7 @@ def test_every_kind_of_frame_gives_the_same_rows(bring, tmp_path):
 
 
 def test_own_pandas_columns_come_back_as_they_were():
-    """dtypes that Polars does not have survive; the index is fresh."""
+    """Column types that Polars does not have survive; the index is fresh."""
     spine = pd.DataFrame(
         {
             "tailnum": pd.Categorical(["N2", "N1"]),
@@ -144,16 +144,18 @@ def test_fixed_offsets_tell_the_same_moment(offset):
 @pytest.mark.parametrize(
     ("local", "fold", "instant"),
     [
-        (datetime(2026, 3, 29, 1, 59), 0, datetime(2026, 3, 29, 0, 59, tzinfo=UTC)),
-        (datetime(2026, 3, 29, 3, 0), 0, datetime(2026, 3, 29, 1, 0, tzinfo=UTC)),
-        (datetime(2026, 10, 25, 2, 30), 0, datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
-        (datetime(2026, 10, 25, 2, 30), 1, datetime(2026, 10, 25, 1, 30, tzinfo=UTC)),
+        ("2026-03-29 01:59", 0, datetime(2026, 3, 29, 0, 59, tzinfo=UTC)),
+        ("2026-03-29 03:00", 0, datetime(2026, 3, 29, 1, 0, tzinfo=UTC)),
+        ("2026-10-25 02:30", 0, datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
+        ("2026-10-25 02:30", 1, datetime(2026, 10, 25, 1, 30, tzinfo=UTC)),
     ],
 )
 def test_clock_changes_are_no_gap_and_no_overlap(local, fold, instant):
     """Berlin's spring gap and both of its 02:30 in autumn are the instants they say."""
-    told = pl.Series(EVENT, [local]).dt.replace_time_zone(
-        "Europe/Berlin", ambiguous="latest" if fold else "earliest"
+    told = (
+        pl.Series(EVENT, [local])
+        .str.to_datetime("%F %R")
+        .dt.replace_time_zone("Europe/Berlin", ambiguous="latest" if fold else "earliest")
     )
     spine = read_spine(pl.DataFrame([pl.Series("tailnum", ["N1"]), told]), ask(VIEW))
     assert spine.time.to_list() == [instant]
@@ -186,7 +188,7 @@ def test_the_only_datetime_column_is_the_moment():
 
 
 def test_integral_float_keys_join_integers():
-    """pandas makes floats of integers beside a missing one; they still find their rows."""
+    """Integers that pandas keeps as floats beside a missing one still find their rows."""
     view = make_view(keys={"number": "int64"})
     tables = Memory(frames={"plane": stored(view, {"number": [5], EVENT: [NOON], "value": [1]})})
     spine = pd.DataFrame({"number": [5.0, np.nan], EVENT: [NOON] * 2})
@@ -258,7 +260,7 @@ def test_a_mapped_join_key_reads_the_callers_column():
     assert made["first__value"].to_list() == [1, 3]
     assert made["second__value"].to_list() == [3, None]
     assert tables.reads == [("plane", ("value",))]
-    with pytest.raises(InvalidRequest, match="join key 'tailnum' of second is missing.*'other'"):
+    with pytest.raises(InvalidRequest, match=r"join key 'tailnum' of second is missing.*'other'"):
         training_set(spine.drop("other"), query, tables, project="tests")
 
 
@@ -279,6 +281,7 @@ def _pace(dtype):
         ("int64", pl.Series([2.0, None]), [4, None]),
         ("int32", pl.Series([2, 3], dtype=pl.UInt64), [4, 6]),
         ("float64", pl.Series([None, None]), [None, None]),
+        ("int64", pl.Series([2**62 - 1], dtype=pl.UInt64), [2**63 - 2]),
         ("float64", pl.Series([], dtype=pl.String), []),
     ],
 )
@@ -296,6 +299,8 @@ def test_request_data_is_cast_to_its_declared_dtype(dtype, given, doubled):
     ("dtype", "given", "message"),
     [
         ("float64", ["1.5"], "the request field is float64 but the column is String; cast it"),
+        ("float64", [2**53 + 1], "has values that do not fit float64"),
+        ("float64", [2**63 - 1], "has values that do not fit float64"),
         ("int64", [1.5], "has values that do not fit int64"),
         ("int64", [float("inf")], "has values that do not fit int64"),
         ("int8", [300], "has values that do not fit int8"),
@@ -312,17 +317,44 @@ def test_request_data_that_does_not_fit_is_refused(dtype, given, message):
     assert "300" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([["1.5"]], "the request field is array"),
+        ([[1, 2, 3]], "has values that do not fit array"),
+        ([[1, 2]], None),
+        ([[0.5, None]], None),
+        ([None], None),
+    ],
+)
+def test_lists_fit_arrays_of_their_width(given, message):
+    """Nested request data is cast by the same rule, inner numbers to floats."""
+    view = on_demand_view(
+        name="near",
+        sources=[],
+        request=[Column(name="v", dtype="array[float32,2]")],
+        features={"missing": pl.col("v").is_null()},
+    )
+    spine = pl.DataFrame({"v": given, EVENT: [NOON]})
+    if message is None:
+        made = training_set(spine, ask(view), Memory(frames={}), project="tests")
+        assert made.features["missing"].to_list() == [given == [None]]
+    else:
+        with pytest.raises(InvalidRequest, match=rf"^entity_df\.v: {message}"):
+            training_set(spine, ask(view), Memory(frames={}), project="tests")
+
+
 def test_missing_request_data_is_named():
     """A request field that the entity rows lack is asked for by name."""
     spine = pl.DataFrame({"distanze": [1.0], EVENT: [NOON]})
     with pytest.raises(
-        InvalidRequest, match="request data 'distance' of pace is missing.*did you mean 'distanze'"
+        InvalidRequest, match=r"request data 'distance' of pace is missing.*did you mean 'distanze'"
     ):
         training_set(spine, ask(_pace("float64")), Memory(frames={}), project="tests")
 
 
 def test_training_loads_neither_pandas_nor_feast():
-    """pandas is imported only by who brings or asks for it."""
+    """The library pandas is imported only by who brings or asks for it."""
     code = "import sys, featurestore.training; print({'pandas', 'feast'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

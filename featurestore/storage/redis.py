@@ -1,0 +1,341 @@
+"""The online store: packed rows, table markers, releases and aliases in Redis or Valkey.
+
+Rows stand under `{hash}fs1/<project>/<table>/<canonical key>` (see `keys`); all else under
+`fs1/<project>/…`. Calls fail fast: one attempt, a short timeout, and after a timeout the connection
+is dropped, so that no reply is read for another call's. A store may be shared by threads.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.resources import files
+from itertools import chain, compress, islice, repeat
+from operator import is_not
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import numpy as np
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+from featurestore.errors import (
+    Conflict,
+    CorruptData,
+    InvalidRequest,
+    OnlineDataMissing,
+    Unavailable,
+)
+from featurestore.storage.keys import check_name, keys_of, redis_keys, table_prefix
+
+KEYS_PER_SCRIPT = 500
+SCRIPTS_PER_PIPELINE = 16
+_SCAN = 2000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script and the name by which servers know it."""
+
+    text: str
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name the script as Redis does."""
+        sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        object.__setattr__(self, "sha", sha)
+
+
+def _script(name: str) -> Script:
+    return Script(files("featurestore.storage").joinpath("lua", name).read_text("utf-8"))
+
+
+_PUT, _REPAIR, _SWAP = map(_script, ("put.lua", "repair.lua", "swap.lua"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineStore:
+    """One project's rows and releases in one Redis; `where` is its address without secrets.
+
+    Every method raises `Unavailable` when Redis cannot be reached, does not answer within the
+    timeout, or refuses the call.
+    """
+
+    project: str
+    where: str
+    client: redis.Redis = field(repr=False)
+
+    @classmethod
+    def connect(cls, url: str, *, project: str, timeout: float = 1.0) -> Self:
+        """Give the store at a URL (`redis://`, `rediss://`, `unix://`); nothing is sent yet.
+
+        `timeout` is in seconds and bounds each connect, each send and each wait for a reply.
+
+        Raises:
+            InvalidRequest: the URL or the project's name is not one.
+        """
+        check_name(project, "project")
+        try:
+            where, options = redacted(url), parse_url(url)  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            raise InvalidRequest(
+                "online_store.url: not a Redis URL; write redis://host:port/db"
+            ) from error
+        # All that redis-py 7 and 8 default differently is said; a URL's query cannot undo it.
+        explicit: dict[str, Any] = {
+            "protocol": 2,
+            "decode_responses": False,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "retry_on_error": [],
+            "health_check_interval": 0,
+        }
+        pool = redis.ConnectionPool(**{**options, **explicit})
+        return cls(project=project, where=where, client=redis.Redis(connection_pool=pool))
+
+    def close(self) -> None:
+        """Close all connections; the store opens new ones when it is used again."""
+        self.client.connection_pool.disconnect()
+
+    def ping(self) -> None:
+        """Ask Redis for a sign of life."""
+        with self._answers():
+            self.client.ping()
+
+    def put(
+        self,
+        table_id: str,
+        canonical: Sequence[bytes],
+        rows: Sequence[bytes],
+        *,
+        expire_ms: int | None = None,
+    ) -> int:
+        """Write rows where none or an older one stands; give how many were written.
+
+        Rows compare as bytes, so writers may come in any order and may repeat themselves; a repeat
+        at most prolongs the expiry, which counts from this call.
+        """
+        keys = redis_keys(self.project, table_id, canonical)
+        _same_length(keys, rows)
+        expiry = b"" if expire_ms is None else str(expire_ms)
+        chunks = zip(_chunks(keys), _chunks(rows), strict=True)
+        return self._run(_PUT, (([*chunk], [expiry, *values]) for chunk, values in chunks))
+
+    def repair(
+        self,
+        table_id: str,
+        canonical: Sequence[bytes],
+        old_headers: Sequence[bytes],
+        rows: Sequence[bytes | None],
+    ) -> int:
+        """Replace rows that still have these headers, or remove them (None); give how many.
+
+        A row that has moved on is left alone; a replaced one keeps its expiry.
+        """
+        keys = redis_keys(self.project, table_id, canonical)
+        _same_length(keys, old_headers, rows)
+        pairs = list(zip(old_headers, (row or b"" for row in rows), strict=True))
+        chunks = zip(_chunks(keys), _chunks(pairs), strict=True)
+        calls = (([*chunk], [*chain.from_iterable(two)]) for chunk, two in chunks)
+        return self._run(_REPAIR, calls)
+
+    def read(
+        self, wanted: Sequence[tuple[str, Sequence[bytes | None]]]
+    ) -> list[list[bytes | None]]:
+        """Give the rows of canonical keys per table, all at one moment; None where there is none.
+
+        Each item of `wanted` is a table id and canonical keys; a key of None has no row.
+
+        Raises:
+            OnlineDataMissing: a table has no marker: Redis was emptied, or it was never loaded.
+        """
+        tables = list(dict.fromkeys(table for table, _ in wanted))
+        known = [list(filter(None, canonical)) for _, canonical in wanted]
+        places = [redis_keys(self.project, w[0], k) for w, k in zip(wanted, known, strict=True)]
+        asked = [*map(self._marker, tables), *chain.from_iterable(places)]
+        if not asked:
+            return []
+        with self._answers():
+            found: Iterator[Any] = iter(self.client.mget(asked))
+        for table, marker in zip(tables, islice(found, len(tables)), strict=True):
+            if marker is None:
+                raise self._missing(table)
+        return [_placed(canonical, found) for _, canonical in wanted]
+
+    def mark(self, table_id: str) -> None:
+        """Say that a table's rows are all here: from now on it can be read."""
+        with self._answers():
+            self.client.set(self._marker(table_id), b"1")
+
+    def is_marked(self, table_id: str) -> bool:
+        """Say whether a table's rows are here, rows or none."""
+        with self._answers():
+            return bool(self.client.exists(self._marker(table_id)))
+
+    def count(self, table_id: str) -> int:
+        """Count a table's rows, for people: it walks all keys of the server."""
+        return len(set(chain.from_iterable(self._scan(table_id))))
+
+    def drop_table(self, table_id: str) -> int:
+        """Remove a table's marker, then its rows, and nothing else; give how many rows went."""
+        with self._answers():
+            self.client.unlink(self._marker(table_id))
+        removed = 0
+        for keys in self._scan(table_id):
+            with self._answers():
+                removed += int(self.client.unlink(*keys))
+        return removed
+
+    def put_release(self, number: int, text: str) -> None:
+        """Keep a copy of a release's document; writing it again is nothing.
+
+        Raises:
+            Conflict: another document has this number.
+        """
+        key = self._key("release", str(number))
+        with self._answers():
+            if self.client.set(key, text.encode(), nx=True):
+                return
+            stored = self.client.get(key)
+        if stored != text.encode():
+            raise Conflict(
+                f"{self.project}.release.{number}: another document has this number; "
+                "releases are written once, take the next number"
+            )
+
+    def release(self, number: int) -> str | None:
+        """Give a release's document, or None if Redis has no copy of it."""
+        with self._answers():
+            stored: Any = self.client.get(self._key("release", str(number)))
+        return None if stored is None else str(stored, "utf-8")
+
+    def alias(self, name: str) -> int | None:
+        """Give the number of the release that an alias names, or None.
+
+        Raises:
+            InvalidRequest: the name has other characters than an alias may.
+            CorruptData: what is stored is not a number.
+        """
+        with self._answers():
+            stored: Any = self.client.get(self._alias(name))
+        if stored is None:
+            return None
+        if not stored.isdigit():
+            raise CorruptData(f"{self.project}.alias.{name}: not a release number; promote again")
+        return int(stored)
+
+    def move_alias(self, name: str, expected: int | None, to: int) -> bool:
+        """Move an alias if it names the expected release (None: none yet); say whether it moved.
+
+        Raises:
+            InvalidRequest: the name has other characters than an alias may.
+        """
+        before = b"" if expected is None else str(expected)
+        return self._run(_SWAP, iter([([self._alias(name)], [before, str(to)])])) == 1
+
+    def _key(self, kind: str, name: str) -> bytes:
+        return f"fs1/{self.project}/{kind}/{name}".encode()
+
+    def _marker(self, table_id: str) -> bytes:
+        table_prefix(self.project, table_id)
+        return self._key("marker", table_id)
+
+    def _alias(self, name: str) -> bytes:
+        return self._key("alias", check_name(name, "alias"))
+
+    def _missing(self, table_id: str) -> OnlineDataMissing:
+        return OnlineDataMissing(
+            f"{self.project}.{table_id}: its rows are not in Redis at {self.where}: it was emptied "
+            "or never loaded; materialize again to rebuild them from offline"
+        )
+
+    def _scan(self, table_id: str) -> Iterator[list[bytes]]:
+        pattern = b"{" + b"?" * 16 + b"}" + table_prefix(self.project, table_id) + b"*"
+        cursor = -1
+        while cursor:
+            with self._answers():
+                found: Any = self.client.scan(max(cursor, 0), match=pattern, count=_SCAN)
+            cursor, keys = found
+            # The pattern only saves traffic: what is one of ours is decided by decoding.
+            if ours := keys_of(keys, self.project, table_id):
+                yield ours
+
+    def _run(self, script: Script, calls: Iterator[tuple[list[bytes], list[Any]]]) -> int:
+        total = 0
+        while batch := list(islice(calls, SCRIPTS_PER_PIPELINE)):
+            with self._answers():
+                replies = self._pipeline("EVALSHA", script.sha, batch)
+                unknown = [isinstance(reply, NoScriptError) for reply in replies]
+                if any(unknown):
+                    again = self._pipeline("EVAL", script.text, [*compress(batch, unknown)])
+                    replies = [r for r, u in zip(replies, unknown, strict=True) if not u] + again
+                for reply in replies:
+                    if isinstance(reply, Exception):
+                        raise reply
+                total += sum(replies)
+        return total
+
+    def _pipeline(
+        self, command: str, script: str, batch: list[tuple[list[bytes], list[Any]]]
+    ) -> list[Any]:
+        send: Callable[..., Any]
+        with self.client.pipeline(transaction=False) as pipeline:
+            send = pipeline.evalsha if command == "EVALSHA" else pipeline.eval
+            for keys, arguments in batch:
+                send(script, len(keys), *keys, *arguments)
+            replies: list[Any] = pipeline.execute(raise_on_error=False)
+        return replies
+
+    @contextmanager
+    def _answers(self) -> Iterator[None]:
+        """Turn what Redis or the network raises into `Unavailable`, without values or secrets."""
+        try:
+            yield
+        except redis.ResponseError as error:
+            # Replies can quote arguments: only the error's code, its first word, is repeated.
+            code = "OOM" if isinstance(error, redis.OutOfMemoryError) else str(error).split(" ")[0]
+            raise Unavailable(
+                f"online_store: Redis at {self.where} refused the call ({code}); see its log and "
+                "limits (maxmemory, user rights, version 7.0 or later)"
+            ) from None
+        except redis.RedisError as error:
+            raise Unavailable(
+                f"online_store: Redis at {self.where} cannot be reached ({type(error).__name__}); "
+                "check that it runs and answers, and online_store.url"
+            ) from error
+
+
+def redacted(url: str) -> str:
+    """Give a Redis URL without user, password and options.
+
+    Raises:
+        ValueError: it is not a URL.
+    """
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{place}{parts.path}"
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[at : at + KEYS_PER_SCRIPT] for at in range(0, len(items), KEYS_PER_SCRIPT))
+
+
+def _same_length(*lists: Sequence[object]) -> None:
+    if len(set(map(len, lists))) > 1:
+        raise ValueError("keys and rows are not of one length")
+
+
+def _placed(canonical: Sequence[bytes | None], found: Iterator[bytes | None]) -> list[bytes | None]:
+    if None not in canonical:
+        return list(islice(found, len(canonical)))
+    there = np.fromiter(map(is_not, canonical, repeat(None)), np.bool_, len(canonical))
+    rows = np.full(len(canonical), None, object)
+    rows[there] = list(islice(found, int(there.sum())))
+    placed: list[bytes | None] = rows.tolist()
+    return placed
