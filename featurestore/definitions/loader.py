@@ -124,7 +124,7 @@ def _start(project: str, repo: Path, place: Path, seed: str) -> _Child:
 
 
 def _python_path() -> str:
-    """Give the search path of this package and the caller's, absolute: the child works elsewhere."""
+    """Give the search path of this package and the caller's, absolute: the child moves."""
     package = Path(featurestore.__file__).resolve().parent.parent
     given = map(os.path.abspath, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     return os.pathsep.join([str(package), *(entry for entry in given if entry in sys.path)])
