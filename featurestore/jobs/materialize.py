@@ -289,21 +289,28 @@ def _finish_pending(workspace: Workspace, view: View, table: Table) -> None:
 def _serve(workspace: Workspace, view: View, table: Table, run: Run) -> tuple[int, int]:
     """Bring Redis in line with a committed run; gives the rows written and the keys repaired."""
     online = workspace.online()
-    expire = None if view.ttl is None else view.ttl // 1000 + MARGIN
     repaired = 0
     if online.is_marked(table.id):
         after = _stored(workspace, view, table, version=run.delta_version, known=run.interval)
         before = _stored(workspace, view, table, version=run.base_version, known=run.interval)
         winners = latest(view, after)
-        served = _put(workspace, view, table, winners, expire)
+        served = _put(workspace, view, table, winners)
         if run.delta_version != run.base_version:
             repaired = _repair(workspace, view, table, run, latest(view, before), winners)
     else:
-        winners = latest(view, _stored(workspace, view, table, version=run.delta_version))
-        served = _put(workspace, view, table, winners, expire)
-        online.mark(table.id)
+        served = load_online(workspace, view, table)
     workspace.ledger.end_run(run, "served", now=workspace.clock())
     return served, repaired
+
+
+def load_online(workspace: Workspace, view: View, table: Table) -> int:
+    """Write every key's newest offline row to Redis and mark the table as there; gives the rows."""
+    versions = [run.delta_version for run in workspace.ledger.runs(table.id)]
+    version = max(v for v in versions if v is not None)
+    winners = latest(view, _stored(workspace, view, table, version=version))
+    served = _put(workspace, view, table, winners)
+    workspace.online().mark(table.id)
+    return served
 
 
 def latest(view: View, rows: pl.DataFrame) -> pl.DataFrame:
@@ -320,9 +327,8 @@ def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
     )
 
 
-def _put(
-    workspace: Workspace, view: View, table: Table, winners: pl.DataFrame, expire: int | None
-) -> int:
+def _put(workspace: Workspace, view: View, table: Table, winners: pl.DataFrame) -> int:
+    expire = None if view.ttl is None else view.ttl // 1000 + MARGIN
     keys = _keys(view, winners)
     return workspace.online().put(table.id, keys, pack(view, winners), expire_ms=expire)
 

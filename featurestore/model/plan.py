@@ -88,7 +88,7 @@ def _view(old: View, new: View) -> tuple[Kind, tuple[str, ...]]:
     findings = [*_features(old, new), *_frame(old, new), *_policy(old, new)]
     if old.id == new.id and not findings:
         return _described(old.name, old.info, new.info, old.source, new.source)
-    kind = max((k for k, _ in findings), key=_ORDER.index, default="breaking")
+    kind: Kind = max((k for k, _ in findings), key=_ORDER.index, default="breaking")
     return kind, tuple(reason for _, reason in findings)
 
 

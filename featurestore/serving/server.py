@@ -21,8 +21,7 @@ from featurestore.errors import (
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving.faults import KEY, code_of
 from featurestore.serving.limits import SERVICE, Limits
-from featurestore.serving.lookup import answer
-from featurestore.serving.requests import read_request
+from featurestore.serving.respond import respond
 from featurestore.serving.state import State, describe
 from featurestore.serving.watch import Standing, Watch
 from featurestore.storage.redis import OnlineStore
@@ -146,15 +145,11 @@ class Server:
         return call
 
     def _get_online_features(self, raw: bytes) -> bytes:
-        state = self._state()
-        request = read_request(raw, most=self._limits.rows)
-        plan = state.plan(request.wanted, request.full_feature_names)
-        return answer(
-            plan,
-            count=request.count,
-            entities=request.entities,
-            request_data=request.request_data,
-            as_of=self._clock() if request.as_of is None else request.as_of,
+        return respond(
+            self._state(),
+            raw,
+            most=self._limits.rows,
+            clock=self._clock,
             read=self._store.read,
         )
 

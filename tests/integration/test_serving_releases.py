@@ -114,7 +114,7 @@ def test_an_emptied_redis_is_named_and_mended(online_server: Redis) -> None:
         wait_until(lambda: _serving(server))
         for view in (LEFT, RIGHT):
             store.drop_table(table_of(view, 1).id)
-        with pytest.raises(OnlineDataMissing, match="materialize"):
+        with pytest.raises(OnlineDataMissing, match="rebuild-online"):
             client.get_online_features("pair", entities={"key": KEYS}, as_of=NOON)
         wait_until(lambda: not _serving(server))
         _generation(store, 1)
