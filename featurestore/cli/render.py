@@ -58,7 +58,7 @@ def plan(found: Plan) -> None:
         color = _COLORS.get(change.kind, "white")
         arrow = _arrow(change)
         out.print(f"[bold {color}]{change.kind:<10}[/] {change.what:<8} {escape(arrow)}")
-        for reason in change.reasons:
+        for reason in change.reasons if change.before is not None else ():
             out.print(f"{'':<20}{escape(reason)}", soft_wrap=True)
     same = len(found.changes) - len(found.changed)
     rest = f"; {same} stay as they are" if same else ""

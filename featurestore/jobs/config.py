@@ -7,7 +7,7 @@
 | `FEATURESTORE_OFFLINE` | folder or URL of the offline tables |
 """
 
-import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from featurestore.errors import InvalidDefinition, NotFound
 HOME = ".featurestore"
 """Folder inside the repo for what the store keeps when nothing else is configured."""
 
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
 _DEFAULT_REGISTRY = f"sqlite:///{HOME}/registry.db"
 
 
@@ -40,7 +41,7 @@ class Config:
 
 
 def read_config(repo: Path, environ: Mapping[str, str]) -> Config:
-    """Read a repo's configuration.
+    """Read a repo's configuration; `$NAME` and `${NAME}` in it are taken from `environ`.
 
     Raises:
         NotFound: there is no feature_store.yaml in the folder.
@@ -51,8 +52,8 @@ def read_config(repo: Path, environ: Mapping[str, str]) -> Config:
     if not path.is_file():
         raise NotFound(f"{path}: is not there; run inside a feature repo, or name one with --repo")
     try:
-        raw = yaml.safe_load(os.path.expandvars(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
+        raw = yaml.safe_load(_expanded(path.read_text(encoding="utf-8"), environ))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidDefinition(f"feature_store.yaml: is not valid YAML: {error}") from error
     if not isinstance(raw, dict) or not isinstance(raw.get("project"), str):
         raise InvalidDefinition("feature_store.yaml: names no project; add `project: my_project`")
@@ -66,6 +67,11 @@ def read_config(repo: Path, environ: Mapping[str, str]) -> Config:
         redis_url=environ.get("FEATURESTORE_REDIS_URL") or _redis(raw.get("online_store")),
         embedded=root / HOME / "online",
     )
+
+
+def _expanded(text: str, environ: Mapping[str, str]) -> str:
+    """Fill in variables as a shell does; unknown ones stay as they are written."""
+    return _VARIABLE.sub(lambda found: environ.get(found[1] or found[2], found[0]), text)
 
 
 def _ours(raw: Mapping[str, Any], block: str) -> Mapping[str, Any]:
@@ -86,8 +92,10 @@ def _redis(settings: object) -> str | None:
     if not isinstance(settings, dict):
         return None
     kind = str(settings.get("type", ""))
-    text = settings.get("connection_string")
-    if text is None or not (kind == "redis" or kind.startswith("featurestore.")):
+    if not (kind == "redis" or kind.startswith("featurestore.")):
+        return None
+    text = settings.get("connection_string", "localhost:6379" if kind == "redis" else None)
+    if text is None:
         return None
     return str(text) if "://" in str(text) else _from_feast(str(text))
 

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from cattrs import BaseValidationError, transform_error
 from cattrs.preconf.json import JsonConverter, make_converter
 
 from featurestore.model.schema import Column
@@ -208,4 +209,7 @@ def load(text: str | bytes, kind: type[T]) -> T:
     Raises:
         ValueError: the text is not JSON, or has missing, extra or mistyped fields.
     """
-    return _CONVERTER.loads(text, kind)
+    try:
+        return _CONVERTER.loads(text, kind)
+    except BaseValidationError as error:
+        raise ValueError(f"{kind.__name__}: {'; '.join(transform_error(error))}") from error

@@ -6,9 +6,12 @@ from typing import Literal
 
 from featurestore.model import expressions
 from featurestore.model.documents import Expression, Feature, Info, Project, Service, Source, View
+from featurestore.model.schema import Column
 
 Kind = Literal["none", "described", "policy", "additive", "breaking", "engine"]
 _ORDER: tuple[Kind, ...] = ("none", "described", "policy", "additive", "breaking", "engine")
+_RULES = ("known_at", "delay", "event_id", "join_keys", "inputs", "projections")
+_SOURCE_RULES = ("name", "timestamp_field", "created_field", "time_zone", "field_mapping")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +65,14 @@ def _change(
     old: View | Service | None,
     new: View | Service | None,
 ) -> Change:
+    kind: Kind = "additive" if old is None else "breaking"
+    reasons: tuple[str, ...] = (
+        f"{name}: new {what}" if old is None else f"{name}: {what} removed",
+    )
     if isinstance(old, View) and isinstance(new, View):
         kind, reasons = _view(old, new)
     elif isinstance(old, Service) and isinstance(new, Service):
         kind, reasons = _service(old, new)
-    elif old is None:
-        kind, reasons = "additive", ()
-    else:
-        kind, reasons = "breaking", (f"{name}: removed; what asks for it would fail",)
     return Change(
         name=name,
         what=what,
@@ -85,7 +88,7 @@ def _version(document: View | Service) -> str:
 
 
 def _view(old: View, new: View) -> tuple[Kind, tuple[str, ...]]:
-    findings = [*_features(old, new), *_frame(old, new), *_policy(old, new)]
+    findings = [*_features(old, new), *_frame(old, new), *_policy(old, new), *_engine(old, new)]
     if old.id == new.id and not findings:
         return _described(old.name, old.info, new.info, old.source, new.source)
     kind: Kind = max((k for k, _ in findings), key=_ORDER.index, default="breaking")
@@ -113,35 +116,68 @@ def _feature(was: Feature, now: Feature) -> str | None:
     if was.expression.spellings[0].data != now.expression.spellings[0].data:
         return f"expression changed: {_text(was.expression)} → {_text(now.expression)}"
     if was.reads != now.reads:
-        return f"reads {_columns(now)} (was {_columns(was)})"
+        return f"reads {_columns(now.reads)} (was {_columns(was.reads)})"
     return None
 
 
-def _columns(feature: Feature) -> str:
-    return ", ".join(f"{c.name}: {c.dtype}" for c in feature.reads)
+def _columns(reads: tuple[Column, ...]) -> str:
+    return ", ".join(f"{c.name}: {c.dtype}" for c in reads)
 
 
 def _text(expression: Expression) -> str:
+    """Show an expression, or the dialect of one that this process cannot read."""
+    dialects = [spelling.dialect for spelling in expression.spellings]
+    if expressions.DIALECT not in dialects:
+        return f"an expression of {', '.join(dialects)}"
     return expressions.text(expressions.decode(expression, path="plan"))
 
 
 def _frame(old: View, new: View) -> Iterator[tuple[Kind, str]]:
     if old.kind != new.kind:
         yield "breaking", f"{new.name}: was {old.kind}, is {new.kind}"
-    if old.filter != new.filter:
+    if old.id == new.id:
+        return
+    reason = _filter(old, new)
+    if reason is not None:
+        yield "breaking", f"{new.name}.filter: {reason}"
+    moved = old.frame_id != new.frame_id or old.kind == "on_demand"
+    for field in _RULES if moved else ():
+        yield from _differs(f"{new.name}.{field}", getattr(old, field), getattr(new, field))
+    if old.source and new.source:
+        for field in _SOURCE_RULES if moved else ("field_mapping",):
+            was, now = getattr(old.source, field), getattr(new.source, field)
+            yield from _differs(f"{new.name}.source.{field}", was, now)
+
+
+def _filter(old: View, new: View) -> str | None:
+    if _bytes(old.filter) != _bytes(new.filter):
         was = "none" if old.filter is None else _text(old.filter)
         now = "none" if new.filter is None else _text(new.filter)
-        yield "breaking", f"{new.name}.filter: {was} → {now}"
-    for field in ("known_at", "delay", "event_id", "join_keys", "inputs"):
-        was, now = getattr(old, field), getattr(new, field)
-        if was != now and (field != "inputs" or old.id != new.id):
-            shown = f": {was} → {now}" if isinstance(now, str | int) else " changed"
-            yield "breaking", f"{new.name}.{field}{shown}"
-    if old.source and new.source:
-        for field in ("name", "timestamp_field", "created_field", "time_zone", "field_mapping"):
-            was, now = getattr(old.source, field), getattr(new.source, field)
-            if was != now and old.frame_id != new.frame_id:
-                yield "breaking", f"{new.name}.source.{field}: {was} → {now}"
+        return f"{was} → {now}"
+    if old.filter_reads != new.filter_reads:
+        return f"reads {_columns(new.filter_reads)} (was {_columns(old.filter_reads)})"
+    return None
+
+
+def _differs(path: str, was: object, now: object) -> Iterator[tuple[Kind, str]]:
+    if was != now:
+        plain = isinstance(was, str | int | None) and isinstance(now, str | int | None)
+        yield "breaking", f"{path}: {was} → {now}" if plain else f"{path}: changed"
+
+
+def _bytes(expression: Expression | None) -> bytes:
+    return b"" if expression is None else expression.spellings[0].data
+
+
+def _engine(old: View, new: View) -> Iterator[tuple[Kind, str]]:
+    was, now = _dialects(old), _dialects(new)
+    if was != now:
+        yield "engine", f"{new.name}: written by {', '.join(was)}, now by {', '.join(now)}"
+
+
+def _dialects(view: View) -> list[str]:
+    all_of = [*(f.expression for f in view.features), *filter(None, [view.filter])]
+    return sorted({spelling.dialect for one in all_of for spelling in one.spellings})
 
 
 def _policy(old: View, new: View) -> Iterator[tuple[Kind, str]]:
@@ -168,8 +204,7 @@ def _described(
     ]
     if was and now and replace(was, columns=now.columns) != now:
         reasons.append(f"{name}.source: location or description changed")
-    kind: Kind = "described" if reasons else "none"
-    return kind, tuple(reasons)
+    return ("described", tuple(reasons)) if reasons else ("none", ())
 
 
 def _service(old: Service, new: Service) -> tuple[Kind, tuple[str, ...]]:
@@ -179,6 +214,14 @@ def _service(old: Service, new: Service) -> tuple[Kind, tuple[str, ...]]:
     now = [(p.alias, f) for p in new.projections for f in p.features]
     added = [f"{new.name}: {alias}:{f} added" for alias, f in now if (alias, f) not in was]
     gone = [f"{new.name}: {alias}:{f} removed" for alias, f in was if (alias, f) not in now]
-    if gone or not added:
-        return "breaking", (*gone, *added) or (f"{new.name}: order or join keys changed",)
+    uses = {p.alias: (p.view, p.join_key_map) for p in old.projections}
+    moved = [
+        f"{new.name}.{p.alias}: another view or join_key_map"
+        for p in new.projections
+        if uses.get(p.alias, (p.view, p.join_key_map)) != (p.view, p.join_key_map)
+    ]
+    if gone or moved:
+        return "breaking", (*gone, *moved, *added)
+    if [one for one in now if one in was] != was:
+        return "breaking", (f"{new.name}: the order of its features changed", *added)
     return "additive", tuple(added)

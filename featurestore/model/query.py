@@ -110,6 +110,7 @@ def resolve(
         names = projection.features or tuple(f.name for f in view.features)
         features = [_feature(view, name) for name in names]
         if view.kind == "on_demand":
+            _refuse_map(projection)
             origin = {"compute": building.compute(view, features)}
         else:
             origin = {"lookup": building.lookup(projection, view, features)}
@@ -132,6 +133,14 @@ def _feature(view: View, name: str) -> Feature:
         known = suggest(name, (f.name for f in view.features))
         raise NotFound(f"{view.name}:{name}: the view {view.version} has no such feature{known}")
     return found
+
+
+def _refuse_map(projection: Projection) -> None:
+    if projection.join_key_map:
+        raise InvalidRequest(
+            f"{projection.alias}: {projection.view} is computed on demand and has no join keys; "
+            "map the join keys of the views among its sources"
+        )
 
 
 def _refuse_collisions(outputs: Sequence[Output], *, full_feature_names: bool) -> None:
@@ -215,6 +224,9 @@ class _Building:
             for compute in computes
             for bind in compute.binds
             if bind.lookup is None
+        )
+        _one_dtype_each(
+            [*((c, "join key") for c in entities), *((c, "request data") for c in request)]
         )
         return Query(
             lookups=lookups,

@@ -1,5 +1,6 @@
 """Columns and the dtypes a feature, a key or a request may have, each with one stable name."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -27,6 +28,7 @@ NUMBERS = frozenset(SCALARS) - {"bool", "string", "date", "datetime"}
 INTEGERS = frozenset(name for name in SCALARS if "int" in name)
 KEYS = frozenset(SCALARS) - {"float32", "float64"}
 
+_NESTED = re.compile(r"(?:list\[(\w+)|array\[(\w+),(0|[1-9][0-9]*))\]", re.ASCII)
 _NAME_OF = {dtype: name for name, dtype in SCALARS.items()}
 
 
@@ -63,13 +65,13 @@ def parse_dtype(name: str) -> pl.DataType:
     """
     if name in SCALARS:
         return SCALARS[name]
-    kind, bracket, rest = name.partition("[")
-    inner, _, width = rest.removesuffix("]").partition(",")
-    if bracket and inner in NUMBERS:
-        if kind == "list" and not width:
-            return pl.List(SCALARS[inner])
-        if kind == "array" and width.isdecimal():
-            return pl.Array(SCALARS[inner], int(width))
+    nested = _NESTED.fullmatch(name)
+    if nested is not None:
+        of_list, of_array, width = nested.groups()
+        if of_list in NUMBERS:
+            return pl.List(SCALARS[of_list])
+        if of_array in NUMBERS:
+            return pl.Array(SCALARS[of_array], int(width))
     raise ValueError(f"no dtype is called {name!r}")
 
 

@@ -20,6 +20,8 @@ BEGINNING = -(2**63) + 1
 """Before every moment that can be stored; the start of an interval that reaches back for ever."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def micros(moment: datetime) -> int:
@@ -29,16 +31,22 @@ def micros(moment: datetime) -> int:
 
 
 def moment(us: int) -> datetime:
-    """Give the UTC datetime of microseconds since 1970."""
+    """Give the UTC datetime of microseconds since 1970.
+
+    Raises:
+        OverflowError: the moment is outside the years 1 to 9999, all that a datetime can say.
+    """
     return _EPOCH + timedelta(microseconds=us)
 
 
 def show(us: int | None) -> str:
-    """Write a moment for people: ISO 8601 with seconds, or the words for the open ends."""
+    """Write any moment for people: ISO 8601 with seconds, or words where a calendar has none."""
     if us is None:
         return "never"
     if us <= BEGINNING:
         return "the beginning"
+    if not _FIRST <= us <= _LAST:
+        return "before the year 1" if us < _FIRST else "after the year 9999"
     return moment(us).isoformat(sep=" ").removesuffix("+00:00") + " UTC"
 
 
@@ -56,6 +64,14 @@ class Interval:
     def meets(self, other: "Interval") -> bool:
         """Say whether the two share a moment."""
         return self.start < other.end and other.start < self.end
+
+
+def inside(column: pl.Expr, interval: Interval) -> pl.Expr:
+    """Say whether a column of moments lies in an interval, exact to the microsecond at any year."""
+    until = column <= pl.lit(interval.end, pl.Int64).cast(MOMENT)
+    if interval.start <= BEGINNING:
+        return until
+    return until & (column > pl.lit(interval.start, pl.Int64).cast(MOMENT))
 
 
 def union(intervals: Iterable[Interval]) -> tuple[Interval, ...]:

@@ -1,15 +1,17 @@
 """The offline store: one Delta table per table id, replaced interval by interval."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
-from featurestore.errors import Conflict, CorruptData, NotMaterialized
+from featurestore.errors import Conflict, CorruptData, InvalidRequest, NotMaterialized
 from featurestore.model.documents import Table, View
 from featurestore.model.schema import Column
 from featurestore.model.time import (
@@ -21,9 +23,11 @@ from featurestore.model.time import (
     MOMENT,
     REVISION,
     Interval,
-    moment,
+    inside,
 )
 
+# delta-rs takes a folder's name for a URL: it decodes %41 and fails on brackets (measured, 1.6).
+_UNWRITABLE = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]]")
 _WIDER: dict[pl.DataType, pl.DataType] = {
     pl.UInt8(): pl.Int16(),
     pl.UInt16(): pl.Int32(),
@@ -68,9 +72,18 @@ def stored_dtype(dtype: pl.DataType) -> pl.DataType:
 
 
 class OfflineStore:
-    """Delta tables under a root folder or URL: `root/project/view/table id`."""
+    """Delta tables under a root folder or URL: `root/project/view/table id`.
+
+    Raises:
+        InvalidRequest: the folder's name is one that Delta cannot write to.
+    """
 
     def __init__(self, root: str, project: str) -> None:
+        if "://" not in root and _UNWRITABLE.search(root):
+            raise InvalidRequest(
+                f"offline_store.path: Delta cannot write below {root!r}: brackets and percent "
+                "signs in a folder's name mislead it; set FEATURESTORE_OFFLINE to another folder"
+            )
         self._root = root.rstrip("/")
         self._project = project
         self._verified: set[tuple[str, str]] = set()
@@ -123,7 +136,7 @@ class OfflineStore:
         opened = self._open(view, table, base)
         if self.version(view, table) != base:
             raise Conflict(_moved(view))
-        before = set(opened.file_uris())
+        before = set(_files(opened))
         stored = rows.with_columns(
             pl.col(name).cast(stored_dtype(dtype)) for name, dtype in table_schema(view).items()
         ).with_columns(pl.col(BUCKET).cast(pl.Int32))
@@ -140,13 +153,13 @@ class OfflineStore:
         except CommitFailedError as error:
             raise Conflict(_moved(view)) from error
         after = self._open(view, table, base + 1)
-        added = sorted(set(after.file_uris()) - before)
+        added = sorted(set(_files(after)) - before)
         return Commit(version=after.version(), files=tuple(_data_file(uri) for uri in added))
 
     def added_files(self, view: View, table: Table, version: int) -> tuple[DataFile, ...]:
         """Give the files a version has that the one before has not, with their checksums."""
-        before = set(self._open(view, table, version - 1).file_uris())
-        after = self._open(view, table, version).file_uris()
+        before = set(_files(self._open(view, table, version - 1)))
+        after = _files(self._open(view, table, version))
         return tuple(_data_file(uri) for uri in sorted(set(after) - before))
 
     def rows(
@@ -175,14 +188,14 @@ class OfflineStore:
             CorruptData: a file's bytes are not those that were written.
         """
         opened = self._open(view, table, version)
-        self._verify(view, opened.file_uris(), checksums or {})
+        self._verify(view, _files(opened), checksums or {})
         schema = table_schema(view)
         if features is not None:
             dropped = {f.name for f in view.features} - set(features)
             schema = {n: d for n, d in schema.items() if n not in dropped}
-        lazy = pl.scan_delta(opened)
+        lazy = _scan(opened, view)
         if known is not None:
-            lazy = lazy.filter(_inside(known))
+            lazy = lazy.filter(inside(pl.col(KNOWN), known))
         return lazy.select(schema.keys()).collect().cast(pl.Schema(schema))
 
     def _verify(self, view: View, files: Sequence[str], checksums: dict[str, str]) -> None:
@@ -214,8 +227,24 @@ def _moved(view: View) -> str:
     )
 
 
+def _files(opened: DeltaTable) -> list[str]:
+    """Give the data files as paths or URLs; delta-rs gives local paths percent-encoded."""
+    files = opened.file_uris()
+    return [file if "://" in file else unquote(file) for file in files]
+
+
+def _scan(opened: DeltaTable, view: View) -> pl.LazyFrame:
+    """Scan the data files; local ones by path: `scan_delta` fails where a name has a space."""
+    files = _files(opened)
+    if not files:
+        return pl.LazyFrame(schema={n: stored_dtype(d) for n, d in table_schema(view).items()})
+    if "://" in files[0]:
+        return pl.scan_delta(opened)
+    return pl.scan_parquet(files, glob=False, hive_partitioning=False)
+
+
 def _literal(us: int) -> str:
-    return "'" + moment(us).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0") + "'"
+    return f"arrow_cast({us}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
 
 
 def _predicate(interval: Interval) -> str:
@@ -223,13 +252,6 @@ def _predicate(interval: Interval) -> str:
     if interval.start <= BEGINNING:
         return until
     return f"{KNOWN} > {_literal(interval.start)} AND {until}"
-
-
-def _inside(interval: Interval) -> pl.Expr:
-    until = pl.col(KNOWN) <= moment(interval.end)
-    return (
-        until if interval.start <= BEGINNING else until & (pl.col(KNOWN) > moment(interval.start))
-    )
 
 
 def _file_name(uri: str) -> str:

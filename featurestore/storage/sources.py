@@ -1,11 +1,13 @@
 """Reading raw rows from where users keep them: Parquet files, folders, globs, and Delta tables."""
 
 from collections.abc import Sequence
+from glob import escape, has_magic
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import polars as pl
-from polars.exceptions import ComputeError, InvalidOperationError, PolarsError
+from deltalake.exceptions import DeltaError
+from polars.exceptions import PanicException, PolarsError
 
 from featurestore.errors import SourceError
 from featurestore.model.documents import Source, View
@@ -14,6 +16,7 @@ from featurestore.model.time import (
     BEGINNING,
     MOMENT,
     Interval,
+    inside,
     known_at,
     normal_dtype,
     to_moment,
@@ -36,7 +39,7 @@ def locate(path: str, root: Path) -> str:
         if scheme not in SCHEMES:
             known = ", ".join(sorted(SCHEMES - {""}))
             raise SourceError(f"{path}: cannot read {scheme}:// sources; supported are {known}")
-        return path.removeprefix("file://") if scheme == "file" else path
+        return unquote(urlsplit(path).path) if scheme == "file" else path
     return str(root / path)
 
 
@@ -47,23 +50,42 @@ def scan(source: Source, root: Path, where: str) -> pl.LazyFrame:
         SourceError: the file is missing, empty or no Parquet/Delta data; `where` is named.
     """
     path = locate(source.path, root)
+    local = "://" not in path
+    there = local and Path(path).exists()
+    if local and not there and not has_magic(source.path):
+        raise _absent(source, where)
     try:
         if source.format == "delta":
-            frame = pl.scan_delta(path)
+            # Polars' own reader looks for the percent-encoded name of a local folder.
+            frame = pl.scan_delta(path, use_pyarrow=local and quote(path) != path)
+        elif there:
+            frame = pl.scan_parquet(path, glob=False)
         else:
-            frame = pl.scan_parquet(path, hive_partitioning=None)
+            frame = pl.scan_parquet(_pattern(source.path, path, root))
         frame.collect_schema()
     except FileNotFoundError as error:
-        raise SourceError(
-            f"{where}.source: {source.path} is not there; check the path (relative to the "
-            "feature repo) or write the file"
-        ) from error
-    except (PolarsError, OSError) as error:
+        raise _absent(source, where) from error
+    except (PolarsError, DeltaError, OSError) as error:
         reason = str(error).splitlines()[0]
+        if "paths were empty" in reason:
+            raise _absent(source, where) from error
         raise SourceError(
             f"{where}.source: {source.path} cannot be read as {source.format}: {reason}"
         ) from error
     return frame
+
+
+def _pattern(path: str, located: str, root: Path) -> str:
+    """Give a glob in which only what the user wrote is a pattern, not the repo's own folder."""
+    return str(Path(escape(str(root))) / path) if located == str(root / path) else located
+
+
+def _absent(source: Source, where: str) -> SourceError:
+    what = "a Delta table" if source.format == "delta" else "a Parquet file"
+    return SourceError(
+        f"{where}.source: {source.path} is not there, or holds nothing; check the path (relative "
+        f"to the feature repo) or write {what}"
+    )
 
 
 def raw_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
@@ -104,36 +126,43 @@ def raw_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
             view.delay,
         )
     )
-    known = pl.col("__known_at")
-    inside = known <= pl.lit(interval.end).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    if interval.start > BEGINNING:
-        inside &= known > pl.lit(interval.start).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    kept = inside(pl.col("__known_at"), interval) | pl.col("__event_timestamp").is_null()
     try:
-        rows = lazy.filter(inside | pl.col("__event_timestamp").is_null()).collect()
-    except (ComputeError, InvalidOperationError) as error:
-        raise SourceError(
-            f"{view.name}.source: {str(error).splitlines()[0]}; a local time that a clock change "
-            "makes ambiguous or skips has no single meaning: store UTC upstream"
-        ) from error
-    except (PolarsError, OSError) as error:
-        raise SourceError(
-            f"{view.name}.source: {source.path} cannot be read: {str(error).splitlines()[0]}"
-        ) from error
+        rows = lazy.filter(kept).collect()
+    except (PolarsError, PanicException, OSError) as error:
+        raise SourceError(_unread(view, source, str(error).splitlines()[0])) from error
     renamed = {f"{PRIVATE}key_{k.name}": k.name for k in view.join_keys}
-    keyed = rows.select(renamed.keys()).rename(renamed)
-    cast = cast_keys(keyed, view.join_keys, f"{view.name}.source")
+    found = rows.select(renamed.keys()).rename(renamed)
+    cast = cast_keys(found, view.join_keys, f"{view.name}.source")
     return rows.with_columns(cast.rename({name: private for private, name in renamed.items()}))
 
 
 def rows_known_by(view: View, root: Path, end: int) -> int:
     """Count the source rows known at or before a moment (UTC microseconds)."""
-    return raw_rows(view, root, Interval(start=BEGINNING, end=end)).height
+    rows = raw_rows(view, root, Interval(start=BEGINNING, end=end))
+    return rows.height - rows["__event_timestamp"].null_count()
+
+
+def _unread(view: View, source: Source, reason: str) -> str:
+    if "ambiguous" in reason or "non-existent" in reason:
+        return (
+            f"{view.name}.source: {reason}; a local time that a clock change makes ambiguous or "
+            "skips has no single meaning: store UTC upstream"
+        )
+    return f"{view.name}.source: {source.path} cannot be read: {reason}; write it again upstream"
 
 
 def _renamed(frame: pl.LazyFrame, source: Source, view: View) -> pl.LazyFrame:
     names = frame.collect_schema().names()
-    renamed = frame.rename({old: new for old, new in source.field_mapping if old in names})
-    have = renamed.collect_schema().names()
+    mapping = {old: new for old, new in source.field_mapping if old in names}
+    have = [mapping.get(name, name) for name in names]
+    for column in mapping.values():
+        if have.count(column) > 1:
+            raise SourceError(
+                f"{view.name}.source: field_mapping gives {source.path} two columns "
+                f"called '{column}'; map one to another name"
+            )
+    renamed = frame.rename(mapping)
     for column in _needed(view, source):
         if column not in have:
             raise SourceError(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from featurestore.errors import InvalidRequest, Unavailable
 
@@ -126,12 +126,23 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
             path = root / parsed.database
             path.parent.mkdir(parents=True, exist_ok=True)
             parsed = parsed.set(database=str(path))
-    engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True)
+    shown = parsed.render_as_string(hide_password=True)
     try:
+        engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True)
         with engine.begin() as connection:
             for table in META.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
-    except SQLAlchemyError as error:
-        shown = parsed.render_as_string(hide_password=True)
+                for index in sorted(table.indexes, key=lambda one: str(one.name)):
+                    connection.execute(CreateIndex(index, if_not_exists=True))
+    except (SQLAlchemyError, ImportError) as error:
         raise Unavailable(f"registry: {shown} cannot be opened: {error.args[0]}") from error
+
+    def unavailable(context: sa.engine.ExceptionContext) -> None:
+        failed = context.sqlalchemy_exception
+        if isinstance(failed, OperationalError) and not context.is_pre_ping:
+            context.chained_exception = Unavailable(
+                f"registry: {shown} does not answer: {failed.args[0]}; nothing was written"
+            )
+
+    sa.event.listen(engine, "handle_error", unavailable)
     return engine

@@ -8,13 +8,20 @@ import polars as pl
 
 from featurestore.errors import InvalidDefinition, InvalidExpression
 from featurestore.model import expressions
-from featurestore.model.declare.rules import check_name, output_dtype, polars
+from featurestore.model.declare.rules import (
+    PRIVATE,
+    check_name,
+    check_outputs,
+    output_dtype,
+    polars,
+)
 from featurestore.model.documents import Expression, Feature, Info, Source, View
 from featurestore.model.fingerprint import Part, digest
 from featurestore.model.names import suggest
 from featurestore.model.schema import INTEGERS, KEYS, Column
 from featurestore.model.time import RESERVED
 
+_LONGEST = timedelta(days=3_650_000)
 KnownAt = Literal["created", "event"]
 
 
@@ -37,7 +44,7 @@ def batch_view(
 
     `join_keys` maps each join key to its declared dtype name (None: the source column's). Without
     `features` the view is a plain one: its features are `columns`, or every source column that is
-    neither a key nor a time. ttl None or zero means no bound.
+    neither a key nor a time. A ttl of None, zero or over ten thousand years means no bound.
 
     Raises:
         InvalidDefinition: any part does not fit; the message names it by its dotted path.
@@ -45,6 +52,7 @@ def batch_view(
     check_name(name)
     schema = {c.name: c.dtype for c in source.columns}
     _check_source(name, source, schema)
+    _check_zone(name, source.time_zone)
     if event_id is not None:
         _need(event_id, schema, source, f"{name}.event_id")
     keys = tuple(
@@ -56,6 +64,7 @@ def batch_view(
     exprs = _plain(name, keys, source, schema, columns) if features is None else features
     if not exprs:
         raise InvalidDefinition(f"{name}.features: a view needs at least one feature")
+    check_outputs(name, exprs, taken=[key.name for key in keys])
     predicate, predicate_reads = _filter(name, filter, source)
     in_file = {new: old for old, new in source.field_mapping}
     frame_id = digest(
@@ -66,14 +75,13 @@ def batch_view(
         ("event_id", event_id),
         (
             "filter",
-            predicate.spellings[0].data if predicate else None,
+            None if predicate is None else predicate.spellings[0].data,
             _reads_part(predicate_reads, in_file),
         ),
         ("keys", tuple((key.name, key.dtype) for key in keys)),
     )
     made = tuple(
-        _batch_feature(name, feature, expr, keys, source, frame_id)
-        for feature, expr in exprs.items()
+        _batch_feature(name, feature, expr, source, frame_id) for feature, expr in exprs.items()
     )
     bound = _ttl(name, ttl)
     ids = tuple(sorted(f.id for f in made))
@@ -97,7 +105,23 @@ def batch_view(
     )
 
 
+def _check_zone(view: str, zone: str | None) -> None:
+    try:
+        pl.Series([0], dtype=pl.Datetime("us")).dt.replace_time_zone(zone)
+    except pl.exceptions.ComputeError as error:
+        raise InvalidDefinition(
+            f"{view}.time_zone: {zone!r} is no time zone; write a name such as 'Europe/Berlin'"
+        ) from error
+
+
 def _check_source(view: str, source: Source, schema: Mapping[str, str]) -> None:
+    names = [c.name for c in source.columns]
+    for column in names:
+        if names.count(column) > 1:
+            raise InvalidDefinition(
+                f"{view}.source.field_mapping: source '{source.name}' would have two columns "
+                f"called '{column}'; map one to another name"
+            )
     path = f"{view}.source.timestamp_field"
     if not source.timestamp_field:
         raise InvalidDefinition(
@@ -127,6 +151,11 @@ def _key_dtype(
     view: str, key: str, declared: str | None, schema: Mapping[str, str], source: Source
 ) -> str:
     path = f"{view}.entities.{key}"
+    if key.lower() in RESERVED or key.startswith(PRIVATE):
+        raise InvalidDefinition(
+            f"{path}: the store keeps a column of its own under this name; rename the join key, "
+            "and the source's column with field_mapping"
+        )
     _need(key, schema, source, path)
     found = schema[key]
     dtype = declared or found
@@ -163,6 +192,11 @@ def _reads(expr: pl.Expr, schema: Sequence[Column], source: str, path: str) -> t
     known = {c.name: c for c in schema}
     names = expressions.reads(expr)
     for column in names:
+        if column.startswith(PRIVATE):
+            raise InvalidExpression(
+                f"{path}: column '{column}' starts with '{PRIVATE}' as the store's own do; "
+                "rename it with the source's field_mapping"
+            )
         if column not in known:
             raise InvalidExpression(
                 f"{path}: column '{column}' is not in {source}{suggest(column, known)}"
@@ -192,13 +226,10 @@ def _batch_feature(
     view: str,
     feature: str,
     expr: pl.Expr,
-    keys: Sequence[Column],
     source: Source,
     frame_id: str,
 ) -> Feature:
     path = f"{view}.features.{feature}"
-    if feature in RESERVED or feature in {key.name for key in keys}:
-        raise InvalidDefinition(f"{path}: the name is taken by a key or time column; rename it")
     encoded = expressions.encode(expr, path=path)
     reads = _reads(expr, source.columns, f"source '{source.name}'", path)
     dtype = output_dtype(expr, source.columns, path)
@@ -226,10 +257,14 @@ def _micros(span: timedelta) -> int:
 def _duration(path: str, span: timedelta) -> int:
     if span < timedelta(0):
         raise InvalidDefinition(f"{path}: {span} is negative; give a span of zero or more")
+    if span > _LONGEST:
+        raise InvalidDefinition(
+            f"{path}: {span} is longer than ten thousand years; give a span that data can reach"
+        )
     return _micros(span)
 
 
 def _ttl(view: str, ttl: timedelta | None) -> int | None:
-    if ttl is None:
+    if ttl is None or ttl > _LONGEST:
         return None
     return _duration(f"{view}.ttl", ttl) or None

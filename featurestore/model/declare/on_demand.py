@@ -6,7 +6,7 @@ import polars as pl
 
 from featurestore.errors import InvalidDefinition, InvalidExpression
 from featurestore.model import expressions
-from featurestore.model.declare.rules import check_name, output_dtype
+from featurestore.model.declare.rules import check_name, check_outputs, output_dtype
 from featurestore.model.documents import Feature, Info, Input, Projection, View
 from featurestore.model.fingerprint import Part, digest
 from featurestore.model.names import suggest
@@ -31,7 +31,10 @@ def on_demand_view(
     check_name(name)
     if not features:
         raise InvalidDefinition(f"{name}.features: a view needs at least one feature")
-    candidates = _candidates(name, sources, request)
+    _check_sources(name, sources)
+    _check_request(name, request)
+    check_outputs(name, features, taken=[field.name for field in request])
+    candidates = _candidates(sources, request)
     maps = {projection.alias: projection.join_key_map for _, projection in sources}
     used: dict[str, Input] = {}
     made = tuple(
@@ -53,16 +56,43 @@ def on_demand_view(
     )
 
 
+def _check_sources(view: str, sources: Sequence[tuple[View, Projection]]) -> None:
+    aliases = [projection.alias for _, projection in sources]
+    for upstream, projection in sources:
+        path = f"{view}.sources.{projection.alias}"
+        if upstream.kind == "on_demand":
+            raise InvalidDefinition(
+                f"{path}: an on-demand view cannot feed another; repeat the expression"
+            )
+        if aliases.count(projection.alias) > 1:
+            raise InvalidDefinition(
+                f"{path}: two sources have this name; give one another with with_name(…)"
+            )
+        for feature in projection.features:
+            if upstream.feature(feature) is None:
+                known = suggest(feature, (f.name for f in upstream.features))
+                raise InvalidDefinition(f"{path}: {upstream.name} has no '{feature}'{known}")
+        keys = [key.name for key in upstream.join_keys]
+        for key, _ in projection.join_key_map:
+            if key not in keys:
+                raise InvalidDefinition(
+                    f"{path}: join_key_map names '{key}', which is no join key of "
+                    f"{upstream.name}{suggest(key, keys)}"
+                )
+
+
+def _check_request(view: str, request: Sequence[Column]) -> None:
+    names = [field.name for field in request]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidDefinition(f"{view}.request.{name}: two request fields have this name")
+
+
 def _candidates(
-    view: str, sources: Sequence[tuple[View, Projection]], request: Sequence[Column]
+    sources: Sequence[tuple[View, Projection]], request: Sequence[Column]
 ) -> dict[str, list[Input]]:
     candidates: dict[str, list[Input]] = {}
     for upstream, projection in sources:
-        if upstream.kind == "on_demand":
-            raise InvalidDefinition(
-                f"{view}.sources.{projection.alias}: an on-demand view cannot feed another; "
-                "repeat the expression"
-            )
         for feature in upstream.features:
             if projection.features and feature.name not in projection.features:
                 continue

@@ -58,6 +58,12 @@ def service(
     )
 
 
+def _told(source: Source) -> tuple[object, ...]:
+    """Give what two views must tell alike of a source they both name."""
+    mapping = sorted(source.field_mapping)
+    return source.path, source.format, source.timestamp_field, source.created_field, mapping
+
+
 def project(*, name: str, views: Sequence[View], services: Sequence[Service]) -> Project:
     """Give the document of all that a repo defines.
 
@@ -81,12 +87,7 @@ def project(*, name: str, views: Sequence[View], services: Sequence[Service]) ->
     for view in views:
         if view.source is not None:
             first = sources.setdefault(view.source.name, view.source)
-            if (first.path, first.format, first.timestamp_field, first.created_field) != (
-                view.source.path,
-                view.source.format,
-                view.source.timestamp_field,
-                view.source.created_field,
-            ):
+            if _told(first) != _told(view.source):
                 raise InvalidDefinition(
                     f"{view.name}.source: another source is called {view.source.name!r} too; "
                     "a name is a source's identity: rename one"

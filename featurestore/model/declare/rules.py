@@ -1,14 +1,17 @@
 """Rules that every declaration keeps."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
 from featurestore.errors import InvalidDefinition, InvalidExpression
 from featurestore.model import expressions
 from featurestore.model.schema import Column, dtype_name
+from featurestore.model.time import RESERVED
 
+PRIVATE = "__"
+"""What the names of the store's own columns start with."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -18,6 +21,27 @@ def check_name(name: str) -> None:
         raise InvalidDefinition(
             f"{name!r}: a name holds letters, digits, '_', '-' and '.', and starts with no sign"
         )
+
+
+def check_outputs(view: str, features: Iterable[str], *, taken: Iterable[str]) -> None:
+    """Refuse a feature whose column would fall together with another one.
+
+    Offline tables compare names without regard to case, and so does this.
+    """
+    names = {*RESERVED, *map(str.lower, taken)}
+    for feature in features:
+        path = f"{view}.features.{feature}"
+        if not feature or feature.startswith(PRIVATE):
+            raise InvalidDefinition(
+                f"{path}: a feature's name is not empty and does not start with '{PRIVATE}'; "
+                "rename it"
+            )
+        if feature.lower() in names:
+            raise InvalidDefinition(
+                f"{path}: the name is taken by a key, time or request column or another feature "
+                "(names that differ in case only count as one); rename it"
+            )
+        names.add(feature.lower())
 
 
 def polars(schema: Sequence[Column]) -> dict[str, pl.DataType]:
