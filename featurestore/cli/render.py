@@ -58,7 +58,7 @@ def outcomes(found: Sequence[Outcome]) -> None:
         out.print("Nothing to materialize: every watermark is past the end.")
         return
     table(
-        ["view", "rows", "to redis", "known up to (UTC)", ""],
+        ["view", "rows", "to redis", "up to (UTC)", ""],
         [
             (
                 o.version,
@@ -70,7 +70,7 @@ def outcomes(found: Sequence[Outcome]) -> None:
             for o in found
         ],
         right=("rows", "to redis"),
-        whole=("view", "rows", "known up to (UTC)"),
+        whole=("view", "rows", "up to (UTC)", ""),
     )
 
 

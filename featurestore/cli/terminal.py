@@ -48,15 +48,16 @@ def table(
 ) -> None:
     """Print a table that folds to the terminal's width.
 
-    Columns in `right` are aligned right; cells of the columns in `whole` (names people copy) stay
-    on one line as long as the rest has room beside them.
+    Columns in `right` are aligned right; cells of the columns in `whole` (what people copy, most
+    wanted first) stay on one line as long as the rest has room beside them.
     """
     cells = [[str(cell) for cell in row] for row in rows]
     widths = {
         name: max(len(name), *(len(row[n]) for row in cells), 0) for n, name in enumerate(columns)
     }
-    needed = sum(widths[n] if n in whole else min(widths[n], _LEAST) for n in columns)
-    roomy = needed + _GAP * (len(columns) - 1) <= out.width
+    kept = list(whole)
+    while kept and not _roomy(widths, kept):
+        kept.pop()
     grid = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, _GAP - 1, 0, 0),
@@ -69,11 +70,17 @@ def table(
             escape(name),
             justify="right" if name in right else "left",
             overflow="fold",
-            no_wrap=roomy and name in whole,
+            no_wrap=name in kept,
         )
     for row in cells:
         grid.add_row(*map(escape, row))
     out.print(grid)
+
+
+def _roomy(widths: Mapping[str, int], whole: Sequence[str]) -> bool:
+    """Say whether these columns can stay unfolded."""
+    least = (width if name in whole else min(width, _LEAST) for name, width in widths.items())
+    return sum(least) + _GAP * (len(widths) - 1) <= out.width
 
 
 def grouped(rows: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Sequence[str]]:
