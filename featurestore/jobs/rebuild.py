@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from featurestore.jobs.materialize import load_online
+from featurestore.jobs.online import load_online
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import dump
 
