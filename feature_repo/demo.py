@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -23,11 +23,12 @@ from rich.console import Console
 from rich.table import Table
 
 from featurestore import FeatureClient, FeatureStore
+from featurestore.serving.response import OnlineResponse
 
 REPO = Path(__file__).parent
 SERVICE = "late_arrival_v1"
-START = datetime(2013, 1, 1, tzinfo=timezone.utc)
-WATERMARK = datetime(2013, 11, 1, 18, tzinfo=timezone.utc)
+START = datetime(2013, 1, 1, tzinfo=UTC)
+WATERMARK = datetime(2013, 11, 1, 18, tzinfo=UTC)
 FLIGHTS = 2_400
 ALONE = 300
 BATCHES = (2, 3, 17, 100, 500)
@@ -113,7 +114,7 @@ def train(store: FeatureStore, flights: pl.DataFrame) -> int:
     console.print(f"{frame.height:,} rows x {frame.width} columns in {seconds:.1f} s")
     few = frame.filter(pl.col("late").is_not_null()).tail(3)
     show_flights(few, [c for c in frame.columns if c in SHOWN])
-    if frame.height != spine.height or frame.height < 100_000:  # noqa: PLR2004
+    if frame.height != spine.height or frame.height < 100_000:
         sys.exit(f"{frame.height} training rows of {spine.height} flights")
     return frame.height
 
@@ -154,8 +155,8 @@ def compare(store: FeatureStore, flights: pl.DataFrame, address: str) -> tuple[i
         pl.col("tailnum").is_not_null(),
     ).head(FLIGHTS)
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("as of", "why", "vectors", "outside max age", "mismatches"):
-        grid.add_column(name, justify="left" if name in ("as of", "why") else "right")
+    for name in ("as of (UTC)", "when", "vectors", "too old", "mismatches"):
+        grid.add_column(name, justify="left" if name in ("as of (UTC)", "when") else "right")
     vectors, wrong = 0, list[Mismatch]()
     with FeatureClient(address, timeout=10) as client:
         for moment, why in moments(store, client, asked):
@@ -163,7 +164,7 @@ def compare(store: FeatureStore, flights: pl.DataFrame, address: str) -> tuple[i
             answer, old = look_up(client, asked, moment)
             found = differences(trained, answer, moment)
             grid.add_row(
-                f"{moment:%Y-%m-%d %H:%M:%S.%f}",
+                f"{moment:%Y-%m-%d %H:%M}",
                 why,
                 f"{answer.height:,}",
                 f"{old:,}",
@@ -189,12 +190,13 @@ def moments(
     views = {v.name: v for v in store.list_feature_views()}
     for alias, view in sorted(uses(store).items()):
         ttl = views[view].ttl
-        times = pl.Series(answer.event_times[alias]).drop_nulls()
+        name = next(n for n in answer.event_times if n.startswith(f"{alias}__"))
+        times = pl.Series(answer.event_times[name]).drop_nulls()
         if ttl is None or times.is_empty():
             continue
         edge = times.max() + timedelta(microseconds=ttl)
         yield edge, f"{alias} is ttl old"
-        yield edge + MICROSECOND, "one microsecond later"
+        yield edge + MICROSECOND, "+ 1 microsecond"
 
 
 def uses(store: FeatureStore) -> dict[str, str]:
@@ -235,9 +237,15 @@ def look_up(
             SERVICE, entities=batch, full_feature_names=True, as_of=moment
         )
         parts.append(answer.to_polars().drop(batch.columns, strict=False))
-        old += sum(s.count("OUTSIDE_MAX_AGE") for s in answer.statuses.values())
+        old += outdated(answer)
         at, turn = at + size, turn + 1
     return pl.concat(parts), old
+
+
+def outdated(answer: OnlineResponse) -> int:
+    """Count the rows of stored views that are older than their ttl."""
+    firsts = {name.partition("__")[0]: states for name, states in answer.statuses.items()}
+    return sum(states.count("OUTSIDE_MAX_AGE") for states in firsts.values())
 
 
 def differences(trained: pl.DataFrame, answer: pl.DataFrame, moment: datetime) -> list[Mismatch]:

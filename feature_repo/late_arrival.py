@@ -12,14 +12,15 @@ from sources import flight
 from featurestore.definitions import OnDemandFeatureView
 
 # One view, used twice: where the flight departs, and at the airport one could leave from instead.
-origin_weather = weather.with_name("weather_origin").with_join_key_map({"airport": "origin"})
-alternate_weather = weather.with_name("weather_alternate").with_join_key_map(
-    {"airport": "alternate"}
-)
+# (In a list, as Feast takes every view it finds at a module's top level for a definition.)
+weathers = [
+    weather.with_name("weather_origin").with_join_key_map({"airport": "origin"}),
+    weather.with_name("weather_alternate").with_join_key_map({"airport": "alternate"}),
+]
 
 flight_outlook = OnDemandFeatureView(
     name="flight_outlook",
-    sources=[plane_history, route_history, city_traffic, origin_weather, alternate_weather, flight],
+    sources=[plane_history, route_history, city_traffic, *weathers, flight],
     features={
         "rush_hour": pl.col("scheduled_hour").is_between(16, 20),
         "day_part": (
@@ -49,8 +50,8 @@ late_arrival_v1 = FeatureService(
         plane_facts,
         carrier_history,
         route_history,
-        origin_weather,
-        alternate_weather[["visibility", "gust", "raining", "sky"]],
+        weathers[0],
+        weathers[1][["visibility", "gust", "raining", "sky"]],
         city_traffic,
         flight_outlook,
     ],

@@ -8,7 +8,7 @@
     ├── InvalidRequest          a call's arguments do not fit what is defined
     │   └── NotFound            a name (service, view, feature, alias, …) is not known
     ├── NotMaterialized         a table does not cover the moments asked for
-    ├── Conflict                someone else moved it first: a stale write, a held lease, a lost alias race
+    ├── Conflict                someone else moved it first: a stale write, a held lease
     ├── SourceError             a source file is missing, empty or lacks a column
     ├── CorruptData             stored bytes are not what was written
     ├── OnlineDataMissing       a table's rows are not in Redis: it was emptied; rebuild

@@ -17,6 +17,11 @@ from featurestore.model.names import suggest
 from featurestore.model.plan import Plan
 from featurestore.model.query import references, resolve
 from featurestore.model.time import micros
+from featurestore.serving.client import Columns, request_message
+from featurestore.serving.limits import Limits
+from featurestore.serving.respond import respond
+from featurestore.serving.response import OnlineResponse, read_response
+from featurestore.serving.state import state_of
 from featurestore.training import TrainingSet, training_set
 
 Features = str | Sequence[Any] | Any
@@ -131,6 +136,43 @@ class FeatureStore:
             draft=draft,
         )
 
+    def get_online_features(
+        self,
+        features: str | Sequence[str],
+        entity_rows: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        entities: Columns | None = None,
+        request_data: Columns | None = None,
+        full_feature_names: bool = False,
+        as_of: datetime | None = None,
+        alias: str = "prod",
+    ) -> OnlineResponse:
+        """Look features up in this process, with a server's code but without a server.
+
+        The arguments are `FeatureClient.get_online_features`'s; `alias` names the release.
+
+        Raises:
+            NotFound: the alias, service, view or feature is not known.
+            InvalidRequest: the entities or request data do not fit.
+            OnlineDataMissing, Unavailable: Redis was emptied, or cannot be reached.
+        """
+        message, brought = request_message(
+            features,
+            entity_rows,
+            entities=entities,
+            request_data=request_data,
+            full_feature_names=full_feature_names,
+            as_of=as_of,
+        )
+        raw = respond(
+            state_of(self._workspace.registry.alias(alias)),
+            message.SerializeToString(),
+            most=Limits().rows,
+            clock=self._workspace.clock,
+            read=self._workspace.online().read,
+        )
+        return read_response(raw, brought)
+
     def _asked(self, features: Features) -> tuple[tuple[Projection, ...], dict[str, View], bool]:
         """Give the projections asked for, the views they use, and whether any is a draft."""
         listed = [features] if isinstance(features, str) or _is_definition(features) else features
@@ -183,4 +225,4 @@ def _is_definition(thing: object) -> bool:
 
 def _definitions() -> _Definitions:
     """Load the definitions room, and with it feast: only called when the caller has it loaded."""
-    return import_module("featurestore.definitions")  # type: ignore[return-value]
+    return import_module("featurestore.definitions")

@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script, not a package
 """Generate `featurestore/proto` from the .proto files beside this script, or check them.
 
 `python protos/generate.py` writes; `python protos/generate.py --check` writes nothing and exits 1

@@ -26,23 +26,17 @@ def _integers(name: str) -> st.SearchStrategy[int]:
 
 
 def _scalars(name: str) -> st.SearchStrategy[Any]:
-    match name:
-        case "bool":
-            return st.booleans()
-        case "float64":
-            return st.floats() | st.sampled_from([_QUIET, -0.0, float("inf")])
-        case "float32":
-            return st.floats(width=32)
-        case "string":
-            long = st.sampled_from(["", "ä" * 5000, "\x00", "e\u0301", "}{*"])
-            return long | st.text(st.characters(exclude_categories=["Cs"]))
-        case "date":
-            return st.dates(date(1, 1, 1), date(9999, 12, 31))
-        case "datetime":
-            return st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(  # noqa: DTZ001
-                lambda moment: moment.replace(tzinfo=UTC)
-            )
-    return _integers(name)
+    odd = st.sampled_from(["", "ä" * 5000, "\x00", "e\u0301", "}{*"])
+    first, last = datetime(1, 1, 2), datetime(9999, 12, 30)  # noqa: DTZ001 - hypothesis wants naive
+    strategies = {
+        "bool": st.booleans(),
+        "float64": st.floats() | st.sampled_from([_QUIET, -0.0, float("inf")]),
+        "float32": st.floats(width=32),
+        "string": odd | st.text(st.characters(exclude_categories=["Cs"])),
+        "date": st.dates(date(1, 1, 1), date(9999, 12, 31)),
+        "datetime": st.datetimes(first, last).map(lambda one: one.replace(tzinfo=UTC)),
+    }
+    return strategies[name] if name in strategies else _integers(name)
 
 
 def values(dtype: str) -> st.SearchStrategy[Any]:

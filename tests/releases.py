@@ -51,9 +51,7 @@ def stored_view(
         created_field="made" if created else None,
         columns=tuple(Column(name=n, dtype=d) for n, d in columns.items()),
     )
-    return batch_view(
-        name=name, join_keys=keys, source=source, columns=list(features), **settings
-    )
+    return batch_view(name=name, join_keys=keys, source=source, columns=list(features), **settings)
 
 
 def load_rows(

@@ -2,12 +2,13 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -16,11 +17,14 @@ from featurestore.cli import render
 from featurestore.jobs import apply as applying
 from featurestore.jobs import materialize as materializing
 from featurestore.jobs import promote as promoting
+from featurestore.jobs import rebuild as rebuilding
 from featurestore.jobs.workspace import Workspace
 from featurestore.model import expressions
 from featurestore.model.documents import View
 from featurestore.model.names import suggest
+from featurestore.model.schema import parse_dtype
 from featurestore.model.time import micros, show, watermark
+from featurestore.model.time import moment as from_micros
 from featurestore.serving.client import FeatureClient
 from featurestore.storage.launcher import EmbeddedServer
 
@@ -305,28 +309,63 @@ def get_online(
     json: Json = False,
 ) -> None:
     """Look one entity up on a running server and show each value with its status."""
+    moment = None if as_of is None else _moment(as_of, "--as-of")
     with FeatureClient(address, timeout=5.0) as client:
-        row = _row(pairs)
-        moment = (
-            None if as_of is None else datetime.fromtimestamp(_moment(as_of, "--as-of") / 1e6, UTC)
-        )
+        asked = client.describe(service)
+        dtypes = {field.name: field.dtype for field in (*asked.entities, *asked.request_data)}
         answer = client.get_online_features(
-            service, entity_rows=[row], full_feature_names=True, as_of=moment
+            service,
+            entities=_row(pairs, dtypes),
+            full_feature_names=True,
+            as_of=None if moment is None else from_micros(moment),
         )
     if json:
-        render.as_json(answer.to_dict())
-        return
-    render.out.print(f"release {answer.release}")
+        render.as_json(render.answer_json(answer))
+    else:
+        render.answer(answer)
 
 
-def _row(pairs: list[str]) -> dict[str, str]:
+def _row(pairs: list[str], dtypes: Mapping[str, str]) -> pl.DataFrame:
+    """Give one row from COLUMN=VALUE words, each value read in its declared dtype."""
     row = {}
     for pair in pairs:
-        name, equals, value = pair.partition("=")
+        name, equals, text = pair.partition("=")
         if not equals:
             raise errors.InvalidRequest(f"{pair!r}: is not COLUMN=VALUE")
-        row[name] = value
-    return row
+        if name not in dtypes:
+            raise errors.NotFound(
+                f"{name}: the service asks for no such column{suggest(name, dtypes)}"
+            )
+        try:
+            row[name] = _value(name, text, dtypes[name])
+        except pl.exceptions.PolarsError as error:
+            raise errors.InvalidRequest(f"{name}: {text!r} is no {dtypes[name]}") from error
+    return pl.DataFrame(row)
+
+
+def _value(name: str, text: str, dtype: str) -> pl.Series:
+    words = pl.Series(name, [text])
+    match dtype:
+        case "datetime":
+            return pl.Series(name, [from_micros(_moment(text, name))])
+        case "date":
+            return words.str.to_date("%Y-%m-%d")
+        case "bool":
+            return words.str.to_lowercase().replace_strict({"true": True, "false": False})
+    return words.cast(parse_dtype(dtype))
+
+
+@app.command("rebuild-online")
+def rebuild_online(repo: Repo = HERE, json: Json = False) -> None:
+    """Bring back what Redis lost, from the offline tables and the registry."""
+    with _workspace(repo) as workspace:
+        found = rebuilding.rebuild_online(workspace)
+    if json:
+        render.as_json({"rows": found.rows, "aliases": found.aliases})
+        return
+    render.table(["view", ("rows", "right")], [(v, f"{n:,}") for v, n in found.rows.items()])
+    for name, number in found.aliases.items():
+        render.out.print(f"{name} names release {number}.")
 
 
 @online.command("status")

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import polars as pl
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -15,6 +14,7 @@ from featurestore.jobs.materialize import Outcome
 from featurestore.model.documents import Project, Service, View
 from featurestore.model.plan import Change, Plan
 from featurestore.model.time import show
+from featurestore.serving.response import OnlineResponse
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -58,9 +58,8 @@ def plan(found: Plan) -> None:
         color = _COLORS.get(change.kind, "white")
         arrow = _arrow(change)
         out.print(f"[bold {color}]{change.kind:<10}[/] {change.what:<8} {escape(arrow)}")
-        for reason in change.reasons:
-            if reason not in (f"{change.name}: new {change.what}",):
-                out.print(f"{'':<20}{escape(reason)}", soft_wrap=True)
+        for reason in change.reasons if change.before is not None else ():
+            out.print(f"{'':<20}{escape(reason)}", soft_wrap=True)
     same = len(found.changes) - len(found.changed)
     rest = f"; {same} stay as they are" if same else ""
     out.print(f"\n{len(found.changed)} to change{rest}.")
@@ -173,24 +172,35 @@ def service(found: Service, views: Mapping[str, View]) -> None:
     table(["feature", "dtype", "version", "keys"], rows)
 
 
-def frame(found: pl.DataFrame, *, rows: int = 10) -> None:
-    """Print a frame turned on its side if it has more columns than a terminal can hold."""
-    shown = found.head(rows)
-    if found.width > 6:
-        few = shown.head(4)
-        heads = [(f"row {i}", "right") for i in range(few.height)]
-        table(
-            ["column", *heads],
-            [(c, *(cell(v) for v in few[c].to_list())) for c in few.columns],
-        )
-        return
-    table(shown.columns, [[cell(v) for v in row] for row in shown.rows()])
+def answer(found: OnlineResponse) -> None:
+    """Print a looked-up row: each feature with its value, status and event time."""
+    times, states = found.event_times, found.statuses
+    out.print(f"release {found.release}, as of {found.as_of:%Y-%m-%d %H:%M:%S} UTC")
+    table(
+        ["feature", ("value", "right"), "status", "event time (UTC)"],
+        [
+            (column.name, cell(column[0]), states[column.name][0], cell(times[column.name][0], ""))
+            for column in found.columns
+        ],
+    )
 
 
-def cell(value: object) -> str:
+def answer_json(found: OnlineResponse) -> dict[str, Any]:
+    """Give an answer as plain values: lists by name, one item per row."""
+    return {
+        "release": found.release,
+        "as_of": found.as_of,
+        "versions": found.versions,
+        "features": found.to_dict(),
+        "statuses": found.statuses,
+        "event_times": found.event_times,
+    }
+
+
+def cell(value: object, missing: str = "null") -> str:
     """Write one value for a table."""
     if value is None:
-        return "null"
+        return missing
     if isinstance(value, float):
         return f"{value:.6g}"
     return str(value).removesuffix("+00:00")

@@ -3,12 +3,15 @@
 May import the engine, the model, feast and pandas. Its law: no user code runs in a process that
 serves, trains or keeps books; a repo is imported in child processes, and documents come back.
 
-`FeatureView` and `OnDemandFeatureView` are here for users' modules and notebooks; importing them
-imports feast. `loader` does not, so programs import it as `featurestore.definitions.loader`.
+`load` gives a repo's documents and is free of feast. `FeatureView`, `OnDemandFeatureView` and what
+turns such objects into documents in process, `document` and `projections`, import feast when they
+are first asked for.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from featurestore.definitions.loader import load
 
 if TYPE_CHECKING:
     from featurestore.definitions.on_demand import OnDemandFeatureView
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from featurestore.definitions.repo import document
     from featurestore.definitions.views import FeatureView
 
-__all__ = ["FeatureView", "OnDemandFeatureView", "document", "projections"]
+__all__ = ["FeatureView", "OnDemandFeatureView", "document", "load", "projections"]
 
 _HOMES = {
     "FeatureView": "featurestore.definitions.views",

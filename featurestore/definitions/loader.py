@@ -17,7 +17,6 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-import featurestore
 from featurestore import errors
 from featurestore.errors import FeatureStoreError, InvalidDefinition, Unsupported
 from featurestore.model.documents import Project
@@ -124,8 +123,8 @@ def _start(project: str, repo: Path, place: Path, seed: str) -> _Child:
 
 
 def _python_path() -> str:
-    """Give the search path of this package and the caller's, absolute: the child works elsewhere."""
-    package = Path(featurestore.__file__).resolve().parent.parent
+    """Give the search path of this package and the caller's, absolute: the child moves."""
+    package = Path(__file__).resolve().parents[2]
     given = map(os.path.abspath, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     return os.pathsep.join([str(package), *(entry for entry in given if entry in sys.path)])
 

@@ -229,9 +229,14 @@ def _instances(
 def _schema_here(
     source: DataSource, columns: Mapping[str, pl.DataType] | None
 ) -> Mapping[str, pl.DataType] | None:
-    """Give the schema if it can be known now; the file may be written, or found, only later."""
+    """Give the schema if it can be known now; the file may be written, or found, only later.
+
+    A remote file is not asked: constructing a view must not wait for a network.
+    """
     batch = source.batch_source if isinstance(source, PushSource) else source
     if not isinstance(batch, feast.FileSource):
+        return None
+    if columns is None and "://" in batch.path:
         return None
     if columns is None:
         kind = type(batch.file_format).__name__

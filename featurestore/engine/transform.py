@@ -8,7 +8,7 @@ real columns in one chunk, at least two rows of them. What a frame cannot neutra
 allow-list (`model.allowed`, `model.broadcast`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -80,18 +80,16 @@ def transform(frame: pl.DataFrame, program: Program, *, keep: Sequence[str] = ()
         InvalidRequest: an input column is missing or of another dtype, a kept column has a
             feature's name, or a feature cannot be computed of these values (they are not shown).
     """
-    _check_inputs(frame, program, keep)
+    inputs, kept = _inputs(frame, program), _kept(frame, program, keep)
     try:
-        features = _evaluate(frame, program.inputs, program.expressions)
+        features = _evaluate(inputs, frame.height, program.expressions)
     except _FAILURES:
         features = None
     if features is None:
-        raise InvalidRequest(_culprit(frame, program))
+        raise InvalidRequest(_culprit(inputs, frame.height, program))
     if tuple(features.dtypes) != program.dtypes:
         raise InvalidRequest(_drifted(features, program))
-    if not keep:
-        return features
-    return pl.DataFrame([*map(frame.get_column, keep), *features.get_columns()])
+    return pl.DataFrame([*kept, *features.get_columns()]) if kept else features
 
 
 def select(frame: pl.DataFrame, predicate: pl.Expr) -> pl.DataFrame:
@@ -101,12 +99,9 @@ def select(frame: pl.DataFrame, predicate: pl.Expr) -> pl.DataFrame:
         InvalidRequest: a column is missing, the predicate is not Boolean, or it cannot be computed
             of these values (they are not shown).
     """
-    names = reads(predicate)
-    for name in names:
-        if name not in frame.columns:
-            raise InvalidRequest(f"filter: {unknown_column(name, frame.schema)}")
+    inputs = [_column(frame, name, "filter") for name in reads(predicate)]
     try:
-        mask = _evaluate(frame, names, (predicate.alias("_"),)).get_column("_")
+        mask = _evaluate(inputs, frame.height, (predicate.alias("_"),)).get_column("_")
     except _FAILURES as error:
         kind = type(error).__name__
     else:
@@ -117,50 +112,59 @@ def select(frame: pl.DataFrame, predicate: pl.Expr) -> pl.DataFrame:
 
 
 def _evaluate(
-    frame: pl.DataFrame, names: Iterable[str], expressions: Sequence[pl.Expr]
+    columns: Sequence[pl.Series], height: int, expressions: Sequence[pl.Expr]
 ) -> pl.DataFrame:
-    """Run expressions over real columns in one chunk, two rows at least; give the frame's rows."""
-    columns = [frame.get_column(name) for name in names]
-    if frame.height == 1:
+    """Run expressions over real columns in one chunk, two rows at least; give `height` rows."""
+    if height == 1:
         # Before they are a frame again: a frame keeps a column of one row as one value.
         columns = [column.new_from_index(0, 2) for column in columns]
     values = pl.DataFrame(columns).rechunk().select(expressions)
-    if values.height == frame.height:
+    if values.height == height:
         return values
-    if frame.height == 1 and values.height == 2:
+    if height == 1 and values.height == 2:
         return values.head(1)
     if columns or values.height != 1:
         raise pl.exceptions.ShapeError
-    # Only literals: one row came out, whatever the frame's height.
-    return pl.DataFrame([s.new_from_index(0, frame.height) for s in values.get_columns()])
+    # Only literals: one row came out, whatever the height.
+    return pl.DataFrame([value.new_from_index(0, height) for value in values.get_columns()])
 
 
-def _check_inputs(frame: pl.DataFrame, program: Program, keep: Sequence[str]) -> None:
-    schema = frame.schema
+def _column(frame: pl.DataFrame, name: str, path: str) -> pl.Series:
+    """Take a column out of a frame as a real column, also where the frame holds one value."""
+    try:
+        return frame.get_column(name)
+    except pl.exceptions.ColumnNotFoundError:
+        raise InvalidRequest(f"{path}: {unknown_column(name, frame.schema)}") from None
+
+
+def _inputs(frame: pl.DataFrame, program: Program) -> list[pl.Series]:
+    columns = []
     for name, dtype in program.inputs.items():
-        given = schema.get(name)
-        if given is None:
-            raise InvalidRequest(f"{program.path}: {unknown_column(name, schema)}")
-        if given != dtype:
+        column = _column(frame, name, program.path)
+        if column.dtype != dtype:
             raise InvalidRequest(
-                f"{program.path}: column {name!r} is {given}, the features read it as {dtype}; "
-                f"cast it first"
+                f"{program.path}: column {name!r} is {column.dtype}, the features read it as "
+                f"{dtype}; cast it first"
             )
+        columns.append(column)
+    return columns
+
+
+def _kept(frame: pl.DataFrame, program: Program, keep: Sequence[str]) -> list[pl.Series]:
     for name in keep:
-        if name not in schema:
-            raise InvalidRequest(f"{program.path}: {unknown_column(name, schema)}")
         if name in program.names:
             raise InvalidRequest(
                 f"{program.path}.{name}: the kept column {name!r} has the feature's name; "
                 "rename one of them"
             )
+    return [_column(frame, name, program.path) for name in keep]
 
 
-def _culprit(frame: pl.DataFrame, program: Program) -> str:
+def _culprit(columns: Sequence[pl.Series], height: int, program: Program) -> str:
     """Name the first feature that fails alone; Polars' message holds values, so it stays out."""
     for name, expression in zip(program.names, program.expressions, strict=True):
         try:
-            _evaluate(frame, program.inputs, (expression,))
+            _evaluate(columns, height, (expression,))
         except _FAILURES as error:
             return (
                 f"{program.path}.{name}: cannot be computed of these rows "

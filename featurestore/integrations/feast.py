@@ -4,10 +4,8 @@ With them `feast apply` and Feast's listings work on a repo as they do on any ot
 and written by this store only: a call of Feast's that would move data says which call to make here.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn
 
-from feast import Entity, FeatureView, RepoConfig
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.repo_config import FeastConfigBaseModel
@@ -85,20 +83,10 @@ class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
 class PackedRedisOnlineStore(OnlineStore):  # type: ignore[misc]
     """Packed rows in Redis kept by this store; for Feast there is nothing to set up."""
 
-    def update(
-        self,
-        config: RepoConfig,
-        tables_to_delete: Sequence[FeatureView],
-        tables_to_keep: Sequence[FeatureView],
-        entities_to_delete: Sequence[Entity],
-        entities_to_keep: Sequence[Entity],
-        partial: bool,
-    ) -> None:
+    def update(self, *_: Any, **__: Any) -> None:
         """Do nothing: tables are made when they are materialized, and none is made per view."""
 
-    def teardown(
-        self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]
-    ) -> None:
+    def teardown(self, *_: Any, **__: Any) -> None:
         """Refuse: what to remove depends on releases and locks, which Feast does not know.
 
         Raises:
@@ -106,13 +94,7 @@ class PackedRedisOnlineStore(OnlineStore):  # type: ignore[misc]
         """
         _refuse("teardown", "the deletion of the Redis and offline stores themselves")
 
-    def online_write_batch(
-        self,
-        config: RepoConfig,
-        table: FeatureView,
-        data: list[Any],
-        progress: Callable[[int], Any] | None,
-    ) -> None:
+    def online_write_batch(self, *_: Any, **__: Any) -> None:
         """Refuse: rows are written with their known-at and revision, which Feast does not pass.
 
         Raises:
@@ -120,13 +102,7 @@ class PackedRedisOnlineStore(OnlineStore):  # type: ignore[misc]
         """
         _refuse("materialize", "the command `featurestore materialize`")
 
-    def online_read(
-        self,
-        config: RepoConfig,
-        table: FeatureView,
-        entity_keys: list[Any],
-        requested_features: list[str] | None = None,
-    ) -> list[Any]:
+    def online_read(self, *_: Any, **__: Any) -> list[Any]:
         """Refuse: an answer must come from one release, which Feast's registry does not name.
 
         Raises:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from featurestore.errors import NotMaterialized
+from featurestore.jobs.online import load_online
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, View, dump
 from featurestore.model.time import watermark
@@ -31,6 +32,7 @@ def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
     current = None if expected is None else registry.release(expected)
     fresh = current is None or _content(current) != _content(release)
     if fresh:
+        _reload_longer(workspace, current, release)
         registry.promote(
             release, alias, expected=expected, now=workspace.clock(), who=workspace.who
         )
@@ -41,6 +43,15 @@ def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
     if there != release.number:
         online.move_alias(alias, there, release.number)
     return release, fresh
+
+
+def _reload_longer(workspace: Workspace, current: Release | None, release: Release) -> None:
+    """Load tables again whose ttl grows: their rows would expire before the new ttl says so."""
+    before = {live.view.data_id: live.view.ttl for live in current.views} if current else {}
+    for live in release.views:
+        was = before.get(live.view.data_id)
+        if live.table and was is not None and (live.view.ttl is None or live.view.ttl > was):
+            load_online(workspace, live.view, live.table)
 
 
 def _content(release: Release) -> str:

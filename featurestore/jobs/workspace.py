@@ -19,6 +19,9 @@ from featurestore.storage.sql import open_engine
 
 Clock = Callable[[], int]
 
+_PATIENCE = 30.0
+"""Seconds a job waits for Redis; only lookups are in a hurry."""
+
 
 def system_clock() -> int:
     """Give the moment by this machine's clock, UTC microseconds."""
@@ -62,7 +65,9 @@ class Workspace:
             Unavailable: it cannot be reached.
         """
         if self._online is None:
-            self._online = OnlineStore.connect(self.redis_url(), project=self.config.project)
+            self._online = OnlineStore.connect(
+                self.redis_url(), project=self.config.project, timeout=_PATIENCE
+            )
         return self._online
 
     def project(self) -> Project:

@@ -33,12 +33,20 @@ _SCALARS = _PLAIN_DTYPES | {"Null", "Datetime", "Duration"}
 
 def bare(node: Node) -> str | None:
     """Accept a node without arguments."""
-    return None if node.arguments is None else "it has arguments that are not known here"
+    return (
+        None
+        if node.arguments is None
+        else "it has arguments that are not known here; leave them out"
+    )
 
 
 def plain(node: Node) -> str | None:
     """Accept arguments that are numbers, strings, booleans and nulls, alone or nested."""
-    return None if _is_plain(node.arguments) else "it has arguments that are not plain values"
+    return (
+        None
+        if _is_plain(node.arguments)
+        else "it has arguments that are not plain values; give numbers and strings"
+    )
 
 
 def _is_plain(value: Any) -> bool:
@@ -63,25 +71,27 @@ def dtype(value: Any) -> str | None:
         case {"Array": [inner, int()], **rest} if not rest:
             return dtype(inner)
     name = value if isinstance(value, str) else next(iter(value), "") if value else ""
-    return f"dtype {name} is not one the store keeps"
+    return f"dtype {name} is not one the store keeps; cast to one that is, or leave it upstream"
 
 
 def _literal_dtype(value: Any) -> str | None:
     match value:
         case {"Literal": inner, **rest} if not rest:
             return dtype(inner)
-    return "its dtype is computed, not written down"
+    return "its dtype is computed, not written down; name it"
 
 
 def _cast(node: Node) -> str | None:
-    if not isinstance(node.arguments, dict) or set(node.arguments) != {"dtype", "options"}:
-        return "it has arguments that are not known here"
-    return _literal_dtype(node.arguments["dtype"])
+    return _literal_dtype(node.arguments)
 
 
 def _scalar(node: Node) -> str | None:
     kind = next(iter(node.arguments), None) if isinstance(node.arguments, dict) else None
-    return None if kind in _SCALARS else f"a literal of kind {kind} is not one the store keeps"
+    return (
+        None
+        if kind in _SCALARS
+        else f"kind {kind} is not one the store keeps; write it as another dtype"
+    )
 
 
 def _column(node: Node) -> str | None:

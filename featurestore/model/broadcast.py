@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from featurestore.model.tree import LITERALS, Node
+from featurestore.model.tree import LIST, LITERALS, SERIES, Node
 
 DIVISIONS = frozenset(
     f"BinaryExpr.{op}" for op in ("TrueDivide", "FloorDivide", "TruncDivide", "Modulus")
@@ -50,6 +50,8 @@ def unstable_division(node: Node) -> bool:
 def _spread(node: Node) -> Spread:  # noqa: PLR0911 - one line per kind of node
     if node.name in LITERALS:
         return Spread(stands="one", exact=_is_exact(node))
+    if node.name in (LIST, SERIES):
+        return Spread(stands="one", exact=False)
     if not node.inputs:
         return _ROWS
     inputs = [_spread(child) for child in node.inputs]

@@ -8,7 +8,7 @@ asks for the schema).
 
 import difflib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
@@ -25,6 +25,7 @@ _ARITHMETIC = frozenset(
     f"BinaryExpr.{op}"
     for op in ("Plus", "Minus", "Multiply", "TrueDivide", "FloorDivide", "TruncDivide", "Modulus")
 )
+_TYPED = _ARITHMETIC | {"Cast", "ListExpr.Sum", "ListExpr.Mean", "Replace", "ReplaceStrict"}
 _TEMPORAL = (pl.Date, pl.Datetime, pl.Time, pl.Duration)
 
 
@@ -77,12 +78,12 @@ def decode(expression: Expression, *, path: str) -> pl.Expr:
         raise CorruptData(
             f"{path}: the expression's bytes do not parse; apply the definition again"
         )
-    check(expr, path=path)
     if expr.meta.serialize() != data:
         raise CorruptData(
             f"{path}: the expression's bytes are not as Polars writes them; "
             "apply the definition again"
         )
+    check(expr, path=path)
     return expr
 
 
@@ -106,18 +107,13 @@ def output_dtype(expr: pl.Expr, schema: Mapping[str, pl.DataType], *, path: str)
     for name in reads(expr):
         if name not in schema:
             raise InvalidExpression(f"{path}: {unknown_column(name, schema)}")
-    frame = pl.LazyFrame(schema=dict(schema))
-    dtype = _typed(frame, expr, path)
-    given = _run_empty(frame, expr, path)
-    if given != dtype:
-        raise InvalidExpression(
-            f"{path}: Polars plans {dtype} but computes {given}; cast its inputs or the whole"
-        )
-    for part in _parts(expr):
-        why = _typed_refusal(part, frame, path)
+    parts = [part for part in _parts(expr) if part.meta.root_names()] or [expr]
+    dtypes = _computed(parts, schema, path)
+    for part, dtype in zip(parts, dtypes, strict=True):
+        why = _typed_refusal(part, dtype, schema)
         if why is not None:
             raise InvalidExpression(f"{path}: {why}")
-    return dtype
+    return dtypes[0]
 
 
 def unknown_column(name: str, known: Mapping[str, object]) -> str:
@@ -127,26 +123,8 @@ def unknown_column(name: str, known: Mapping[str, object]) -> str:
     return f"column {name!r} is not in the source; {hint}"
 
 
-def _typed(frame: pl.LazyFrame, expr: pl.Expr, path: str) -> pl.DataType:
-    try:
-        ((_, dtype),) = frame.select(expr.alias("_")).collect_schema().items()
-    except pl.exceptions.PolarsError as error:
-        message = str(error).partition("\n")[0]
-        raise InvalidExpression(f"{path}: {message}; mend it or cast its inputs") from None
-    return dtype
-
-
-def _run_empty(frame: pl.LazyFrame, expr: pl.Expr, path: str) -> pl.DataType:
-    """Compute over no rows: what Polars plans is not always what it does (measured, 2.1)."""
-    try:
-        return frame.collect().select(expr.alias("_")).dtypes[0]
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        message = str(error).partition("\n")[0]
-    raise InvalidExpression(f"{path}: Polars cannot compute it: {message}; cast its inputs")
-
-
 def _parts(expr: pl.Expr) -> Iterator[pl.Expr]:
-    """Give an expression and all expressions inside it."""
+    """Give an expression, then all expressions inside it."""
     stack = [expr]
     while stack:
         part = stack.pop()
@@ -154,29 +132,63 @@ def _parts(expr: pl.Expr) -> Iterator[pl.Expr]:
         stack.extend(part.meta.pop())
 
 
-def _typed_refusal(part: pl.Expr, frame: pl.LazyFrame, path: str) -> str | None:
+def _computed(
+    parts: Sequence[pl.Expr], schema: Mapping[str, pl.DataType], path: str
+) -> list[pl.DataType]:
+    """Give the dtypes of expressions, planned by Polars and confirmed by computing over no rows.
+
+    Both, because Polars 2.1 plans some dtypes that it does not compute: the mean_horizontal of
+    Float32 columns is planned Float32 and comes as Float64.
+    """
+    named = [part.alias(str(at)) for at, part in enumerate(parts)]
+    query = pl.LazyFrame(schema=dict(schema)).select(named)
+    try:
+        planned = query.collect_schema().dtypes()
+        given = query.collect(engine="in-memory").dtypes
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        message = str(error).partition("\n")[0]
+    else:
+        pairs = zip(planned, given, strict=True)
+        drift = next((pair for pair in pairs if pair[0] != pair[1]), None)
+        if drift is None:
+            return planned
+        message = f"Polars plans {drift[0]} but computes {drift[1]}"
+    raise InvalidExpression(f"{path}: {message}; mend it or cast its inputs")
+
+
+def _typed_refusal(
+    part: pl.Expr, dtype: pl.DataType, schema: Mapping[str, pl.DataType]
+) -> str | None:
     """Refuse what is ROW for some dtypes only (the walk of names cannot know)."""
-    node, children = parse(part), part.meta.pop()[::-1]
-    inputs = [_typed(frame, child, path) for child in children]
-    if node.name == "Cast" and inputs == [pl.String] and _typed(frame, part, path) in _TEMPORAL:
+    node = parse(part)
+    if node.name not in _TYPED:
+        return None
+    children = part.meta.pop()[::-1]
+    inputs = pl.LazyFrame(schema=dict(schema)).select(
+        child.alias(str(at)) for at, child in enumerate(children[:2])
+    )
+    first, *others = inputs.collect_schema().dtypes()
+    if node.name == "Cast" and first == pl.String and dtype in _TEMPORAL:
         return (
             "a cast from String to a time guesses the format from the rows it sees; "
             "use str.to_date or str.to_datetime with a format"
         )
-    if node.name in _ARITHMETIC and any(isinstance(dtype, pl.List | pl.Array) for dtype in inputs):
+    if node.name in _ARITHMETIC and any(
+        isinstance(d, pl.List | pl.Array) for d in (first, *others)
+    ):
         return (
             "arithmetic on lists depends on the lengths of the lists beside it; "
             "use the list and array functions, or compute it upstream as a source column"
         )
-    if node.name in ("ListExpr.Sum", "ListExpr.Mean") and _may_hold_nulls(node, inputs[0]):
+    if node.name in ("ListExpr.Sum", "ListExpr.Mean") and _may_hold_nulls(node, first):
         return (
             f"{spoken(node.name)} adds floats in another order when a list beside it holds a null; "
             "write .list.drop_nulls() before it"
         )
     if node.name in ("Replace", "ReplaceStrict") and node.inputs[1].name == LIST:
-        keys = pl.select(children[1].alias("_")).item().cast(inputs[0], strict=False)
+        keys = pl.select(children[1].alias("_")).item().cast(first, strict=False)
         if keys.is_duplicated().any():
-            return f"its keys are not distinct as {inputs[0]}, which multiplies rows; use when/then"
+            return f"its keys are not distinct as {first}, which multiplies rows; use when/then"
     return None
 
 

@@ -24,7 +24,7 @@ _KINDS: Mapping[str, str] = MappingProxyType(
         "Boolean.Any Boolean.All Boolean.HasNulls Boolean.IsEmpty Boolean.IsSorted "
         "Boolean.IsDuplicated Boolean.IsUnique Boolean.IsFirstDistinct Boolean.IsLastDistinct "
         "StringExpr.ConcatVertical LowerBound UpperBound IndexOf ArgMin ArgMax SearchSorted "
-        "PeakMin PeakMax Len Bitwise.And Bitwise.Or Bitwise.Xor BinIntervals BinRanks BinQuantiles",
+        "PeakMin PeakMax Len Bitwise.And Bitwise.Or Bitwise.Xor",
         _ORDER: "Shift ShiftAndFill Diff PctChange CumSum CumProd CumMin CumMax CumCount "
         "Interpolate InterpolateBy EwmMean EwmMeanBy EwmStd EwmVar EwmSum EwmSumBy RLE RLEID "
         "Reverse SetSortedFlag",
@@ -43,6 +43,7 @@ _KINDS: Mapping[str, str] = MappingProxyType(
         "Element Field",
         f"loads a plug-in by its path on this machine; {UPSTREAM}": "FfiPlugin",
         "gives a Categorical, which is no feature dtype; use when/then": "Cut Categorical",
+        "takes its bins from the rows it sees, or names them; use when/then": "Bin",
         "exposes storage, not meaning; use .cast(…)": "ToPhysical Reinterpret",
     }
 )
@@ -65,7 +66,9 @@ _SPOKEN: Mapping[str, str] = MappingProxyType(
         "ListExpr": "list",
         "ArrayExpr": "arr",
         "StructExpr": "struct",
-        "Literal": "a literal",
+        "Literal": "literal",
+        "Dyn": "",
+        "Scalar": "",
         "Column": "a column",
         "BinaryExpr": "operator",
         "FoldHorizontal": "fold",
@@ -88,7 +91,7 @@ def spoken(name: str) -> str:
 
 
 def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def reason(node: Node) -> str:

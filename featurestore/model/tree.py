@@ -54,8 +54,8 @@ def _node(tree: Any) -> Node:  # noqa: C901, PLR0911 - one case per kind of node
             return Node(name="Alias", inputs=(_node(inner),), arguments=name)
         case {"BinaryExpr": {"left": left, "op": str(op), "right": right, **more}} if not more:
             return Node(name=f"BinaryExpr.{op}", inputs=(_node(left), _node(right)))
-        case {"Cast": {"expr": inner, **arguments}}:
-            return Node(name="Cast", inputs=(_node(inner),), arguments=arguments)
+        case {"Cast": {"expr": inner, "dtype": dtype, "options": str(), **more}} if not more:
+            return Node(name="Cast", inputs=(_node(inner),), arguments=dtype)
         case {"Ternary": {"predicate": test, "truthy": yes, "falsy": no, **more}} if not more:
             return Node(name="Ternary", inputs=(_node(test), _node(yes), _node(no)))
         case {"Function": {"input": list(inputs), "function": function, **more}} if not more:

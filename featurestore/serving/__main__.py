@@ -29,6 +29,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--redis-url-env", default=URL, help="the variable that holds Redis's URL")
     parser.add_argument("--max-rows", type=int, default=Limits().rows, help="rows a call may ask")
     parser.add_argument("--threads", type=int, default=Limits().threads)
+    parser.add_argument("--redis-timeout", type=float, default=0.5, help="seconds, a wait")
     parser.add_argument("--grace", type=float, default=5.0, help="seconds for calls to end")
     return parser.parse_args()
 
@@ -46,7 +47,7 @@ def main() -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         server = serve(
-            OnlineStore.connect(url, project=given.project),
+            OnlineStore.connect(url, project=given.project, timeout=given.redis_timeout),
             project=given.project,
             alias=given.alias,
             host=given.host,

@@ -81,26 +81,14 @@ class FeatureClient:
             NotMaterialized, OnlineDataMissing, Unsupported: the server cannot answer it now.
             Unavailable, DeadlineExceeded: the server or its Redis does not answer in time.
         """
-        brought = _frame(entity_rows, entities)
-        data = pl.DataFrame() if request_data is None else _columns(request_data, "request_data")
-        heights = {frame.height for frame in (brought, data) if frame.width}
-        if len(heights) > 1:
-            raise InvalidRequest(
-                f"request_data: has {data.height} rows, the entities {brought.height}; "
-                "bring one row of request data for each entity"
-            )
-        message = twin.GetOnlineFeaturesRequest(
-            count=heights.pop() if heights else 1, full_feature_names=full_feature_names
+        message, brought = request_message(
+            features,
+            entity_rows,
+            entities=entities,
+            request_data=request_data,
+            full_feature_names=full_feature_names,
+            as_of=as_of,
         )
-        if isinstance(features, str):
-            message.feature_service = features
-        else:
-            message.features.references.extend(features)
-            message.features.SetInParent()
-        if as_of is not None:
-            message.as_of = micros(as_of)
-        _add(message.entities, brought, "entities")
-        _add(message.request_data, data, "request_data")
         return read_response(self._call(self._get, message, timeout), brought)
 
     def describe(
@@ -138,6 +126,43 @@ class FeatureClient:
         except grpc.RpcError as failure:
             raise error_of(failure, self.address) from None
         return reply
+
+
+def request_message(
+    features: str | Sequence[str],
+    entity_rows: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    entities: Columns | None = None,
+    request_data: Columns | None = None,
+    full_feature_names: bool = False,
+    as_of: datetime | None = None,
+) -> tuple[Any, pl.DataFrame]:
+    """Give the message of a request, and the columns its caller brought.
+
+    Raises:
+        InvalidRequest: the columns do not fit each other.
+    """
+    brought = _frame(entity_rows, entities)
+    data = pl.DataFrame() if request_data is None else _columns(request_data, "request_data")
+    heights = {frame.height for frame in (brought, data) if frame.width}
+    if len(heights) > 1:
+        raise InvalidRequest(
+            f"request_data: has {data.height} rows, the entities {brought.height}; "
+            "bring one row of request data for each entity"
+        )
+    message = twin.GetOnlineFeaturesRequest(
+        count=heights.pop() if heights else 1, full_feature_names=full_feature_names
+    )
+    if isinstance(features, str):
+        message.feature_service = features
+    else:
+        message.features.references.extend(features)
+        message.features.SetInParent()
+    if as_of is not None:
+        message.as_of = micros(as_of)
+    _add(message.entities, brought, "entities")
+    _add(message.request_data, data, "request_data")
+    return message, brought
 
 
 def _frame(

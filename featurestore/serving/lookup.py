@@ -11,7 +11,7 @@ import polars as pl
 
 from featurestore.engine.request import cast_request
 from featurestore.engine.transform import transform
-from featurestore.errors import InvalidRequest
+from featurestore.errors import CorruptData, InvalidRequest
 from featurestore.model.documents import View
 from featurestore.model.names import suggest
 from featurestore.model.schema import Column
@@ -123,7 +123,10 @@ def _typed(column: pl.Series, declared: Column) -> pl.Series:
 def _judge(read: Read, rows: list[bytes | None], as_of: int) -> Found:
     """Say what became of each row: not there, not yet known, too old, null or present."""
     view = read.lookup.view
-    decoded = read.layout.decode(rows)
+    try:
+        decoded = read.layout.decode(rows)
+    except CorruptData as error:
+        raise CorruptData(f"{view.name}.{read.table}: {error}") from error
     event = decoded.event_time
     there = decoded.present & ~decoded.tombstone
     early = there & (_known_at(view, decoded, event) > as_of)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from featurestore.errors import CorruptData
+from featurestore.errors import CorruptData, InvalidRequest
 from featurestore.model.time import moment
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving import twin
@@ -124,7 +124,7 @@ def read_response(raw: bytes, entities: pl.DataFrame) -> OnlineResponse:
         return either_way(
             raw, twin.GetOnlineFeaturesResponse, pb.GetOnlineFeaturesResponse, read_message
         )
-    except (ValueError, KeyError, IndexError) as error:
+    except (InvalidRequest, ValueError, KeyError, IndexError) as error:
         raise CorruptData("the server's answer is not whole; are the versions equal?") from error
 
 

@@ -21,8 +21,7 @@ from featurestore.errors import (
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving.faults import KEY, code_of
 from featurestore.serving.limits import SERVICE, Limits
-from featurestore.serving.lookup import answer
-from featurestore.serving.requests import read_request
+from featurestore.serving.respond import respond
 from featurestore.serving.state import State, describe
 from featurestore.serving.watch import Standing, Watch
 from featurestore.storage.redis import OnlineStore
@@ -146,15 +145,11 @@ class Server:
         return call
 
     def _get_online_features(self, raw: bytes) -> bytes:
-        state = self._state()
-        request = read_request(raw, most=self._limits.rows)
-        plan = state.plan(request.wanted, request.full_feature_names)
-        return answer(
-            plan,
-            count=request.count,
-            entities=request.entities,
-            request_data=request.request_data,
-            as_of=self._clock() if request.as_of is None else request.as_of,
+        return respond(
+            self._state(),
+            raw,
+            most=self._limits.rows,
+            clock=self._clock,
             read=self._store.read,
         )
 
@@ -180,9 +175,25 @@ class Server:
         return standing.state
 
 
-def serve(store: OnlineStore, **settings: Any) -> Server:
-    """Start a server; the settings are those of `Server`."""
-    return Server(store, **settings).start()
+def serve(
+    store: OnlineStore,
+    *,
+    project: str,
+    alias: str = "prod",
+    host: str = "127.0.0.1",
+    port: int = 0,
+    clock: Clock = now,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> Server:
+    """Start a server of a project's alias on the rows in a store.
+
+    Raises:
+        Unavailable: the port cannot be bound. Redis need not be there yet.
+    """
+    server = Server(
+        store, project=project, alias=alias, host=host, port=port, clock=clock, limits=limits
+    )
+    return server.start()
 
 
 def _bind(server: grpc.Server, host: str, port: int) -> int:

@@ -5,13 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from featurestore.errors import (
-    CorruptData,
-    FeatureStoreError,
-    NotMaterialized,
-    OnlineDataMissing,
-    Unavailable,
-)
+from featurestore.errors import FeatureStoreError, NotMaterialized, OnlineDataMissing
 from featurestore.serving.state import State, read_release, state_of
 from featurestore.storage.redis import OnlineStore
 
@@ -76,7 +70,7 @@ class Watch:
         try:
             state = self._current(before.state)
             self._check(state)
-        except (Unavailable, CorruptData, NotMaterialized, OnlineDataMissing) as error:
+        except FeatureStoreError as error:
             trouble = error
         standing = Standing(state=state, trouble=trouble)
         self.standing = standing
@@ -91,8 +85,8 @@ class Watch:
         if number is None:
             raise NotMaterialized(
                 f"{self._project}: Redis has no alias {self._alias!r}: nothing was promoted yet, "
-                "or Redis was emptied; run `featurestore promote`, or to rebuild what was lost "
-                "`featurestore materialize` and `featurestore promote`"
+                "or Redis was emptied; run `featurestore promote`, or to bring back what was lost "
+                "`featurestore rebuild-online`"
             )
         if state is not None and state.release.number == number:
             return state
@@ -109,7 +103,7 @@ class Watch:
         if missing:
             raise OnlineDataMissing(
                 f"{self._project}: rows of table {missing[0]} are not in Redis: it was emptied; "
-                "run `featurestore materialize` to rebuild them from offline"
+                "run `featurestore rebuild-online` to bring them back from offline"
             )
 
     def _run(self) -> None:

@@ -139,7 +139,8 @@ def masked(series: pl.Series, valid: Bools) -> pl.Series:
     """Make a series null wherever it is not valid, and keep the bits of the rest."""
     if valid.all():
         return series
-    return pl.select(pl.when(pl.Series(valid)).then(series).alias(series.name)).to_series()
+    # A tenth of the time of `when`, which a lookup of one entity would pay per column.
+    return series.zip_with(pl.Series(valid), pl.Series([None], dtype=series.dtype))
 
 
 def validity(series: pl.Series) -> Bools:

@@ -93,6 +93,8 @@ def hash64(keys: Sequence[bytes]) -> Hashes:
         return np.array(list(map(_xxh64_of, keys)), np.uint64)
     lengths = np.fromiter(map(len, keys), np.int64, len(keys))
     flat = np.frombuffer(b"".join(keys), np.uint8)
+    if (lengths == lengths[0]).all():
+        return _xxh64(flat.reshape(len(keys), int(lengths[0])))
     hashes = np.empty(len(keys), np.uint64)
     starts = np.cumsum(lengths) - lengths
     order = np.argsort(lengths, kind="stable")

@@ -172,6 +172,16 @@ class OfflineStore:
         added = sorted(set(_files(after)) - before)
         return Commit(version=after.version(), files=tuple(_data_file(uri) for uri in added))
 
+    def fence(self, view: View, table: Table, *, base: int) -> None:
+        """Move a table's version without changing a row, so that older writers are refused.
+
+        Raises:
+            Conflict: the table has moved past `base` already.
+        """
+        nowhere = Interval(start=0, end=0)
+        empty = pl.DataFrame(schema={**table_schema(view), BUCKET: pl.Int32()})
+        self.replace(view, table, nowhere, empty, base=base, run="")
+
     def added_files(self, view: View, table: Table, version: int) -> tuple[DataFile, ...]:
         """Give the files a version has that the one before has not, with their checksums."""
         before = set(_files(self._open(view, table, version - 1)))

@@ -252,7 +252,7 @@ class OnlineStore:
     def _missing(self, table_id: str) -> OnlineDataMissing:
         return OnlineDataMissing(
             f"{self.project}.{table_id}: its rows are not in Redis at {self.where}: it was emptied "
-            "or never loaded; materialize again to rebuild them from offline"
+            "or never loaded; run `featurestore rebuild-online` to bring them back from offline"
         )
 
     def _scan(self, table_id: str) -> Iterator[list[bytes]]:

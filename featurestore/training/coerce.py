@@ -47,41 +47,6 @@ def join_keys(frame: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.Series
     return tuple(cast_keys(plain, tuple(columns), PATH).get_columns())
 
 
-def request_data(series: pl.Series, column: Column) -> pl.Series:
-    """Give request data in its declared dtype.
-
-    Numbers become other numbers where they fit (an integer never loses a fraction); everything
-    else must have the declared dtype already.
-
-    Raises:
-        InvalidRequest: the dtype or a value does not fit; no value is shown.
-    """
-    path = f"{PATH}.{column.name}"
-    found = _normal(series, column)
-    wanted = column.polars
-    if found.dtype == wanted:
-        return found
-    if not _castable(found.dtype, wanted):
-        raise InvalidRequest(
-            f"{path}: the request field is {column.dtype} but the column is {series.dtype}; cast it"
-        )
-    misfit = f"{path}: has values that do not fit {column.dtype}; cast the column yourself"
-    try:
-        made = found.cast(wanted, strict=True)
-    except pl.exceptions.InvalidOperationError as error:
-        raise InvalidRequest(misfit) from error
-    if found.dtype.is_float() and wanted.is_integer() and (made.cast(found.dtype) != found).any():
-        raise InvalidRequest(misfit)
-    return made
-
-
-def _castable(found: pl.DataType, wanted: pl.DataType) -> bool:
-    if isinstance(found, pl.List | pl.Array) and isinstance(wanted, pl.List | pl.Array):
-        inner, target = found.inner, wanted.inner
-        return inner == target or (inner.is_integer() and target.is_numeric()) or target.is_float()
-    return found.is_numeric() and wanted.is_numeric()
-
-
 def _normal(series: pl.Series, column: Column) -> pl.Series:
     """Coerce as a source's columns are; a column without any value has whatever dtype is wanted."""
     if _is_empty(series):

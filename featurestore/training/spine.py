@@ -11,11 +11,12 @@ from typing import Any
 
 import polars as pl
 
+from featurestore.engine.request import cast_request
 from featurestore.errors import InvalidRequest
 from featurestore.model.names import suggest
 from featurestore.model.query import Query
 from featurestore.model.time import EVENT
-from featurestore.training.coerce import PATH, join_keys, moments, request_data
+from featurestore.training.coerce import PATH, join_keys, moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,7 +73,10 @@ def read_spine(entity_df: Any, query: Query) -> Spine:
         origin=origin,
         time=moments(frame[_time_column(frame, query)]),
         keys=join_keys(frame, query.entities),
-        request=tuple(request_data(frame[column.name], column) for column in query.request),
+        request=tuple(
+            cast_request(frame[field.name], field.dtype, path=f"{PATH}.{field.name}")
+            for field in query.request
+        ),
     )
 
 

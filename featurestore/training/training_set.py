@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from featurestore.model.documents import View
 from featurestore.model.lock import Lock, LockedLookup
 from featurestore.model.query import Query
 from featurestore.training.assemble import check_coverage, gather_lookups, outputs
@@ -122,7 +123,7 @@ def training_set(
         allow_stale=allow_stale,
         draft=draft,
     )
-    _warn(lock.lookups)
+    _warn(query, lock.lookups)
     return TrainingSet(
         spine=spine,
         features=outputs(spine, query, gathered),
@@ -134,17 +135,22 @@ def training_set(
     )
 
 
-def _warn(lookups: tuple[LockedLookup, ...]) -> None:
-    for one in lookups:
-        if one.withheld > WITHHELD_SHARE * one.valued:
+def _warn(query: Query, lookups: tuple[LockedLookup, ...]) -> None:
+    for asked, one in zip(query.lookups, lookups, strict=True):
+        if _counts_created(asked.view) and one.withheld > WITHHELD_SHARE * one.valued:
             warnings.warn(
                 f"{one.alias}: {one.withheld:,} of {one.valued:,} values were withheld, as they "
                 "became known after their entity rows' moments. If the created column only says "
                 f'when a bulk load ran, declare {one.view} with known_at="event", or pass '
                 "as_known=False",
                 WithheldWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
+
+
+def _counts_created(view: View) -> bool:
+    """Say whether a created column can withhold a value; a declared delay is meant to."""
+    return bool(view.known_at == "created" and view.source and view.source.created_field)
 
 
 def _fit(text: str, width: int) -> str:

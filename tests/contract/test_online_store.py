@@ -122,6 +122,8 @@ def test_concurrent_writers_leave_the_greatest_row(store: OnlineStore) -> None:
 
 def test_a_replay_is_a_no_op(store: OnlineStore, online_server: Server) -> None:
     """Writing the same rows again, in another order, changes no byte of the server."""
+    with online_server.client() as client:
+        client.flushall()
     keys = [f"k{number}".encode() for number in range(50)]
     rows = [row(number, event=number) for number in range(50)]
     store.put(TABLE, keys, rows)

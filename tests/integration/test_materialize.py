@@ -9,16 +9,19 @@ from featurestore.errors import (
     InvalidRequest,
     NotFound,
     NotMaterialized,
+    OnlineDataMissing,
     SourceError,
     Unavailable,
 )
 from featurestore.jobs import materialize as jobs
 from featurestore.jobs.promote import promote
+from featurestore.jobs.rebuild import rebuild_online
 from featurestore.jobs.tables import StoredTables
 from featurestore.model.time import BEGINNING, EVENT, REVISION, Interval, micros
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.rows import RowLayout, row_columns
 from tests.repos import (
+    DAY,
     NOW,
     SCHEMA,
     applied,
@@ -76,7 +79,7 @@ def rewrite(workspace, *rows):
 
 
 def test_a_run_stores_every_row_and_serves_the_newest(workspace):
-    """Offline holds the interval's rows with their dtypes, Redis each key's newest; null keys go."""
+    """Offline holds the interval's rows with their dtypes, Redis each key's newest row."""
     (outcome,) = run(workspace)
     frame = stored(workspace)
     assert frame["plane"].to_list() == ["a", "a", "b", "b"]
@@ -123,7 +126,7 @@ def test_a_correction_with_the_same_times_wins(workspace):
 
 
 def test_a_removed_or_lowered_winner_is_repaired(workspace):
-    """When a run removes a key's newest row, Redis falls back to what offline says, or to nothing."""
+    """When a run removes a key's newest row, Redis falls back to what offline says."""
     run(workspace)
     rewrite(workspace, ("a", 1, None, 10.0, 3), ("c", 1, None, 7.0, 1))
     (outcome,) = run(workspace)
@@ -241,6 +244,28 @@ def test_a_flipped_byte_is_a_named_error_and_never_a_number(workspace, online_ur
     with pytest.raises(CorruptData, match=r"history: .*sha256 differs"):
         stored(again)
     again.close()
+
+
+def test_a_writer_given_up_for_dead_is_refused_when_it_wakes(workspace):
+    """Once a run is abandoned the table has moved on, so its late commit finds no base."""
+
+    def die(*_, **__):
+        raise Killed
+
+    run(workspace, 0, 4)
+    view, its_table = table(workspace)
+    base, rows = workspace.offline.version(view, its_table), stored(workspace)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workspace.offline, "replace", die)
+        with pytest.raises(Killed):
+            run(workspace, 4, 24)
+    run(workspace, 0, 4)
+    assert "abandoned" in {r.state for r in workspace.ledger.runs()}
+    interval = Interval(start=BEGINNING, end=micros(at(4)))
+    late = rows.with_columns(bucket=pl.lit(0))
+    with pytest.raises(Conflict, match="moved the table"):
+        workspace.offline.replace(view, its_table, interval, late, base=base, run="late")
+    assert stored(workspace).equals(rows)
 
 
 def test_ties_are_broken_by_content_whatever_the_order(workspace):
@@ -363,6 +388,40 @@ def test_promote_needs_every_view_materialized(workspace):
     assert (release.number, fresh) == (1, True)
     assert promote(workspace) == (release, False)
     assert workspace.online().alias("prod") == 1
+
+
+def dump(workspace):
+    """Give all of the project's keys and values in Redis."""
+    client = workspace.online().client
+    mine = f"/{workspace.config.project}/".encode()
+    return {key: client.get(key) for key in client.scan_iter() if mine in key}
+
+
+def test_an_emptied_redis_is_rebuilt_byte_for_byte(workspace):
+    """Rows, releases and aliases come back from offline and registry alone."""
+    run(workspace)
+    promote(workspace)
+    before = dump(workspace)
+    workspace.online().client.flushall()
+    with pytest.raises(OnlineDataMissing, match="rebuild-online"):
+        served(workspace)
+    rebuilt = rebuild_online(workspace)
+    assert dump(workspace) == before
+    assert (list(rebuilt.rows.values()), rebuilt.aliases) == ([2], {"prod": 1})
+
+
+def test_a_longer_ttl_keeps_rows_longer(workspace):
+    """A release with a longer ttl over the same data first prolongs what Redis holds."""
+    run(workspace)
+    promote(workspace)
+    client = workspace.online().client
+    row = next(key for key in dump(workspace) if client.pttl(key) > 0)
+    before = client.pttl(row)
+    longer = applied(workspace.config.root, workspace.config.redis_url, history(ttl=30 * DAY))
+    release, fresh = promote(longer)
+    longer.close()
+    assert (release.number, fresh) == (2, True)
+    assert client.pttl(row) > before + 20 * DAY.total_seconds() * 1000
 
 
 def test_two_promotes_at_once_make_one_release(workspace):

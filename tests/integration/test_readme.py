@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```(?P<language>\w+)(?P<marks>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"^```(?P<language>\w+)(?P<marks>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 CLI = [sys.executable, "-m", "featurestore.cli"]
 
 
@@ -89,5 +91,5 @@ def test_the_commands_of_the_first_screen_are_targets_of_the_makefile():
     """The README's make commands exist."""
     makefile = (ROOT / "Makefile").read_text()
     readme = (ROOT / "README.md").read_text()
-    for target in re.findall(r"^\$ make (\w+)", readme, re.M):
-        assert re.search(rf"^{target}:", makefile, re.M)
+    for target in re.findall(r"^\$ make (\w+)", readme, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)

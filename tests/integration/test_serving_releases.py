@@ -107,14 +107,14 @@ def test_no_answer_mixes_releases_while_aliases_move(online_server: Redis) -> No
 
 
 def test_an_emptied_redis_is_named_and_mended(online_server: Redis) -> None:
-    """Lost rows give an error with the way out and NOT_SERVING, never NOT_FOUND; reloading heals."""
+    """Lost rows give an error with the way out and NOT_SERVING, never NOT_FOUND; a reload heals."""
     store = _store(online_server.url)
     _publish(store, 1)
     with _served(store) as (server, client):
         wait_until(lambda: _serving(server))
         for view in (LEFT, RIGHT):
             store.drop_table(table_of(view, 1).id)
-        with pytest.raises(OnlineDataMissing, match="materialize"):
+        with pytest.raises(OnlineDataMissing, match="rebuild-online"):
             client.get_online_features("pair", entities={"key": KEYS}, as_of=NOON)
         wait_until(lambda: not _serving(server))
         _generation(store, 1)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from featurestore.engine.transform import Program, transform
 from featurestore.errors import InvalidExpression
 from featurestore.model.allowed import ALLOWED
-from featurestore.model.expressions import check, output_dtype
+from featurestore.model.expressions import check, decode, encode, output_dtype
 from featurestore.model.tree import Node, parse
 
 Example = Callable[[pl.Expr, pl.Expr], pl.Expr]
@@ -467,6 +467,13 @@ def test_every_allowed_node_has_an_example() -> None:
     x, y = pl.col("x"), pl.col("y")
     covered = set().union(*(nodes(parse(example(x, y))) for example in EXAMPLES))
     assert covered == set(ALLOWED)
+
+
+def test_every_example_comes_back_from_its_bytes() -> None:
+    """Encode, decode, encode: the same bytes for every node of the allow-list."""
+    for example in EXAMPLES:
+        written = encode(example(pl.col("x"), pl.col("y")), path="example")
+        assert encode(decode(written, path="example"), path="example") == written
 
 
 def test_every_example_takes_some_dtype() -> None:

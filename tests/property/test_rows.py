@@ -110,7 +110,7 @@ def stamps(rows: int, start: int = 0) -> pl.Series:
     return pl.Series(np.arange(start, start + rows), dtype=pl.Int64)
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(frames())
 def test_a_row_reads_back_bit_for_bit(drawn: tuple[RowLayout, pl.DataFrame]) -> None:
     """Every dtype comes back with its dtype, nulls, NaN payloads, signed zeros and lengths."""

@@ -39,7 +39,7 @@ def test_an_error_of_user_code_names_its_innermost_line(
 
 
 def test_an_error_of_the_store_keeps_its_kind(tmp_path: Path) -> None:
-    """The caller raises the same class again; without a line of the repo the message is as it was."""
+    """The caller raises the same class again; without a line of the repo it stays as it was."""
     assert told(tmp_path, InvalidExpression("v.features.a: no")) == {
         "kind": "InvalidExpression",
         "message": "v.features.a: no",

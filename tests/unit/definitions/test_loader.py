@@ -47,7 +47,7 @@ def planes(repo: Path) -> Path:
 def test_documents_come_back_and_noise_stays_outside(
     planes: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Prints end on standard error once; ignored files and tests are not imported; no feast here."""
+    """Prints end on standard error once; ignored files and tests are not imported."""
     (planes / "scratch.py").write_text("raise SystemExit('ignored files are not imported')\n")
     (planes / ".feastignore").write_text("scratch.py\n")
     (planes / "tests").mkdir()

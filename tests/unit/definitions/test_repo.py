@@ -193,13 +193,14 @@ BAD = {
     ),
     "column not there": (
         lambda: [ours(features={"a": pl.col("arr_dely")})],
-        "plane_history.features.a: column 'arr_dely' is not in source 'landings'; did you mean "
-        "'arr_delay'?",
+        (
+            "plane_history.features.a: column 'arr_dely' is not in source 'landings'; did you mean "
+            "'arr_delay'?"
+        ),
     ),
     "field not there": (
         lambda: [plain(("arr_dely", Float64))],
-        "plain.schema.arr_dely: column 'arr_dely' is not in source 'landings'; did you mean "
-        "'arr_delay'?",
+        "schema.arr_dely: column 'arr_dely' is not in source 'landings'; did you mean 'arr_delay'?",
     ),
     "key not there": (
         lambda: [ours(entities=[feast.Entity(name="tail", value_type=feast.ValueType.STRING)])],
@@ -313,7 +314,7 @@ def test_a_missing_source_alone_is_a_source_error(repo: Path) -> None:
 
 
 def test_all_that_is_wrong_is_listed_at_once(repo: Path) -> None:
-    """Views, sources and services are all looked at; what only follows from another error is not."""
+    """Views, sources and services are all looked at; what follows from another error is not."""
     bad = ours(name="bad", features={"a": pl.col("arr_dely")})
     follows = feast.FeatureService(name="follows", features=[bad])
     with pytest.raises(InvalidDefinition) as caught:

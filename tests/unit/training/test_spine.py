@@ -70,7 +70,7 @@ def _written(frame, folder):
     ids=["polars", "lazy", "pandas", "arrow", "arrow reader", "path", "path as text"],
 )
 def test_every_kind_of_frame_gives_the_same_rows(bring, tmp_path):
-    """Frames of pandas, Polars and Arrow, and Parquet files, are equal ways to bring entity rows."""
+    """Frames of pandas, Polars and Arrow and Parquet files are equal ways to bring entity rows."""
     made = run(bring(FRAME, tmp_path))
     assert made.to_polars()["value"].to_list() == VALUES
     assert made.to_df()["value"].tolist() == VALUES
@@ -152,8 +152,10 @@ def test_fixed_offsets_tell_the_same_moment(offset):
 )
 def test_clock_changes_are_no_gap_and_no_overlap(local, fold, instant):
     """Berlin's spring gap and both of its 02:30 in autumn are the instants they say."""
-    told = pl.Series(EVENT, [local]).str.to_datetime("%F %R").dt.replace_time_zone(
-        "Europe/Berlin", ambiguous="latest" if fold else "earliest"
+    told = (
+        pl.Series(EVENT, [local])
+        .str.to_datetime("%F %R")
+        .dt.replace_time_zone("Europe/Berlin", ambiguous="latest" if fold else "earliest")
     )
     spine = read_spine(pl.DataFrame([pl.Series("tailnum", ["N1"]), told]), ask(VIEW))
     assert spine.time.to_list() == [instant]
@@ -279,6 +281,7 @@ def _pace(dtype):
         ("int64", pl.Series([2.0, None]), [4, None]),
         ("int32", pl.Series([2, 3], dtype=pl.UInt64), [4, 6]),
         ("float64", pl.Series([None, None]), [None, None]),
+        ("int64", pl.Series([2**62 - 1], dtype=pl.UInt64), [2**63 - 2]),
         ("float64", pl.Series([], dtype=pl.String), []),
     ],
 )
@@ -295,13 +298,15 @@ def test_request_data_is_cast_to_its_declared_dtype(dtype, given, doubled):
 @pytest.mark.parametrize(
     ("dtype", "given", "message"),
     [
-        ("float64", ["1.5"], "the request field is float64 but the column is String; cast it"),
-        ("int64", [1.5], "has values that do not fit int64"),
-        ("int64", [float("inf")], "has values that do not fit int64"),
-        ("int8", [300], "has values that do not fit int8"),
-        ("uint32", [-1], "has values that do not fit uint32"),
-        ("float64", [True], "the request field is float64 but the column is Boolean"),
-        ("int64", [date(2013, 1, 1)], "the request field is int64 but the column is Date"),
+        ("float64", ["1.5"], "is String, but float64 is declared; cast it first"),
+        ("float64", [2**53 + 1], "a value does not fit float64"),
+        ("float64", [2**63 - 1], "a value does not fit float64"),
+        ("int64", [1.5], "a value does not fit int64"),
+        ("int64", [float("inf")], "a value does not fit int64"),
+        ("int8", [300], "a value does not fit int8"),
+        ("uint32", [-1], "a value does not fit uint32"),
+        ("float64", [True], "is Boolean, but float64 is declared"),
+        ("int64", [date(2013, 1, 1)], "is Date, but int64 is declared"),
     ],
 )
 def test_request_data_that_does_not_fit_is_refused(dtype, given, message):
@@ -310,6 +315,33 @@ def test_request_data_that_does_not_fit_is_refused(dtype, given, message):
     with pytest.raises(InvalidRequest, match=rf"^entity_df\.distance: {message}") as raised:
         training_set(spine, ask(_pace(dtype)), Memory(frames={}), project="tests")
     assert "300" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([["1.5"]], r"is List\(String\), but array"),
+        ([[1, 2, 3]], "a value does not fit array"),
+        ([[1, 2]], None),
+        ([[0.5, None]], None),
+        ([None], None),
+    ],
+)
+def test_lists_fit_arrays_of_their_width(given, message):
+    """Nested request data is cast by the same rule, inner numbers to floats."""
+    view = on_demand_view(
+        name="near",
+        sources=[],
+        request=[Column(name="v", dtype="array[float32,2]")],
+        features={"missing": pl.col("v").is_null()},
+    )
+    spine = pl.DataFrame({"v": given, EVENT: [NOON]})
+    if message is None:
+        made = training_set(spine, ask(view), Memory(frames={}), project="tests")
+        assert made.features["missing"].to_list() == [given == [None]]
+    else:
+        with pytest.raises(InvalidRequest, match=rf"^entity_df\.v: {message}"):
+            training_set(spine, ask(view), Memory(frames={}), project="tests")
 
 
 def test_missing_request_data_is_named():

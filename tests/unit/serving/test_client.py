@@ -1,0 +1,62 @@
+"""The laws of what a caller may bring to the client."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+
+from featurestore.errors import CorruptData, InvalidRequest
+from featurestore.serving import twin
+from featurestore.serving.client import FeatureClient
+from featurestore.serving.response import read_response
+from tests.servers import free_port
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "both": ({"entity_rows": [{"a": 1}], "entities": {"a": [1]}}, "entities: came as entity_rows"),
+    "no rows": ({"entity_rows": []}, "entity_rows: is empty"),
+    "ragged rows": ({"entity_rows": [{"a": 1}, {"a": 1, "b": 2}]}, "not every row has 'b'"),
+    "ragged columns": ({"entities": {"a": [1], "b": [1, 2]}}, "entities: cannot be made"),
+    "mixed types": ({"entities": {"a": [1, "x"]}}, "entities: cannot be made"),
+    "dtype": ({"entities": {"a": [b"x"]}}, r"entities\.a: dtype Binary is not supported"),
+    "heights": (
+        {"entities": {"a": [1]}, "request_data": {"b": [1, 2]}},
+        "request_data: has 2 rows, the entities 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("brought", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_columns_is_refused_before_it_is_sent(
+    brought: dict[str, Any], message: str
+) -> None:
+    """The caller learns of it without a server."""
+    with (
+        FeatureClient(f"127.0.0.1:{free_port()}") as client,
+        pytest.raises(InvalidRequest, match=message),
+    ):
+        client.get_online_features("service", **brought)
+
+
+def test_half_an_answer_is_corrupt_data() -> None:
+    """A reply whose arrays are cut short is an error, never numbers."""
+    reply = twin.GetOnlineFeaturesResponse(names=["a"], output_projections=[0], count=2)
+    reply.projections.add().alias = "view"
+    reply.statuses = b"\x01"
+    with pytest.raises(CorruptData, match="not whole"):
+        read_response(reply.SerializeToString(), pl.DataFrame())
+
+
+def test_times_are_utc_and_absent_where_nothing_was_found() -> None:
+    """Event times come as aware datetimes; a row not found has none."""
+    reply = twin.GetOnlineFeaturesResponse(names=["a"], output_projections=[0], count=2)
+    reply.projections.add().alias = "view"
+    reply.statuses = b"\x01\x03"
+    reply.event_times = (1_000_000).to_bytes(8, "little") + bytes(8)
+    block = reply.blocks.add()
+    block.outputs.append(0)
+    block.values.type = 1
+    block.values.bools = b"\x01\x00"
+    found = read_response(reply.SerializeToString(), pl.DataFrame())
+    assert found.event_times == {"a": [datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), None]}
+    assert found.statuses == {"a": ["PRESENT", "NOT_FOUND"]}

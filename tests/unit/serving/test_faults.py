@@ -1,0 +1,48 @@
+"""The laws of errors over gRPC."""
+
+import grpc
+import pytest
+
+from featurestore import errors
+from featurestore.serving.faults import code_of, error_of
+
+KINDS = [
+    one
+    for one in vars(errors).values()
+    if isinstance(one, type) and issubclass(one, errors.FeatureStoreError)
+]
+CODES = {
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.NotMaterialized: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.OnlineDataMissing: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Unsupported: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.CorruptData: grpc.StatusCode.DATA_LOSS,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_error_has_a_code(kind: type[errors.FeatureStoreError]) -> None:
+    """No error of the store reaches a caller as UNKNOWN."""
+    assert code_of(kind("why")) is not grpc.StatusCode.UNKNOWN
+
+
+@pytest.mark.parametrize(("kind", "code"), CODES.items())
+def test_codes_follow_the_published_table(
+    kind: type[errors.FeatureStoreError], code: grpc.StatusCode
+) -> None:
+    """The codes are what clients in other languages rely on."""
+    assert code_of(kind("why")) is code
+
+
+def test_a_status_without_our_key_still_gives_an_error_of_ours() -> None:
+    """A proxy or gRPC itself may fail a call: its code chooses the class, the address is named."""
+    with grpc.insecure_channel("127.0.0.1:1") as channel:
+        call = channel.unary_unary("/x/Y")
+        with pytest.raises(grpc.RpcError) as caught:
+            call(b"", timeout=2)
+    found = error_of(caught.value, "127.0.0.1:1")
+    assert type(found) is errors.Unavailable
+    assert "127.0.0.1:1" in str(found)
