@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from featurestore.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from featurestore.errors import Conflict, CorruptData, InvalidRequest, NotFound, Unavailable
 from featurestore.model.declare import project, service
 from featurestore.model.documents import LiveView, Release, Table, dump
 from featurestore.storage import sql
@@ -372,3 +372,13 @@ def test_a_database_that_goes_away_is_unavailable(tmp_path, engine, registry):
         connection.execute(sa.text("DROP TABLE fs_heads"))
     with pytest.raises(Unavailable, match=r"registry: sqlite:///.*registry\.db does not answer"):
         registry.head()
+
+
+def test_a_document_that_was_spoilt_is_corrupt(engine, registry):
+    """Stored text that is no document is a named error, not a half-read one."""
+    registry.apply(ONE, expected=None, now=1, who="me")
+    for body in ("{", "[]", '{"name":"shop"}'):
+        with engine.begin() as connection:
+            connection.execute(sa.update(sql.HEADS).values(body=body))
+        with pytest.raises(CorruptData, match="registry: a stored document is not as it was writ"):
+            registry.head()
