@@ -375,7 +375,12 @@ def _repair(
 
 
 def _beside(left: pl.DataFrame, right: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Join one row per key to one row per key; without keys there is one row a side."""
+    """Join one row per key to one row per key; without keys there is at most one row a side."""
     if keys:
         return left.join(right, on=keys, how="left", maintain_order="left")
-    return pl.concat([left, right], how="horizontal")
+    all_one = pl.lit(0).alias("__all")
+    return (
+        left.with_columns(all_one)
+        .join(right.with_columns(all_one), on="__all", how="left", maintain_order="left")
+        .drop("__all")
+    )
