@@ -1,5 +1,7 @@
 """Materialization over a real Delta table and a real Redis-protocol server."""
 
+from datetime import timedelta
+
 import polars as pl
 import pytest
 
@@ -19,6 +21,7 @@ from featurestore.model.time import BEGINNING, EVENT, REVISION, Interval, micros
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.rows import RowLayout, row_columns
 from tests.repos import (
+    DAY,
     NOW,
     SCHEMA,
     applied,
@@ -30,6 +33,7 @@ from tests.repos import (
     write,
 )
 
+DAY_MS = DAY // timedelta(milliseconds=1)
 ROWS = landings(
     ("a", 1, None, 10.0, 3),
     ("a", 5, None, 20.0, 4),
@@ -363,6 +367,51 @@ def test_promote_needs_every_view_materialized(workspace):
     assert (release.number, fresh) == (1, True)
     assert promote(workspace) == (release, False)
     assert workspace.online().alias("prod") == 1
+
+
+def lifetimes(workspace):
+    """Give how long Redis keeps each row of the view's table, in milliseconds; -1 is for ever."""
+    _, its_table = table(workspace)
+    client = workspace.online().client
+    ours = f"*/{workspace.config.project}/{its_table.id}/*"
+    return {key: client.pttl(key) for key in client.scan_iter(ours)}
+
+
+def reapplied(workspace, **changes):
+    """Open the repo again with its view changed."""
+    return applied(workspace.config.root, workspace.redis_url(), history(**changes))
+
+
+@pytest.mark.parametrize("ttl", [30 * DAY, None])
+def test_a_longer_ttl_loads_redis_before_it_goes_live(workspace, ttl):
+    """Rows that a shorter ttl let go are back, and stay as long as the new one needs them."""
+    run(workspace)
+    promote(workspace)
+    longer = reapplied(workspace, ttl=ttl)
+    first, *_ = lifetimes(workspace)
+    longer.online().client.unlink(first)
+    promote(longer)
+    assert len(lifetimes(longer)) == 2
+    assert {
+        left == -1 if ttl is None else left > 29 * DAY_MS for left in lifetimes(longer).values()
+    } == {True}
+    longer.close()
+
+
+def test_a_row_lives_as_long_as_the_longest_ttl_that_serves_it(workspace):
+    """A shorter ttl that is applied but not promoted takes no row from what is served."""
+    long = reapplied(workspace, ttl=30 * DAY)
+    run(long, 0, 4)
+    promote(long)
+    short = reapplied(workspace, ttl=DAY)
+    run(short, 0, 24)
+    assert min(lifetimes(short).values()) > 29 * DAY_MS
+    promote(short)
+    rewrite(workspace, ("a", 6, None, 1.0, 1))
+    run(short, 6, 24)
+    assert min(lifetimes(short).values()) < 3 * DAY_MS
+    long.close()
+    short.close()
 
 
 def test_two_promotes_at_once_make_one_release(workspace):

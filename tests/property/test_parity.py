@@ -192,7 +192,7 @@ ASKS = st.lists(
         ).map(tuple),
     ),
     min_size=1,
-    max_size=3,
+    max_size=2,
 )
 
 
@@ -257,7 +257,7 @@ def candidates(one: Round, plane: str | None, moment: datetime) -> list[Any]:
 
 
 @settings(
-    max_examples=12,
+    max_examples=10,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -285,9 +285,7 @@ def test_a_training_row_is_the_served_vector_bit_for_bit(
         workspace.close()
 
 
-def _compare(
-    store: FeatureStore, client: FeatureClient, one: Round, asks: Sequence[Ask]
-) -> None:
+def _compare(store: FeatureStore, client: FeatureClient, one: Round, asks: Sequence[Ask]) -> None:
     asked = spine(asks, one.end)
     training = trained(store, asked)
     assert training.height == asked.height
