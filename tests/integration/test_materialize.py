@@ -303,6 +303,12 @@ def lacking(repo):
     ROWS.drop("delay").write_parquet(repo / "data" / "landings.parquet")
 
 
+def drifted(repo):
+    ROWS.with_columns(pl.col("delay").cast(pl.Float32)).write_parquet(
+        repo / "data" / "landings.parquet"
+    )
+
+
 def timeless(repo):
     ROWS.with_columns(at=pl.lit(None, SCHEMA["at"])).write_parquet(
         repo / "data" / "landings.parquet"
@@ -313,6 +319,10 @@ BAD_SOURCES = {
     "missing": (missing, r"history\.source: data/landings\.parquet is not there"),
     "empty": (empty, r"history\.source: data/landings\.parquet cannot be read"),
     "lacking a column": (lacking, r"history\.source: column 'delay' is not in"),
+    "of another dtype": (
+        drifted,
+        r"history\.source: column 'delay' of .* is Float32, and was float64 when history@",
+    ),
     "with null times": (timeless, r"history\.source: 5 rows have no 'at'"),
 }
 
