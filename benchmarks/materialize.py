@@ -14,13 +14,13 @@ from typing import Any
 import polars as pl
 from dataset import KEY, Size, latest, names, same_bits, write_readings
 from options import Options
-from process import emptied, gathered, redis_bytes, redis_server, run_case
+from process import emptied, gathered, redis_bytes, redis_keys, redis_server, run_case
 from report import Case, Measure, Report, Table, Unequal
 
 SIZES = {
     "tiny": Size(rows=2_000, keys=500),
     "default": Size(rows=100_000, keys=10_000),
-    "full": Size(rows=2_000_000, keys=200_000),
+    "full": Size(rows=1_000_000, keys=100_000),
 }
 OURS, FLOOR, FEAST = "ours", "Polars + MSET", "Feast, local engine"
 _MIB = 1 << 20
@@ -36,12 +36,13 @@ def run(options: Options, folder: Path) -> Report:
         for turn in range(options.repeats):
             for name, side in _sides(options, folder, url, turn).items():
                 emptied(url)
-                empty, answer = redis_bytes(url), folder / "answer.parquet"
+                empty, answer = redis_bytes(url), folder / f"{name}{turn}.parquet"
                 measured = side(str(answer))
                 stored = (redis_bytes(url) - empty) / _MIB
                 samples[name].append(_rates(measured, size) | {"Redis MiB": stored})
-                if answer.exists():
-                    checks[_checked(name, measured, answer, newest, size)] = None
+                found = pl.read_parquet(answer)
+                counted = {"rows in Redis": float(redis_keys(url))} | measured
+                checks[_checked(name, counted, found, newest, size)] = None
     return Report(
         name="materialize",
         size={name: getattr(size, name) for name in ("rows", "keys", "features")},
@@ -61,8 +62,8 @@ def _sides(
         OURS: lambda keep: run_case(
             "ours.py", "materialize", repo=folder / f"repo{turn}", **data, keep=keep
         ),
-        FLOOR: lambda _: run_case(
-            "plain.py", "materialize", target=folder / f"plain{turn}", **data
+        FLOOR: lambda keep: run_case(
+            "plain.py", "materialize", target=folder / f"plain{turn}", **data, keep=keep
         ),
     }
     if options.feast:
@@ -82,21 +83,22 @@ def _rates(measured: dict[str, float], size: Size) -> dict[str, float]:
 
 
 def _checked(
-    name: str, measured: dict[str, float], file: Path, newest: pl.DataFrame, size: Size
+    name: str, measured: dict[str, float], found: pl.DataFrame, newest: pl.DataFrame, size: Size
 ) -> str:
     """Compare the rows read back with the newest of the source; say how many.
 
     Raises:
         Unequal: a value differs, or rows are missing.
     """
-    found = pl.read_parquet(file).sort(KEY)
-    file.unlink()
     wanted = newest.join(found.select(KEY), on=KEY, how="semi", maintain_order="left")
-    same_bits(found, wanted.select(KEY, *names(size.features)), name)
-    counted = (measured.get("rows offline", size.rows), measured.get("rows in Redis", size.keys))
+    same_bits(found.sort(KEY), wanted.select(KEY, *names(size.features)), name)
+    counted = (measured.get("rows offline", size.rows), measured["rows in Redis"])
     if counted != (size.rows, size.keys):
         raise Unequal(f"{name}: wrote {counted} rows of {(size.rows, size.keys)}")
-    return f"{name}: {found.height:,} keys read back x {size.features} features, bit for bit"
+    return (
+        f"{name}: {size.keys:,} rows in Redis; {found.height:,} keys read back x "
+        f"{size.features} features, bit for bit"
+    )
 
 
 def _table(size: Size, samples: dict[str, list[dict[str, float]]]) -> Table:
@@ -120,5 +122,5 @@ def _table(size: Size, samples: dict[str, list[dict[str, float]]]) -> Table:
 def _notes(options: Options) -> tuple[str, ...]:
     lines = ["ratio: seconds over ours; ours writes all rows to Delta too, Feast none"]
     if not options.feast:
-        lines.append("Feast was left out (--without-feast)")
+        lines.append("Feast was left out: it is not installed, or --without-feast was given")
     return tuple(lines)

@@ -80,6 +80,22 @@ def redis_bytes(url: str) -> float:
     return float(info["used_memory"])
 
 
+def redis_keys(url: str) -> int:
+    """Count the keys in a server."""
+    with redis.Redis.from_url(url, protocol=2) as client:
+        return int(client.dbsize())
+
+
+def resident(pid: int) -> float:
+    """Give the memory that a process holds now, in MiB."""
+    status = Path(f"/proc/{pid}/status")
+    if status.is_file():
+        lines = status.read_text("utf-8").splitlines()
+        return int(next(one for one in lines if one.startswith("VmRSS")).split()[1]) / 1024
+    told = ["ps", "-o", "rss=", "-p", str(pid)]
+    return int(subprocess.run(told, capture_output=True, text=True, check=True).stdout) / 1024
+
+
 @contextmanager
 def on_cores(cores: set[int]) -> Iterator[None]:
     """Start processes in the block on these cores only, where the system can do that."""

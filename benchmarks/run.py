@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -28,7 +29,8 @@ BENCHMARKS: Mapping[str, Callable[[Options, Path], Report]] = MappingProxyType(
 def main() -> int:
     """Run what the command line names; gives the exit code."""
     given = _arguments()
-    options = Options(size=given.size, repeats=given.repeats, feast=not given.without_feast)
+    feast = not given.without_feast and find_spec("feast") is not None
+    options = Options(size=given.size, repeats=given.repeats, feast=feast)
     console = Console(width=80, highlight=False)
     for name in given.names or BENCHMARKS:
         began = time.monotonic()

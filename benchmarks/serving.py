@@ -25,7 +25,7 @@ from dataset import END, KEY, Size, latest, names, same_bits, write_readings
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from load import CLIENT, Load, Pair, put
 from options import Options
-from process import CASES, environment, gathered, on_cores, redis_server, run_case
+from process import CASES, environment, gathered, on_cores, redis_server, resident, run_case
 from report import Case, Measure, Report, Table, Unequal
 
 from featurestore.proto.v1 import feature_store_pb2 as pb
@@ -54,9 +54,8 @@ class Running:
     process: "subprocess.Popen[str]"
 
     def resident(self) -> float:
-        """Give the memory it holds now in MiB; of this process's kind of system only."""
-        told = ["ps", "-o", "rss=", "-p", str(self.process.pid)]
-        return int(subprocess.run(told, capture_output=True, text=True, check=True).stdout) / 1024
+        """Give the memory it holds now in MiB."""
+        return resident(self.process.pid)
 
 
 def run(options: Options, folder: Path) -> Report:
@@ -71,7 +70,7 @@ def run(options: Options, folder: Path) -> Report:
         run_case("ours.py", "materialize", repo=folder / "repo", **data)
         for _ in range(options.repeats):
             for name, command in _commands(folder).items():
-                with _served(command, url) as server:
+                with _served(command, url, folder / "server.log") as server:
                     at_start = server.resident()
                     checks |= dict.fromkeys(_checked(name, server.address, folder, newest))
                     for label, made in _loads(server.address, folder, options).items():
@@ -102,33 +101,41 @@ def _commands(folder: Path) -> dict[str, list[str]]:
 
 
 @contextmanager
-def _served(command: list[str], url: str) -> Iterator[Running]:
+def _served(command: list[str], url: str, log: Path) -> Iterator[Running]:
     """Run a server while the block lasts, entered at its first SERVING.
 
     Raises:
-        RuntimeError: it ended or never served.
+        RuntimeError: it ended or never served; what it logged is in the message.
     """
     variables = environment(FEATURESTORE_REDIS_URL=url, POLARS_MAX_THREADS="1")
     began = time.perf_counter()
-    with on_cores(_core(0)):
+    with on_cores(_core(0)), log.open("w") as told:
         process = subprocess.Popen(
             [sys.executable, *command],
             env=variables,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=told,
             text=True,
         )
     with process:
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not line:
-                raise RuntimeError(f"{command}: the server ended before it listened")
+                raise RuntimeError(f"{command}: ended before it listened:\n{log.read_text()}")
             address = json.loads(line)["address"]
             _await_serving(address)
             seconds = time.perf_counter() - began
             yield Running(address=address, seconds=seconds, process=process)
         finally:
-            process.send_signal(signal.SIGTERM)
+            _stop(process)
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _await_serving(address: str, patience: float = 30.0) -> None:
@@ -194,7 +201,7 @@ def _ask(address: str, pair: Pair) -> bytes:
 def _loads(address: str, folder: Path, options: Options) -> dict[str, dict[str, float]]:
     """Put every load on a server, from the client's core."""
     wanted = {
-        f"{entities} x 50, {connections} in flight": Load(
+        f"{entities} x {SIZES[options.size].features}, {connections} in flight": Load(
             pair=_pair(folder, entities), connections=connections, seconds=SECONDS[options.size]
         )
         for entities in ENTITIES

@@ -157,5 +157,5 @@ def _notes(options: Options) -> tuple[str, ...]:
     if options.feast:
         lines.append("Feast runs under python -O, and takes and gives pandas")
     else:
-        lines.append("Feast was left out (--without-feast)")
+        lines.append("Feast was left out: it is not installed, or --without-feast was given")
     return tuple(lines)

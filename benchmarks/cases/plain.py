@@ -9,7 +9,7 @@ import redis
 from child import answer, main, timed
 from dataset import EVENT, KEY, MOMENT, READINGS, SPINE, latest, names
 
-CHUNK = 1000
+CHUNK, ASKED = 1000, 5000
 
 
 def training(*, folder: str, features: int, keep: str | None = None) -> Mapping[str, float]:
@@ -29,7 +29,9 @@ def training(*, folder: str, features: int, keep: str | None = None) -> Mapping[
     return measured
 
 
-def materialize(*, folder: str, url: str, target: str, features: int) -> Mapping[str, float]:
+def materialize(
+    *, folder: str, url: str, target: str, features: int, keep: str | None = None
+) -> Mapping[str, float]:
     """Write all rows to a Delta table and each key's newest to Redis, packed, with MSET."""
 
     def work() -> pl.DataFrame:
@@ -38,14 +40,23 @@ def materialize(*, folder: str, url: str, target: str, features: int) -> Mapping
         newest = latest(readings)
         matrix = np.ascontiguousarray(newest.select(names(features)).to_numpy())
         rows = matrix.view(f"V{matrix.itemsize * features}").ravel().tolist()
-        keys = ("plain:" + newest[KEY].cast(pl.String)).to_list()
+        keys = _keys(newest)
         with redis.Redis.from_url(url, protocol=2) as client:
             for at in range(0, len(keys), CHUNK):
                 client.mset(dict(zip(keys[at : at + CHUNK], rows[at : at + CHUNK], strict=True)))
         return newest
 
-    made, measured = timed(work)
-    return measured | {"rows in Redis": float(made.height)}
+    newest, measured = timed(work)
+    asked = newest.select(KEY).head(ASKED)
+    with redis.Redis.from_url(url, protocol=2) as client:
+        rows = client.mget(_keys(asked))
+    matrix = np.frombuffer(b"".join(rows), dtype="<f4").reshape(asked.height, features)
+    answer(asked.hstack(pl.DataFrame(matrix, schema=names(features), orient="row")), keep)
+    return measured
+
+
+def _keys(rows: pl.DataFrame) -> list[str]:
+    return ("plain:" + rows[KEY].cast(pl.String)).to_list()
 
 
 if __name__ == "__main__":
