@@ -97,9 +97,23 @@ def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
 
 
 def _put(workspace: Workspace, view: View, table: Table, winners: pl.DataFrame) -> int:
-    expire = None if view.ttl is None else view.ttl // 1000 + MARGIN
+    bound = _longest_ttl(workspace, view, table)
+    expire = None if bound is None else bound // 1000 + MARGIN
     keys = _keys(view, winners)
     return workspace.online().put(table.id, keys, pack(view, winners), expire_ms=expire)
+
+
+def _longest_ttl(workspace: Workspace, view: View, table: Table) -> int | None:
+    """Give the longest ttl that needs a table's rows: the view's own, or one that is served.
+
+    Versions that differ in their ttl alone share a table.
+    """
+    registry = workspace.registry
+    releases = map(registry.release, set(registry.aliases().values()))
+    served = [live for release in releases for live in release.views]
+    ttls = [live.view.ttl for live in served if live.table == table] + [view.ttl]
+    bounds = [ttl for ttl in ttls if ttl is not None]
+    return max(bounds) if len(bounds) == len(ttls) else None
 
 
 def _keys(view: View, rows: pl.DataFrame) -> list[bytes]:
@@ -144,7 +158,12 @@ def _repair(
 
 
 def _beside(left: pl.DataFrame, right: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Join one row per key to one row per key; without keys there is one row a side."""
+    """Join one row per key to one row per key; without keys there is at most one row a side."""
     if keys:
         return left.join(right, on=keys, how="left", maintain_order="left")
-    return pl.concat([left, right], how="horizontal")
+    all_one = pl.lit(0).alias("__all")
+    return (
+        left.with_columns(all_one)
+        .join(right.with_columns(all_one), on="__all", how="left", maintain_order="left")
+        .drop("__all")
+    )

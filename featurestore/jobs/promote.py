@@ -12,8 +12,9 @@ from featurestore.model.time import watermark
 def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
     """Make the applied, materialized project what an alias names; all views move at once.
 
-    SQL is written first, in one transaction; the copy in Redis follows, and a promote that died
-    between the two is completed by running it again. Gives the release and whether it is new.
+    A view whose ttl grew is loaded from offline first: Redis may have let go of rows that count
+    again. Then SQL is written, in one transaction; the copy in Redis follows, and a promote that
+    died between the two is completed by running it again. Gives the release and whether it is new.
 
     Raises:
         NotMaterialized: a view has no rows offline, or none in Redis; all such views are named.
@@ -32,7 +33,7 @@ def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
     current = None if expected is None else registry.release(expected)
     fresh = current is None or _content(current) != _content(release)
     if fresh:
-        _reload_longer(workspace, current, release)
+        _load_what_expired(workspace, release, expected)
         registry.promote(
             release, alias, expected=expected, now=workspace.clock(), who=workspace.who
         )
@@ -42,13 +43,23 @@ def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
     return release, fresh
 
 
-def _reload_longer(workspace: Workspace, current: Release | None, release: Release) -> None:
-    """Load tables again whose ttl grows: their rows would expire before the new ttl says so."""
-    before = {live.view.data_id: live.view.ttl for live in current.views} if current else {}
+def _load_what_expired(workspace: Workspace, release: Release, current: int | None) -> None:
+    """Load the tables again that a version with a shorter ttl filled, unless one is served."""
+    registry = workspace.registry
+    live_now = registry.release(current).views if current is not None else ()
+    served = {live.view.id for live in live_now}
     for live in release.views:
-        was = before.get(live.view.data_id)
-        if live.table and was is not None and (live.view.ttl is None or live.view.ttl > was):
+        if live.table is None or live.view.id in served:
+            continue
+        filled_by = {run.version for run in workspace.ledger.runs(live.table.id)}
+        versions = (v for v in registry.versions(live.view.name) if v.id in filled_by)
+        if any(_shorter(version.ttl, live.view.ttl) for version in versions):
             load_online(workspace, live.view, live.table)
+
+
+def _shorter(ttl: int | None, than: int | None) -> bool:
+    """Compare two ttls; None is longer than any."""
+    return ttl is not None and (than is None or ttl < than)
 
 
 def _content(release: Release) -> str:

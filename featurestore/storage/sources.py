@@ -12,6 +12,7 @@ from polars.exceptions import PanicException, PolarsError
 from featurestore.errors import SourceError
 from featurestore.model.documents import Source, View
 from featurestore.model.names import suggest
+from featurestore.model.schema import Column
 from featurestore.model.time import (
     BEGINNING,
     MOMENT,
@@ -127,7 +128,7 @@ def _timed(view: View, root: Path) -> pl.LazyFrame:
     frame = _renamed(scan(source, root, view.name), source, view)
     schema = frame.collect_schema()
     zone = source.time_zone
-    reads = {c.name for f in view.features for c in f.reads} | {c.name for c in view.filter_reads}
+    reads = {c.name for c in _read_columns(view)}
     event = to_moment(pl.col(source.timestamp_field), schema[source.timestamp_field], zone)
     created = (
         to_moment(pl.col(source.created_field), schema[source.created_field], zone)
@@ -183,13 +184,29 @@ def _renamed(frame: pl.LazyFrame, source: Source, view: View) -> pl.LazyFrame:
                 f"{view.name}.source: column '{column}' is not in {source.path}"
                 f"{suggest(column, have)}"
             )
+    _check_dtypes(renamed.collect_schema(), source, view)
     return renamed
 
 
+def _check_dtypes(schema: pl.Schema, source: Source, view: View) -> None:
+    """Refuse a column whose dtype is no longer the one that the version was made for."""
+    for column in _read_columns(view):
+        found = normal_dtype(schema[column.name])
+        if found != column.polars:
+            raise SourceError(
+                f"{view.name}.source: column '{column.name}' of {source.path} is {found}, and was "
+                f"{column.dtype} when {view.version} was applied; cast it upstream, or run "
+                "`featurestore apply` to make a new version"
+            )
+
+
 def _needed(view: View, source: Source) -> Sequence[str]:
-    reads = [c.name for f in view.features for c in f.reads] + [c.name for c in view.filter_reads]
     times = [source.timestamp_field, *filter(None, [source.created_field])]
-    return [*(k.name for k in view.join_keys), *times, *reads]
+    return [*(k.name for k in view.join_keys), *times, *(c.name for c in _read_columns(view))]
+
+
+def _read_columns(view: View) -> list[Column]:
+    return [*(c for f in view.features for c in f.reads), *view.filter_reads]
 
 
 def _coerced(name: str, dtype: pl.DataType, zone: str | None) -> pl.Expr:

@@ -1,5 +1,7 @@
 """Materialization over a real Delta table and a real Redis-protocol server."""
 
+from datetime import timedelta
+
 import polars as pl
 import pytest
 
@@ -33,6 +35,7 @@ from tests.repos import (
     write,
 )
 
+DAY_MS = DAY // timedelta(milliseconds=1)
 ROWS = landings(
     ("a", 1, None, 10.0, 3),
     ("a", 5, None, 20.0, 4),
@@ -335,6 +338,12 @@ def lacking(repo):
     ROWS.drop("delay").write_parquet(repo / "data" / "landings.parquet")
 
 
+def drifted(repo):
+    ROWS.with_columns(pl.col("delay").cast(pl.Float32)).write_parquet(
+        repo / "data" / "landings.parquet"
+    )
+
+
 def timeless(repo):
     ROWS.with_columns(at=pl.lit(None, SCHEMA["at"])).write_parquet(
         repo / "data" / "landings.parquet"
@@ -345,6 +354,10 @@ BAD_SOURCES = {
     "missing": (missing, r"history\.source: data/landings\.parquet is not there"),
     "empty": (empty, r"history\.source: data/landings\.parquet cannot be read"),
     "lacking a column": (lacking, r"history\.source: column 'delay' is not in"),
+    "of another dtype": (
+        drifted,
+        r"history\.source: column 'delay' of .* is Float32, and was float64 when history@",
+    ),
     "with null times": (timeless, r"history\.source: 5 rows have no 'at'"),
 }
 
@@ -421,18 +434,49 @@ def test_an_emptied_redis_is_rebuilt_byte_for_byte(workspace):
     assert (list(rebuilt.rows.values()), rebuilt.aliases) == ([2], {"prod": 1})
 
 
-def test_a_longer_ttl_keeps_rows_longer(workspace):
-    """A release with a longer ttl over the same data first prolongs what Redis holds."""
+def lifetimes(workspace):
+    """Give how long Redis keeps each row of the view's table, in milliseconds; -1 is for ever."""
+    _, its_table = table(workspace)
+    client = workspace.online().client
+    ours = f"*/{workspace.config.project}/{its_table.id}/*"
+    return {key: client.pttl(key) for key in client.scan_iter(ours)}
+
+
+def reapplied(workspace, **changes):
+    """Open the repo again with its view changed."""
+    return applied(workspace.config.root, workspace.redis_url(), history(**changes))
+
+
+@pytest.mark.parametrize("ttl", [30 * DAY, None])
+def test_a_longer_ttl_loads_redis_before_it_goes_live(workspace, ttl):
+    """Rows that a shorter ttl let go are back, and stay as long as the new one needs them."""
     run(workspace)
     promote(workspace)
-    client = workspace.online().client
-    row = next(key for key in dump(workspace) if client.pttl(key) > 0)
-    before = client.pttl(row)
-    longer = applied(workspace.config.root, workspace.config.redis_url, history(ttl=30 * DAY))
-    release, fresh = promote(longer)
+    longer = reapplied(workspace, ttl=ttl)
+    first, *_ = lifetimes(workspace)
+    longer.online().client.unlink(first)
+    promote(longer)
+    assert len(lifetimes(longer)) == 2
+    assert {
+        left == -1 if ttl is None else left > 29 * DAY_MS for left in lifetimes(longer).values()
+    } == {True}
     longer.close()
-    assert (release.number, fresh) == (2, True)
-    assert client.pttl(row) > before + 20 * DAY.total_seconds() * 1000
+
+
+def test_a_row_lives_as_long_as_the_longest_ttl_that_serves_it(workspace):
+    """A shorter ttl that is applied but not promoted takes no row from what is served."""
+    long = reapplied(workspace, ttl=30 * DAY)
+    run(long, 0, 4)
+    promote(long)
+    short = reapplied(workspace, ttl=DAY)
+    run(short, 0, 24)
+    assert min(lifetimes(short).values()) > 29 * DAY_MS
+    promote(short)
+    rewrite(workspace, ("a", 6, None, 1.0, 1))
+    run(short, 6, 24)
+    assert min(lifetimes(short).values()) < 3 * DAY_MS
+    long.close()
+    short.close()
 
 
 def test_two_promotes_at_once_make_one_release(workspace):
