@@ -126,7 +126,12 @@ def _chosen(workspace: Workspace, names: Sequence[str]) -> list[View]:
 
 
 @contextmanager
-def _leased(workspace: Workspace, table: Table, owner: str) -> Iterator[Callable[[], None]]:
+def leased(workspace: Workspace, table: Table, owner: str) -> Iterator[Callable[[], None]]:
+    """Hold a table's lease for the length of a block; gives what renews it.
+
+    Raises:
+        Conflict: another owner holds it.
+    """
     name = f"table {table.id}"
 
     def hold() -> None:
@@ -143,11 +148,10 @@ def _leased(workspace: Workspace, table: Table, owner: str) -> Iterator[Callable
 def _one(workspace: Workspace, view: View, interval: Interval, report: Report) -> Outcome:
     root, run_id = workspace.config.root, secrets.token_hex(16)
     report(view.name, "reading", 0)
-    if interval.start > BEGINNING and not rows_known_by(view, root, interval.start):
-        interval = Interval(start=BEGINNING, end=interval.end)
     table = _table(workspace, view, interval.end)
-    with _leased(workspace, table, run_id) as hold:
+    with leased(workspace, table, run_id) as hold:
         _finish_pending(workspace, view, table)
+        interval = _reach_back(workspace, view, table, interval)
         rows = feature_rows(view, root, interval)
         report(view.name, "writing", rows.height)
         run = _commit(workspace, view, table, interval, rows, run_id, hold)
@@ -164,6 +168,19 @@ def _one(workspace: Workspace, view: View, interval: Interval, report: Report) -
         repaired=repaired,
         changed=run.delta_version != run.base_version,
     )
+
+
+def _reach_back(workspace: Workspace, view: View, table: Table, interval: Interval) -> Interval:
+    """Let an interval reach back for ever if neither table nor source knows anything older.
+
+    The source alone cannot say so: it may have let go of rows that the table still holds.
+    """
+    held = any(one.start < interval.start for one in workspace.ledger.covered(table.id))
+    if held or interval.start <= BEGINNING:
+        return interval
+    if rows_known_by(view, workspace.config.root, interval.start):
+        return interval
+    return Interval(start=BEGINNING, end=interval.end)
 
 
 def _table(workspace: Workspace, view: View, end: int) -> Table:

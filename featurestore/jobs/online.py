@@ -7,7 +7,7 @@ lowered or removed are replaced only where Redis still holds exactly them. Both 
 import polars as pl
 
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.documents import Table, View
+from featurestore.model.documents import Table, View, dump
 from featurestore.model.time import CREATED, EVENT, REVISION, Interval
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.ledger import Run
@@ -60,6 +60,26 @@ def load_online(workspace: Workspace, view: View, table: Table) -> int:
     served = _put(workspace, view, table, winners)
     workspace.online().mark(table.id)
     return served
+
+
+def follow_alias(workspace: Workspace, name: str) -> int:
+    """Make an alias in Redis name the release that it names in SQL; gives the release's number.
+
+    SQL is asked after Redis, and the move compares with what Redis said: whoever moves the alias
+    meanwhile is followed, never undone.
+
+    Raises:
+        NotFound: SQL has no such alias.
+        Conflict: Redis holds another document under the release's number.
+    """
+    registry, online = workspace.registry, workspace.online()
+    while True:
+        there = online.alias(name)
+        release = registry.alias(name)
+        online.put_release(release.number, dump(release))
+        if there == release.number:
+            return release.number
+        online.move_alias(name, there, release.number)
 
 
 def latest(view: View, rows: pl.DataFrame) -> pl.DataFrame:

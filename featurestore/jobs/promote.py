@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from featurestore.errors import NotMaterialized
-from featurestore.jobs.online import load_online
+from featurestore.jobs.online import follow_alias, load_online
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, View, dump
 from featurestore.model.time import watermark
@@ -20,7 +20,7 @@ def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
         NotMaterialized: a view has no rows offline, or none in Redis; all such views are named.
         Conflict: somebody else moved the alias; nothing was written.
     """
-    registry, online = workspace.registry, workspace.online()
+    registry = workspace.registry
     project = workspace.project()
     expected = registry.aliases().get(alias)
     release = Release(
@@ -39,10 +39,7 @@ def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
         )
     elif current is not None:
         release = current
-    online.put_release(release.number, dump(release))
-    there = online.alias(alias)
-    if there != release.number:
-        online.move_alias(alias, there, release.number)
+    follow_alias(workspace, alias)
     return release, fresh
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from sqlalchemy import Engine
-
 from featurestore.errors import NotFound
 from featurestore.jobs.config import Config, read_config
 from featurestore.model.documents import Project, Table, View
@@ -18,7 +16,7 @@ from featurestore.storage.ledger import Ledger
 from featurestore.storage.offline import OfflineStore
 from featurestore.storage.redis import OnlineStore
 from featurestore.storage.registry import Registry
-from featurestore.storage.sql import open_engine
+from featurestore.storage.sql import Engine, open_engine
 
 Clock = Callable[[], int]
 

@@ -12,6 +12,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from featurestore.errors import InvalidRequest, Unavailable
 
+Engine = sa.Engine
 META = sa.MetaData()
 TEXT = sa.Text()
 MICROS = sa.BigInteger()

@@ -175,6 +175,17 @@ def test_an_interval_before_which_nothing_was_known_reaches_back_for_ever(worksp
     )
 
 
+def test_a_source_that_lets_go_of_old_rows_takes_none_from_the_table(workspace):
+    """A file that holds the last day only adds that day: what is materialized stays."""
+    run(workspace)
+    before = stored(workspace)
+    rewrite(workspace, ("a", 30, None, 99.0, 3))
+    (outcome,) = run(workspace, 24, 48)
+    assert outcome.interval.start == micros(at(24)) - 1
+    assert stored(workspace).filter(pl.col("known_at") < at(24)).equals(before)
+    assert served(workspace) == [99.0, 40.0, None]
+
+
 class Killed(Exception):
     """Stands for a process that dies at a stage."""
 

@@ -99,11 +99,13 @@ def test_a_draft_equals_what_is_applied(repo, definitions, online_url):
         store.materialize(at(0), at(24))
         names = ["history:last_delay", "history:was_late", "history:seats"]
         stored = store.get_historical_features(SPINE, names)
+        by_service = store.get_historical_features(SPINE, "model")
         draft = store.get_historical_features(SPINE, [definitions["history"]])
         store.promote()
         online = store.get_online_features(names, [{"plane": "a"}], as_of=at(24))
     assert stored.to_polars().equals(draft.to_polars())
     assert not stored.lock.draft
+    assert (by_service.lock.service, stored.lock.service) == ("model", None)
     assert online.to_dict() == {
         "plane": ["a"],
         "last_delay": [20.0],

@@ -126,6 +126,17 @@ def test_a_run_is_told_from_announcement_to_service(ledger):
     assert ledger.checksums(TABLE.id) == {"bucket=0/x.parquet": "c" * 64}
 
 
+def test_a_run_is_committed_once(ledger):
+    """A run that was given up for dead and finished by another is told so when it wakes."""
+    ledger.start_run(RUN)
+    files = [DataFile(path="bucket=0/x.parquet", checksum="c" * 64)]
+    ledger.commit_run(RUN, 1, files)
+    ledger.end_run(RUN, "served", now=200)
+    with pytest.raises(Conflict, match="outlived its lease"):
+        ledger.commit_run(RUN, 1, files)
+    assert ledger.runs()[0].state == "served"
+
+
 def test_an_abandoned_run_covers_nothing(ledger):
     """What never reached the table is in the ledger, but not in what is complete."""
     ledger.start_run(RUN)
