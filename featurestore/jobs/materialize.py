@@ -70,7 +70,9 @@ def materialize(
         SourceError, Conflict, Unavailable: as the stores say; what was committed stays.
     """
     if end < start:
-        raise InvalidRequest(f"materialize: end {show(end)} is before start {show(start)}")
+        raise InvalidRequest(
+            f"materialize: end {show(end)} is before start {show(start)}; swap the two"
+        )
     _refuse_future(workspace, end)
     return tuple(
         _one(workspace, view, Interval(start=start - 1, end=end), report or _silent)

@@ -117,7 +117,10 @@ class Registry:
         with self._engine.connect() as connection:
             body = connection.scalar(query)
         if body is None:
-            raise NotFound(f"release {number}: there is no such release of {self._project}")
+            raise NotFound(
+                f"release {number}: there is no such release of {self._project}; "
+                "run `featurestore promote` to make one"
+            )
         return _read(body, Release)
 
     def next_release(self) -> int:

@@ -71,7 +71,8 @@ def scan(source: Source, root: Path, where: str) -> pl.LazyFrame:
         if "paths were empty" in reason:
             raise _absent(source, where) from error
         raise SourceError(
-            f"{where}.source: {source.path} cannot be read as {source.format}: {reason}"
+            f"{where}.source: {source.path} cannot be read as {source.format}: {reason}; write it "
+            "again, or say what it is with the source's file_format"
         ) from error
     return frame
 

@@ -136,7 +136,10 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
                 for index in sorted(table.indexes, key=lambda one: str(one.name)):
                     connection.execute(CreateIndex(index, if_not_exists=True))
     except (SQLAlchemyError, ImportError) as error:
-        raise Unavailable(f"registry: {shown} cannot be opened: {error.args[0]}") from error
+        raise Unavailable(
+            f"registry: {shown} cannot be opened: {error.args[0]}; check that it runs, and "
+            "registry.path or FEATURESTORE_REGISTRY"
+        ) from error
 
     def unavailable(context: sa.engine.ExceptionContext) -> None:
         failed = context.sqlalchemy_exception
