@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from featurestore.errors import InvalidRequest
+from featurestore.errors import Conflict, InvalidRequest
 from featurestore.jobs.compute import CANONICAL, canonical, feature_rows
 from featurestore.jobs.online import serve_run, stored_rows
 from featurestore.jobs.workspace import Workspace
@@ -158,6 +158,8 @@ def _one(workspace: Workspace, view: View, interval: Interval, report: Report) -
         report(view.name, "writing", rows.height)
         run = _commit(workspace, view, table, interval, rows, run_id, hold)
         report(view.name, "serving", rows.height)
+        hold()
+        _refuse_finished(workspace, run)
         served, repaired = serve_run(workspace, view, table, run)
     report(view.name, "done", rows.height)
     return Outcome(
@@ -170,6 +172,15 @@ def _one(workspace: Workspace, view: View, interval: Interval, report: Report) -
         repaired=repaired,
         changed=run.delta_version != run.base_version,
     )
+
+
+def _refuse_finished(workspace: Workspace, run: Run) -> None:
+    """Stop a run that another one finished: Redis may already hold less than it would write."""
+    states = {one.id: one.state for one in workspace.ledger.runs(run.table_id)}
+    if states[run.id] != "committed":
+        raise Conflict(
+            f"{run.view}: this run outlived its lease and another one finished it; run it again"
+        )
 
 
 def _reach_back(workspace: Workspace, view: View, table: Table, interval: Interval) -> Interval:
