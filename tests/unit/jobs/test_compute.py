@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from featurestore.errors import InvalidRequest, SourceError
+from featurestore.errors import SourceError
 from featurestore.jobs.compute import canonical, closed, feature_rows
 from featurestore.model.time import (
     BEGINNING,
@@ -201,7 +201,9 @@ def test_a_closed_interval_holds_both_ends():
 def test_a_source_whose_dtype_moved_is_refused(tmp_path):
     """A column that became text is named, never cast in silence."""
     drifted = landings(("a", 1, 2, 1.0, 1)).with_columns(pl.col("delay").cast(pl.String))
-    with pytest.raises(InvalidRequest, match=r"history: column 'delay' is String, the features"):
+    with pytest.raises(
+        SourceError, match=r"history.source: column 'delay' .* is String, and was float64"
+    ):
         computed(tmp_path, drifted)
 
 
