@@ -19,10 +19,10 @@ from featurestore.jobs.promote import promote
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.declare import batch_view, on_demand_view, project, service
 from featurestore.model.documents import Projection, Source
-from featurestore.model.schema import Column
+from featurestore.model.schema import Column, parse_dtype
 from featurestore.model.time import micros, normalize_schema
 from featurestore.serving.client import FeatureClient
-from tests.columns import bits, values
+from tests.columns import DTYPES, bits, columns, values
 from tests.repos import MICROSECOND, T0, notebook, opened, served, write
 
 pytestmark = pytest.mark.filterwarnings("ignore::featurestore.training.WithheldWarning")
@@ -80,7 +80,7 @@ PAIR = batch_view(
     name="pair",
     join_keys={"plane": "string", "seat": "int16"},
     source=SOURCE,
-    features={"paid": pl.col("n") % 7, "share": pl.col("x") / pl.col("n")},
+    features={"raw": pl.col("n"), "paid": pl.col("n") % 7, "share": pl.col("x") / pl.col("n")},
     filter=pl.col("b"),
     delay=STEP,
     ttl=7 * STEP,
@@ -242,22 +242,44 @@ def follow(workspace: Workspace, one: Round) -> None:
         materialize_incremental(workspace, micros(one.end))
 
 
-def candidates(one: Round, plane: str | None, moment: datetime) -> list[Any]:
-    """Give the `x` that could answer for a plane: several only where rows tie in all times."""
-    known = [
-        (row[2], row[3] is not None, row[3] or row[2], row[4])
-        for row in one.rows
-        if row[0] == plane and plane is not None
-        if max(row[2], row[3] or row[2]) <= min(moment, one.end)
-    ]
-    if not known or max(known, key=lambda row: row[:3])[0] < moment - 4 * STEP:
-        return [None]
-    newest = max(row[:3] for row in known)
-    return [row[3] for row in known if row[:3] == newest]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """How one output follows from source rows: what a brute-force reading needs to know."""
+
+    output: str
+    value: int
+    keys: tuple[int, ...]
+    ttl: int | None
+    delay: int = 0
+    created: bool = True
+    filtered: bool = False
+
+    def candidates(self, one: Round, key: tuple[Any, ...], moment: datetime) -> list[Any]:
+        """Give the values that may answer: several only where rows tie in all their times."""
+        known = []
+        for row in one.rows:
+            due = row[2] + self.delay * STEP
+            due = max(due, row[3]) if self.created and row[3] is not None else due
+            mine = None not in key and tuple(row[place] for place in self.keys) == key
+            if mine and due <= min(moment, one.end) and (row[9] or not self.filtered):
+                known.append(((row[2], row[3] is not None, row[3] or T0), row[self.value]))
+        newest = max((times for times, _ in known), default=None)
+        if newest is None or (self.ttl is not None and newest[0] < moment - self.ttl * STEP):
+            return [None]
+        return [value for times, value in known if times == newest]
+
+
+RULES = (
+    Rule(output="plane__x", value=4, keys=(0,), ttl=4),
+    Rule(output="plane__s", value=8, keys=(0,), ttl=4),
+    Rule(output="bulk__newest", value=4, keys=(0,), ttl=None, delay=2, created=False),
+    Rule(output="pair__raw", value=6, keys=(0, 1), ttl=7, delay=1, filtered=True),
+    Rule(output="city__traffic", value=7, keys=(), ttl=3),
+)
 
 
 @settings(
-    max_examples=10,
+    max_examples=8,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -296,6 +318,76 @@ def _compare(store: FeatureStore, client: FeatureClient, one: Round, asks: Seque
         alone = looked_up(client, rows.head(1), as_of)
         assert_equal_bits(answers.head(1), alone, (one, rows))
     if one.whole:
-        for row, x in zip(asked.iter_rows(named=True), training["plane__x"], strict=True):
-            possible = candidates(one, row["plane"], row["event_timestamp"])
-            assert repr(x) in map(repr, possible), (one, row)
+        _compare_with_the_source(one, asked, training)
+
+
+def _compare_with_the_source(one: Round, asked: pl.DataFrame, training: pl.DataFrame) -> None:
+    """Check every raw output against a reading of the source that is too simple to be wrong."""
+    for rule in RULES:
+        for row, found in zip(asked.iter_rows(named=True), training[rule.output], strict=True):
+            key = (row["plane"], row["seat"])[: len(rule.keys)]
+            possible = rule.candidates(one, key, row["event_timestamp"])
+            assert repr(found) in map(repr, possible), (rule, one, row)
+
+
+WIDE_SCHEMA = {"key": pl.Int64(), "at": MOMENT} | {
+    f"f{number}": parse_dtype(dtype) for number, dtype in enumerate(DTYPES)
+}
+WIDE = batch_view(
+    name="wide",
+    join_keys={"key": "int64"},
+    source=Source(
+        name="wide",
+        path="data/landings.parquet",
+        format="parquet",
+        timestamp_field="at",
+        columns=normalize_schema(WIDE_SCHEMA),
+    ),
+    columns=[*WIDE_SCHEMA][2:],
+)
+ALL = service(
+    name="model", projections=[Projection(view="wide", alias="wide")], views={"wide": WIDE}
+)
+
+
+@st.composite
+def wide_frames(draw: st.DrawFn) -> pl.DataFrame:
+    """Draw a few rows of every dtype; the first may be all null."""
+    size = draw(st.integers(1, 3))
+    cells = [draw(columns(dtype, size, f"f{number}")) for number, dtype in enumerate(DTYPES)]
+    return pl.DataFrame(
+        [
+            pl.Series("key", range(size), pl.Int64),
+            pl.Series("at", [T0] * size, MOMENT),
+            *cells,
+        ]
+    )
+
+
+@settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+@given(frame=wide_frames())
+def test_every_dtype_is_trained_on_and_served_as_the_source_has_it(
+    online_url: str, frame: pl.DataFrame
+) -> None:
+    """From Parquet through Delta, and from Parquet through Redis and gRPC: all bits."""
+    with TemporaryDirectory() as folder:
+        name = f"wide-{uuid4().hex[:12]}"
+        workspace = opened(write(Path(folder) / "repo", frame, name=name), online_url)
+        workspace.registry.apply(
+            project(name=name, views=[WIDE], services=[ALL]), expected=None, now=0, who="test"
+        )
+        materialize(workspace, micros(T0), micros(T0))
+        promote(workspace)
+        expected = frame.sort("key", descending=True)
+        asked = expected.select("key", event_timestamp="at")
+        with notebook(workspace) as store, served(workspace) as client:
+            training = store.get_historical_features(asked, "model").features
+            answer = client.get_online_features("model", entities=asked.select("key"), as_of=T0)
+        workspace.close()
+    assert_equal_bits(training, answer.to_polars().select(answer.names), frame)
+    assert_equal_bits(training, expected.select(training.columns), frame)
