@@ -134,6 +134,7 @@ class FeatureStore:
             query,
             tables,
             project=self.project,
+            service=features if isinstance(features, str) and ":" not in features else None,
             as_known=as_known,
             allow_stale=allow_stale,
             draft=draft,
@@ -181,8 +182,8 @@ class FeatureStore:
         listed = [features] if isinstance(features, str) or _is_definition(features) else features
         if not isinstance(listed, Sequence):
             raise InvalidRequest(
-                f"features: {type(features).__name__} is neither a service's name, a list of "
-                "'view:feature' references nor a view or service object"
+                f"features: {type(features).__name__} names no features; pass a service's name, a "
+                "list of 'view:feature' references, or view and service objects"
             )
         draft = any(_is_definition(one) for one in listed)
         only_drafts = draft and all(_is_definition(one) for one in listed)
@@ -196,7 +197,10 @@ class FeatureStore:
                 views |= {v.name: v for v in reading.document(one, self._workspace.config.root)}
                 projections += reading.projections(one)
             elif not isinstance(one, str):
-                raise InvalidRequest(f"features: {one!r} is no reference, view or service")
+                raise InvalidRequest(
+                    f"features: {type(one).__name__} is no reference, view or service; write "
+                    "'view:feature', or pass the object"
+                )
             elif ":" in one:
                 projections += references([one], views)
             elif one in services:

@@ -1,15 +1,22 @@
 """A small feature repo for tests: written to a folder, applied without importing feast."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
+from featurestore import FeatureStore
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.declare import batch_view, on_demand_view, project, service
 from featurestore.model.documents import Projection, Source
 from featurestore.model.schema import Column
 from featurestore.model.time import micros, normalize_schema
+from featurestore.serving.client import FeatureClient
+from featurestore.serving.limits import Limits
+from featurestore.serving.server import serve
+from featurestore.storage.redis import OnlineStore
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -117,3 +124,25 @@ def applied(repo, url, *views, now=NOW):
         who="test",
     )
     return workspace
+
+
+def notebook(workspace, *, now=NOW):
+    """Open the repo as a notebook does."""
+    environ = {"FEATURESTORE_REDIS_URL": workspace.redis_url()}
+    return FeatureStore(workspace.config.root, environ=environ, clock=lambda: micros(now))
+
+
+@contextmanager
+def served(workspace, *, now=NOW, alias="prod") -> Iterator[FeatureClient]:
+    """Serve the project over a real socket; its server only knows Redis, as a process would."""
+    project = workspace.config.project
+    online = OnlineStore.connect(workspace.redis_url(), project=project)
+    server = serve(
+        online, project=project, alias=alias, clock=lambda: micros(now), limits=Limits(poll=0.05)
+    )
+    try:
+        with FeatureClient(server.address, timeout=10) as client:
+            yield client
+    finally:
+        server.stop(0)
+        online.close()

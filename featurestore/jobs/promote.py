@@ -1,8 +1,11 @@
 """Promote: write the release of what is materialized and move an alias to it."""
 
+import secrets
 from dataclasses import replace
 
 from featurestore.errors import NotMaterialized
+from featurestore.jobs.materialize import leased
+from featurestore.jobs.online import follow_alias, load_online
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, View, dump
 from featurestore.model.time import watermark
@@ -11,14 +14,16 @@ from featurestore.model.time import watermark
 def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
     """Make the applied, materialized project what an alias names; all views move at once.
 
-    SQL is written first, in one transaction; the copy in Redis follows, and a promote that died
-    between the two is completed by running it again. Gives the release and whether it is new.
+    A view whose ttl grew is loaded from offline first: Redis may have let go of rows that count
+    again. Then SQL is written, in one transaction; the copy in Redis follows, and a promote that
+    died between the two is completed by running it again. Gives the release and whether it is new.
 
     Raises:
         NotMaterialized: a view has no rows offline, or none in Redis; all such views are named.
-        Conflict: somebody else moved the alias; nothing was written.
+        Conflict: somebody else moved the alias, or a run is writing to a table that must be loaded;
+            SQL is as it was.
     """
-    registry, online = workspace.registry, workspace.online()
+    registry = workspace.registry
     project = workspace.project()
     expected = registry.aliases().get(alias)
     release = Release(
@@ -31,16 +36,34 @@ def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
     current = None if expected is None else registry.release(expected)
     fresh = current is None or _content(current) != _content(release)
     if fresh:
+        _load_what_expired(workspace, release, expected)
         registry.promote(
             release, alias, expected=expected, now=workspace.clock(), who=workspace.who
         )
     elif current is not None:
         release = current
-    online.put_release(release.number, dump(release))
-    there = online.alias(alias)
-    if there != release.number:
-        online.move_alias(alias, there, release.number)
+    follow_alias(workspace, alias)
     return release, fresh
+
+
+def _load_what_expired(workspace: Workspace, release: Release, current: int | None) -> None:
+    """Load the tables again that a version with a shorter ttl filled, unless one is served."""
+    registry = workspace.registry
+    live_now = registry.release(current).views if current is not None else ()
+    served = {live.view.id for live in live_now}
+    for live in release.views:
+        if live.table is None or live.view.id in served:
+            continue
+        filled_by = {run.version for run in workspace.ledger.runs(live.table.id)}
+        versions = (v for v in registry.versions(live.view.name) if v.id in filled_by)
+        if any(_shorter(version.ttl, live.view.ttl) for version in versions):
+            with leased(workspace, live.table, secrets.token_hex(16)):
+                load_online(workspace, live.view, live.table)
+
+
+def _shorter(ttl: int | None, than: int | None) -> bool:
+    """Compare two ttls; None is longer than any."""
+    return ttl is not None and (than is None or ttl < than)
 
 
 def _content(release: Release) -> str:

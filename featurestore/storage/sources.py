@@ -12,6 +12,7 @@ from polars.exceptions import PanicException, PolarsError
 from featurestore.errors import SourceError
 from featurestore.model.documents import Source, View
 from featurestore.model.names import suggest
+from featurestore.model.schema import Column
 from featurestore.model.time import (
     BEGINNING,
     MOMENT,
@@ -70,7 +71,8 @@ def scan(source: Source, root: Path, where: str) -> pl.LazyFrame:
         if "paths were empty" in reason:
             raise _absent(source, where) from error
         raise SourceError(
-            f"{where}.source: {source.path} cannot be read as {source.format}: {reason}"
+            f"{where}.source: {source.path} cannot be read as {source.format}: {reason}; write it "
+            "again, or say what it is with the source's file_format"
         ) from error
     return frame
 
@@ -100,13 +102,34 @@ def raw_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
         SourceError: the source cannot be read or lacks a column, or a local time does not exist.
         InvalidRequest: a join key cannot be cast to its declared dtype.
     """
+    lazy = _timed(view, root)
+    kept = inside(pl.col("__known_at"), interval) | pl.col("__event_timestamp").is_null()
+    rows = _collect(lazy.filter(kept), view)
+    renamed = {f"{PRIVATE}key_{k.name}": k.name for k in view.join_keys}
+    found = rows.select(renamed.keys()).rename(renamed)
+    cast = cast_keys(found, view.join_keys, f"{view.name}.source")
+    return rows.with_columns(cast.rename({name: private for private, name in renamed.items()}))
+
+
+def rows_known_by(view: View, root: Path, end: int) -> int:
+    """Count the source rows known at or before a moment (UTC microseconds); none is kept.
+
+    Raises:
+        SourceError: the source cannot be read or lacks a column, or a local time does not exist.
+    """
+    known = inside(pl.col("__known_at"), Interval(start=BEGINNING, end=end))
+    return int(_collect(_timed(view, root).filter(known).select(pl.len()), view).item())
+
+
+def _timed(view: View, root: Path) -> pl.LazyFrame:
+    """Scan what `raw_rows` reads, at all times and with the keys' dtypes as they are stored."""
     source = view.source
     if source is None:
         raise SourceError(f"{view.name}: has no source; an on-demand view stores no rows")
     frame = _renamed(scan(source, root, view.name), source, view)
     schema = frame.collect_schema()
     zone = source.time_zone
-    reads = {c.name for f in view.features for c in f.reads} | {c.name for c in view.filter_reads}
+    reads = {c.name for c in _read_columns(view)}
     event = to_moment(pl.col(source.timestamp_field), schema[source.timestamp_field], zone)
     created = (
         to_moment(pl.col(source.created_field), schema[source.created_field], zone)
@@ -114,7 +137,7 @@ def raw_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
         else pl.lit(None, MOMENT)
     )
     keys = {f"{PRIVATE}key_{k.name}": pl.col(k.name) for k in view.join_keys}
-    lazy = frame.select(
+    return frame.select(
         **{name: _coerced(name, schema[name], zone) for name in sorted(reads)},
         **keys,
         __event_timestamp=event,
@@ -126,30 +149,23 @@ def raw_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
             view.delay,
         )
     )
-    kept = inside(pl.col("__known_at"), interval) | pl.col("__event_timestamp").is_null()
+
+
+def _collect(lazy: pl.LazyFrame, view: View) -> pl.DataFrame:
     try:
-        rows = lazy.filter(kept).collect()
+        return lazy.collect()
     except (PolarsError, PanicException, OSError) as error:
-        raise SourceError(_unread(view, source, str(error).splitlines()[0])) from error
-    renamed = {f"{PRIVATE}key_{k.name}": k.name for k in view.join_keys}
-    found = rows.select(renamed.keys()).rename(renamed)
-    cast = cast_keys(found, view.join_keys, f"{view.name}.source")
-    return rows.with_columns(cast.rename({name: private for private, name in renamed.items()}))
+        raise SourceError(_unread(view, str(error).splitlines()[0])) from error
 
 
-def rows_known_by(view: View, root: Path, end: int) -> int:
-    """Count the source rows known at or before a moment (UTC microseconds)."""
-    rows = raw_rows(view, root, Interval(start=BEGINNING, end=end))
-    return rows.height - rows["__event_timestamp"].null_count()
-
-
-def _unread(view: View, source: Source, reason: str) -> str:
+def _unread(view: View, reason: str) -> str:
     if "ambiguous" in reason or "non-existent" in reason:
         return (
             f"{view.name}.source: {reason}; a local time that a clock change makes ambiguous or "
             "skips has no single meaning: store UTC upstream"
         )
-    return f"{view.name}.source: {source.path} cannot be read: {reason}; write it again upstream"
+    path = view.source.path if view.source else ""
+    return f"{view.name}.source: {path} cannot be read: {reason}; write it again upstream"
 
 
 def _renamed(frame: pl.LazyFrame, source: Source, view: View) -> pl.LazyFrame:
@@ -169,13 +185,29 @@ def _renamed(frame: pl.LazyFrame, source: Source, view: View) -> pl.LazyFrame:
                 f"{view.name}.source: column '{column}' is not in {source.path}"
                 f"{suggest(column, have)}"
             )
+    _check_dtypes(renamed.collect_schema(), source, view)
     return renamed
 
 
+def _check_dtypes(schema: pl.Schema, source: Source, view: View) -> None:
+    """Refuse a column whose dtype is no longer the one that the version was made for."""
+    for column in _read_columns(view):
+        found = normal_dtype(schema[column.name])
+        if found != column.polars:
+            raise SourceError(
+                f"{view.name}.source: column '{column.name}' of {source.path} is {found}, and was "
+                f"{column.dtype} when {view.version} was applied; cast it upstream, or run "
+                "`featurestore apply` to make a new version"
+            )
+
+
 def _needed(view: View, source: Source) -> Sequence[str]:
-    reads = [c.name for f in view.features for c in f.reads] + [c.name for c in view.filter_reads]
     times = [source.timestamp_field, *filter(None, [source.created_field])]
-    return [*(k.name for k in view.join_keys), *times, *reads]
+    return [*(k.name for k in view.join_keys), *times, *(c.name for c in _read_columns(view))]
+
+
+def _read_columns(view: View) -> list[Column]:
+    return [*(c for f in view.features for c in f.reads), *view.filter_reads]
 
 
 def _coerced(name: str, dtype: pl.DataType, zone: str | None) -> pl.Expr:

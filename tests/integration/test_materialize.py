@@ -1,5 +1,7 @@
 """Materialization over a real Delta table and a real Redis-protocol server."""
 
+from datetime import timedelta
+
 import polars as pl
 import pytest
 
@@ -9,16 +11,19 @@ from featurestore.errors import (
     InvalidRequest,
     NotFound,
     NotMaterialized,
+    OnlineDataMissing,
     SourceError,
     Unavailable,
 )
 from featurestore.jobs import materialize as jobs
 from featurestore.jobs.promote import promote
+from featurestore.jobs.rebuild import rebuild_online
 from featurestore.jobs.tables import StoredTables
 from featurestore.model.time import BEGINNING, EVENT, REVISION, Interval, micros
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.rows import RowLayout, row_columns
 from tests.repos import (
+    DAY,
     NOW,
     SCHEMA,
     applied,
@@ -30,6 +35,7 @@ from tests.repos import (
     write,
 )
 
+DAY_MS = DAY // timedelta(milliseconds=1)
 ROWS = landings(
     ("a", 1, None, 10.0, 3),
     ("a", 5, None, 20.0, 4),
@@ -169,6 +175,17 @@ def test_an_interval_before_which_nothing_was_known_reaches_back_for_ever(worksp
     )
 
 
+def test_a_source_that_lets_go_of_old_rows_takes_none_from_the_table(workspace):
+    """A file that holds the last day only adds that day: what is materialized stays."""
+    run(workspace)
+    before = stored(workspace)
+    rewrite(workspace, ("a", 30, None, 99.0, 3))
+    (outcome,) = run(workspace, 24, 48)
+    assert outcome.interval.start == micros(at(24)) - 1
+    assert stored(workspace).filter(pl.col("known_at") < at(24)).equals(before)
+    assert served(workspace) == [99.0, 40.0, None]
+
+
 class Killed(Exception):
     """Stands for a process that dies at a stage."""
 
@@ -243,6 +260,28 @@ def test_a_flipped_byte_is_a_named_error_and_never_a_number(workspace, online_ur
     again.close()
 
 
+def test_a_writer_given_up_for_dead_is_refused_when_it_wakes(workspace):
+    """Once a run is abandoned the table has moved on, so its late commit finds no base."""
+
+    def die(*_, **__):
+        raise Killed
+
+    run(workspace, 0, 4)
+    view, its_table = table(workspace)
+    base, rows = workspace.offline.version(view, its_table), stored(workspace)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workspace.offline, "replace", die)
+        with pytest.raises(Killed):
+            run(workspace, 4, 24)
+    run(workspace, 0, 4)
+    assert "abandoned" in {r.state for r in workspace.ledger.runs()}
+    interval = Interval(start=BEGINNING, end=micros(at(4)))
+    late = rows.with_columns(bucket=pl.lit(0))
+    with pytest.raises(Conflict, match="moved the table"):
+        workspace.offline.replace(view, its_table, interval, late, base=base, run="late")
+    assert stored(workspace).equals(rows)
+
+
 def test_ties_are_broken_by_content_whatever_the_order(workspace):
     """Of rows equal in key and times one stays, the same one for any order of the source."""
     tied = [("a", 1, None, float(n), n) for n in range(20)]
@@ -299,6 +338,12 @@ def lacking(repo):
     ROWS.drop("delay").write_parquet(repo / "data" / "landings.parquet")
 
 
+def drifted(repo):
+    ROWS.with_columns(pl.col("delay").cast(pl.Float32)).write_parquet(
+        repo / "data" / "landings.parquet"
+    )
+
+
 def timeless(repo):
     ROWS.with_columns(at=pl.lit(None, SCHEMA["at"])).write_parquet(
         repo / "data" / "landings.parquet"
@@ -309,6 +354,10 @@ BAD_SOURCES = {
     "missing": (missing, r"history\.source: data/landings\.parquet is not there"),
     "empty": (empty, r"history\.source: data/landings\.parquet cannot be read"),
     "lacking a column": (lacking, r"history\.source: column 'delay' is not in"),
+    "of another dtype": (
+        drifted,
+        r"history\.source: column 'delay' of .* is Float32, and was float64 when history@",
+    ),
     "with null times": (timeless, r"history\.source: 5 rows have no 'at'"),
 }
 
@@ -363,6 +412,71 @@ def test_promote_needs_every_view_materialized(workspace):
     assert (release.number, fresh) == (1, True)
     assert promote(workspace) == (release, False)
     assert workspace.online().alias("prod") == 1
+
+
+def dump(workspace):
+    """Give all of the project's keys and values in Redis."""
+    client = workspace.online().client
+    mine = f"/{workspace.config.project}/".encode()
+    return {key: client.get(key) for key in client.scan_iter() if mine in key}
+
+
+def test_an_emptied_redis_is_rebuilt_byte_for_byte(workspace):
+    """Rows, releases and aliases come back from offline and registry alone."""
+    run(workspace)
+    promote(workspace)
+    before = dump(workspace)
+    workspace.online().client.flushall()
+    with pytest.raises(OnlineDataMissing, match="rebuild-online"):
+        served(workspace)
+    rebuilt = rebuild_online(workspace)
+    assert dump(workspace) == before
+    assert (list(rebuilt.rows.values()), rebuilt.aliases) == ([2], {"prod": 1})
+
+
+def lifetimes(workspace):
+    """Give how long Redis keeps each row of the view's table, in milliseconds; -1 is for ever."""
+    _, its_table = table(workspace)
+    client = workspace.online().client
+    ours = f"*/{workspace.config.project}/{its_table.id}/*"
+    return {key: client.pttl(key) for key in client.scan_iter(ours)}
+
+
+def reapplied(workspace, **changes):
+    """Open the repo again with its view changed."""
+    return applied(workspace.config.root, workspace.redis_url(), history(**changes))
+
+
+@pytest.mark.parametrize("ttl", [30 * DAY, None])
+def test_a_longer_ttl_loads_redis_before_it_goes_live(workspace, ttl):
+    """Rows that a shorter ttl let go are back, and stay as long as the new one needs them."""
+    run(workspace)
+    promote(workspace)
+    longer = reapplied(workspace, ttl=ttl)
+    first, *_ = lifetimes(workspace)
+    longer.online().client.unlink(first)
+    promote(longer)
+    assert len(lifetimes(longer)) == 2
+    assert {
+        left == -1 if ttl is None else left > 29 * DAY_MS for left in lifetimes(longer).values()
+    } == {True}
+    longer.close()
+
+
+def test_a_row_lives_as_long_as_the_longest_ttl_that_serves_it(workspace):
+    """A shorter ttl that is applied but not promoted takes no row from what is served."""
+    long = reapplied(workspace, ttl=30 * DAY)
+    run(long, 0, 4)
+    promote(long)
+    short = reapplied(workspace, ttl=DAY)
+    run(short, 0, 24)
+    assert min(lifetimes(short).values()) > 29 * DAY_MS
+    promote(short)
+    rewrite(workspace, ("a", 6, None, 1.0, 1))
+    run(short, 6, 24)
+    assert min(lifetimes(short).values()) < 3 * DAY_MS
+    long.close()
+    short.close()
 
 
 def test_two_promotes_at_once_make_one_release(workspace):
