@@ -77,9 +77,17 @@ def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
 
 
 def _put(workspace: Workspace, view: View, table: Table, winners: pl.DataFrame) -> int:
-    expire = None if view.ttl is None else view.ttl // 1000 + MARGIN
-    keys = _keys(view, winners)
+    keys, expire = _keys(view, winners), _expiry(workspace, view)
     return workspace.online().put(table.id, keys, pack(view, winners), expire_ms=expire)
+
+
+def _expiry(workspace: Workspace, view: View) -> int | None:
+    """Give how long rows must live (ms): the longest ttl that a release in use reads them with."""
+    numbers = set(workspace.registry.aliases().values())
+    live = [one.view for n in numbers for one in workspace.registry.release(n).views]
+    ttls = [one.ttl for one in (view, *live) if one.data_id == view.data_id]
+    bounds = [ttl for ttl in ttls if ttl is not None]
+    return max(bounds) // 1000 + MARGIN if len(bounds) == len(ttls) else None
 
 
 def _keys(view: View, rows: pl.DataFrame) -> list[bytes]:

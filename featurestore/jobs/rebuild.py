@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from featurestore.jobs.online import load_online
+from featurestore.jobs.promote import follow
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import dump
 
@@ -32,8 +33,6 @@ def rebuild_online(workspace: Workspace) -> Rebuilt:
             if live.table is not None and live.view.version not in rows:
                 rows[live.view.version] = load_online(workspace, live.view, live.table)
         online.put_release(number, dump(release))
-    for name, number in aliases.items():
-        there = online.alias(name)
-        if there != number:
-            online.move_alias(name, there, number)
+    for name in aliases:
+        follow(workspace, name)
     return Rebuilt(rows=rows, aliases=aliases)

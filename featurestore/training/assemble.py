@@ -97,7 +97,9 @@ def _compute(compute: Compute, spine: Spine, gathered: Sequence[Gathered]) -> pl
         for bind in compute.binds
     ]
     path = f"{compute.view.name}.features"
-    return transform(pl.DataFrame(inputs), program(compute.features, path=path))
+    # A view of literals reads no column, but has a value for every row all the same.
+    frame = pl.DataFrame(inputs) if inputs else pl.DataFrame([spine.time])
+    return transform(frame, program(compute.features, path=path))
 
 
 def _keys(spine: Spine, lookup: Lookup) -> list[pl.Series]:

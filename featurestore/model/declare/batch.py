@@ -1,6 +1,6 @@
 """Views over a source, with the identity of their frame, features and version."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Literal, get_args
 
@@ -12,6 +12,7 @@ from featurestore.model.declare.rules import (
     PRIVATE,
     check_name,
     check_outputs,
+    is_column_name,
     output_dtype,
     polars,
 )
@@ -79,6 +80,7 @@ def batch_view(
             _reads_part(predicate_reads, in_file),
         ),
         ("keys", tuple((key.name, key.dtype) for key in keys)),
+        *_renamed(in_file, source, keys, event_id),
     )
     made = tuple(
         _batch_feature(name, feature, expr, source, frame_id) for feature, expr in exprs.items()
@@ -156,6 +158,11 @@ def _key_dtype(
             f"{path}: the store keeps a column of its own under this name; rename the join key, "
             "and the source's column with field_mapping"
         )
+    if not is_column_name(key):
+        raise InvalidDefinition(
+            f"{view}.entities: {key!r} cannot be the name of one column; rename the join key, and "
+            "the source's column with field_mapping"
+        )
     _need(key, schema, source, path)
     found = schema[key]
     dtype = declared or found
@@ -206,6 +213,16 @@ def _reads(expr: pl.Expr, schema: Sequence[Column], source: str, path: str) -> t
 
 def _reads_part(reads: Sequence[Column], in_file: Mapping[str, str]) -> Part:
     return tuple((c.name, c.dtype, in_file.get(c.name, c.name)) for c in reads)
+
+
+def _renamed(
+    in_file: Mapping[str, str], source: Source, keys: Sequence[Column], event_id: str | None
+) -> Iterator[Part]:
+    """Give the columns in the file behind keys, times and ids, where field_mapping renames them."""
+    own = [source.timestamp_field, source.created_field, event_id, *(key.name for key in keys)]
+    pairs = [(name, in_file[name]) for name in own if name and in_file.get(name, name) != name]
+    if pairs:
+        yield ("in_file", *pairs)
 
 
 def _filter(
