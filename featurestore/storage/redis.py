@@ -213,11 +213,7 @@ class OnlineStore:
             )
 
     def release(self, number: int) -> str | None:
-        """Give a release's document, or None if Redis has no copy of it.
-
-        Raises:
-            CorruptData: what is stored is not text.
-        """
+        """Give a release's document, or None if Redis has no copy; `CorruptData` if no text."""
         with self._answers():
             stored: Any = self.client.get(self._key("release", str(number)))
         try:

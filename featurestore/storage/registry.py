@@ -6,14 +6,17 @@ writers give both effects or one `Conflict`, never a mixture.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from featurestore.errors import Conflict, NotFound
+from featurestore.errors import Conflict, CorruptData, NotFound
 from featurestore.model.documents import Project, Release, Service, View, dump, load
 from featurestore.model.names import suggest
 from featurestore.storage import sql
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class Registry:
         if row is None:
             return None
         return Head(
-            project=load(row["body"], Project), revision=row["revision"], applied=row["applied"]
+            project=_read(row["body"], Project), revision=row["revision"], applied=row["applied"]
         )
 
     def apply(self, project: Project, *, expected: int | None, now: int, who: str) -> Head:
@@ -100,7 +103,7 @@ class Registry:
             .order_by(sql.DOCUMENTS.c.created, sql.DOCUMENTS.c.id)
         )
         with self._engine.connect() as connection:
-            return tuple(load(body, View) for body in connection.scalars(query))
+            return tuple(_read(body, View) for body in connection.scalars(query))
 
     def release(self, number: int) -> Release:
         """Give a release by number.
@@ -115,7 +118,7 @@ class Registry:
             body = connection.scalar(query)
         if body is None:
             raise NotFound(f"release {number}: there is no such release of {self._project}")
-        return load(body, Release)
+        return _read(body, Release)
 
     def next_release(self) -> int:
         """Give the number a new release would get."""
@@ -189,6 +192,16 @@ class Registry:
                 project=self._project, at=now, who=who, action=action, detail=detail
             )
         )
+
+
+def _read(body: str, kind: type[T]) -> T:
+    try:
+        return load(body, kind)
+    except (ValueError, ExceptionGroup, RecursionError) as error:
+        raise CorruptData(
+            f"registry: a {kind.__name__.lower()} in it cannot be read by this build; bring its "
+            "backup back, or use the version that wrote it"
+        ) from error
 
 
 def _lost(action: str) -> str:

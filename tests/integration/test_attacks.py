@@ -10,6 +10,8 @@ import pytest
 
 from featurestore.definitions.loader import project_name
 from featurestore.errors import (
+    Conflict,
+    CorruptData,
     FeatureStoreError,
     InvalidDefinition,
     InvalidRequest,
@@ -358,6 +360,28 @@ def test_an_error_that_quotes_megabytes_still_arrives(served):
     )
     assert code is grpc.StatusCode.NOT_FOUND
     assert details.startswith("feature_service: release")
+
+
+def test_two_registries_never_mix_rows_in_one_redis(using, tmp_path, valkey):
+    """A second repo of a project's name, or one that lost its registry, is told so."""
+    workspace = using()
+    run(workspace)
+    project = workspace.config.project
+    twin_repo = write(tmp_path / "twin", landings(("a", 1, None, 11.0, 3)), name=project)
+    twin_store = applied(twin_repo, valkey.url)
+    with pytest.raises(Conflict, match="never wrote"):
+        run(twin_store)
+    assert twin_store.ledger.runs() == ()
+    twin_store.close()
+
+
+def test_a_rotten_registry_document_is_corrupt_data(using):
+    """What a registry holds is data: if it cannot be read, that is an error of the store."""
+    registry = using().registry
+    with registry._engine.begin() as connection:
+        connection.exec_driver_sql("update fs_heads set body = '{}'")
+    with pytest.raises(CorruptData, match="registry: a project"):
+        registry.head()
 
 
 def test_a_ttl_beyond_ten_thousand_years_means_no_bound(using, valkey):
