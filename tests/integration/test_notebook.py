@@ -124,7 +124,7 @@ def test_what_is_no_reference_is_refused(repo, online_url):
             (["history:seat"], NotFound, "no such feature; did you mean 'seats'"),
             (["history@abc:seats"], NotFound, "history@abc is not here"),
             ([3], InvalidRequest, "int is no reference"),
-            (3, InvalidRequest, "int is neither a service's name"),
+            (3, InvalidRequest, "int names no features"),
             ([], InvalidRequest, "none asked for"),
         ):
             with pytest.raises(error, match=message):
