@@ -1,6 +1,6 @@
 FROM python:3.11-slim
 
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PYTHONUNBUFFERED=1
 WORKDIR /build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY featurestore featurestore

@@ -16,7 +16,7 @@ demo: $(READY)  ## from a definition to a gRPC answer, on the 2013 New York flig
 	$(BIN)/python feature_repo/demo.py
 
 test: $(READY)  ## all tests; make test ARGS="-k name" picks some
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(READY)  ## style, types, the rooms' import rules, the protos and their generated code
 	$(BIN)/ruff check $(CODE)

@@ -131,6 +131,7 @@ class FeatureStore:
             query,
             tables,
             project=self.project,
+            service=features if isinstance(features, str) and ":" not in features else None,
             as_known=as_known,
             allow_stale=allow_stale,
             draft=draft,

@@ -8,12 +8,13 @@ it in the ledger and finishes it first.
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-from featurestore.errors import InvalidRequest
+from featurestore.errors import Conflict, InvalidRequest
 from featurestore.jobs.compute import CANONICAL, canonical, feature_rows
+from featurestore.jobs.online import serve_run, stored_rows
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.fingerprint import digest
@@ -27,15 +28,13 @@ from featurestore.model.time import (
     show,
     watermark,
 )
-from featurestore.storage.keys import bucket_of, canonical_keys
+from featurestore.storage.keys import bucket_of
 from featurestore.storage.ledger import Run
-from featurestore.storage.rows import HEADER_BYTES, RowLayout, row_columns
+from featurestore.storage.offline import DataFile
 from featurestore.storage.sources import rows_known_by
 
 LEASE = 600_000_000
 """How long a lease holds without renewal, microseconds."""
-MARGIN = 86_400_000
-"""How long Redis keeps a row beyond the ttl that needs it, milliseconds."""
 ROWS_PER_BUCKET = 4_000_000
 
 Report = Callable[[str, str, int], None]
@@ -129,7 +128,12 @@ def _chosen(workspace: Workspace, names: Sequence[str]) -> list[View]:
 
 
 @contextmanager
-def _leased(workspace: Workspace, table: Table, owner: str) -> Iterator[Callable[[], None]]:
+def leased(workspace: Workspace, table: Table, owner: str) -> Iterator[Callable[[], None]]:
+    """Hold a table's lease for the length of a block; gives what renews it.
+
+    Raises:
+        Conflict: another owner holds it.
+    """
     name = f"table {table.id}"
 
     def hold() -> None:
@@ -144,20 +148,19 @@ def _leased(workspace: Workspace, table: Table, owner: str) -> Iterator[Callable
 
 
 def _one(workspace: Workspace, view: View, interval: Interval, report: Report) -> Outcome:
-    run_id = secrets.token_hex(16)
+    root, run_id = workspace.config.root, secrets.token_hex(16)
     report(view.name, "reading", 0)
-    if interval.start > BEGINNING and not rows_known_by(
-        view, workspace.config.root, interval.start
-    ):
-        interval = Interval(start=BEGINNING, end=interval.end)
-    rows = feature_rows(view, workspace.config.root, interval)
-    table = _table(workspace, view, rows.height)
-    with _leased(workspace, table, run_id) as hold:
+    table = _table(workspace, view, interval.end)
+    with leased(workspace, table, run_id) as hold:
         _finish_pending(workspace, view, table)
+        interval = _reach_back(workspace, view, table, interval)
+        rows = feature_rows(view, root, interval)
         report(view.name, "writing", rows.height)
-        run, changed = _commit(workspace, view, table, interval, rows, run_id, hold)
+        run = _commit(workspace, view, table, interval, rows, run_id, hold)
         report(view.name, "serving", rows.height)
-        served, repaired = _serve(workspace, view, table, run)
+        hold()
+        _refuse_finished(workspace, run)
+        served, repaired = serve_run(workspace, view, table, run)
     report(view.name, "done", rows.height)
     return Outcome(
         view=view.name,
@@ -167,14 +170,37 @@ def _one(workspace: Workspace, view: View, interval: Interval, report: Report) -
         rows=rows.height,
         served=served,
         repaired=repaired,
-        changed=changed,
+        changed=run.delta_version != run.base_version,
     )
 
 
-def _table(workspace: Workspace, view: View, rows: int) -> Table:
+def _refuse_finished(workspace: Workspace, run: Run) -> None:
+    """Stop a run that another one finished: Redis may already hold less than it would write."""
+    states = {one.id: one.state for one in workspace.ledger.runs(run.table_id)}
+    if states[run.id] != "committed":
+        raise Conflict(
+            f"{run.view}: this run outlived its lease and another one finished it; run it again"
+        )
+
+
+def _reach_back(workspace: Workspace, view: View, table: Table, interval: Interval) -> Interval:
+    """Let an interval reach back for ever if neither table nor source knows anything older.
+
+    The source alone cannot say so: it may have let go of rows that the table still holds.
+    """
+    held = any(one.start < interval.start for one in workspace.ledger.covered(table.id))
+    if held or interval.start <= BEGINNING:
+        return interval
+    if rows_known_by(view, workspace.config.root, interval.start):
+        return interval
+    return Interval(start=BEGINNING, end=interval.end)
+
+
+def _table(workspace: Workspace, view: View, end: int) -> Table:
     table = workspace.table(view)
     if table is None:
-        buckets = 1 << max(0, (rows // ROWS_PER_BUCKET).bit_length())
+        rows = rows_known_by(view, workspace.config.root, end)
+        buckets = 1 << (rows // ROWS_PER_BUCKET).bit_length()
         fresh = Table(data_id=view.data_id, generation=0, buckets=buckets)
         table = workspace.ledger.add_table(fresh, now=workspace.clock())
     workspace.offline.create(view, table)
@@ -189,17 +215,18 @@ def _commit(
     rows: pl.DataFrame,
     run_id: str,
     hold: Callable[[], None],
-) -> tuple[Run, bool]:
+) -> Run:
     base = workspace.offline.version(view, table)
-    before = _stored(workspace, view, table, version=base, known=interval)
-    revised, same = _revise(view, before, rows)
+    before = stored_rows(workspace, view, table, version=base, known=interval)
+    packed = canonical(view, rows)
+    revised, same = _revise(view, before, rows.with_columns(packed))
     run = Run(
         id=run_id,
         table_id=table.id,
         view=view.name,
         version=view.id,
         interval=interval,
-        source=_source_state(view, rows),
+        source=digest("rows", rows.height, b"".join(packed.to_list())),
         rows=rows.height,
         base_version=base,
         delta_version=None,
@@ -208,62 +235,27 @@ def _commit(
     )
     hold()
     workspace.ledger.start_run(run)
-    if same:
-        workspace.ledger.commit_run(run, base, ())
-        return _at(run, base), False
-    buckets = bucket_of(revised, view.join_keys, table.buckets)
-    commit = workspace.offline.replace(
-        view, table, interval, revised.with_columns(buckets.alias(BUCKET)), base=base, run=run_id
-    )
-    workspace.ledger.commit_run(run, commit.version, commit.files)
-    return _at(run, commit.version), True
-
-
-def _at(run: Run, version: int) -> Run:
-    return Run(
-        id=run.id,
-        table_id=run.table_id,
-        view=run.view,
-        version=run.version,
-        interval=run.interval,
-        source=run.source,
-        rows=run.rows,
-        base_version=run.base_version,
-        delta_version=version,
-        state="committed",
-        started=run.started,
-    )
-
-
-def _source_state(view: View, rows: pl.DataFrame) -> str:
-    packed = canonical(view, rows)
-    return digest("rows", rows.height, b"".join(packed.to_list()))
-
-
-def _stored(
-    workspace: Workspace,
-    view: View,
-    table: Table,
-    *,
-    version: int | None,
-    known: Interval | None = None,
-) -> pl.DataFrame:
-    return workspace.offline.rows(
-        view, table, version=version, known=known, checksums=workspace.ledger.checksums(table.id)
-    )
+    version: int = base
+    files: tuple[DataFile, ...] = ()
+    if not same:
+        buckets = bucket_of(revised, view.join_keys, table.buckets).alias(BUCKET)
+        commit = workspace.offline.replace(
+            view, table, interval, revised.with_columns(buckets), base=base, run=run_id
+        )
+        version, files = commit.version, commit.files
+    workspace.ledger.commit_run(run, version, files)
+    return replace(run, state="committed", delta_version=version)
 
 
 def _revise(view: View, before: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
-    """Give the rows their revisions, and say whether they are what the table holds already.
+    """Give rows (with their canonical bytes) their revisions, and say if the table has them all.
 
     A row that stood in the table with the same bytes keeps its revision; one whose values moved
     under the same key and times gets the next.
     """
     identity = [*(k.name for k in view.join_keys), EVENT, CREATED]
     old = before.select(*identity, REVISION, canonical(view, before).alias("__before"))
-    joined = rows.with_columns(canonical(view, rows)).join(
-        old, on=identity, how="left", nulls_equal=True, maintain_order="left"
-    )
+    joined = rows.join(old, on=identity, how="left", nulls_equal=True, maintain_order="left")
     moved = (pl.col("__before") != pl.col(CANONICAL)).fill_null(value=False)
     known = pl.col("__before").is_not_null()
     same = before.height == rows.height and joined.select(known.all() & (~moved).all()).item()
@@ -274,129 +266,19 @@ def _revise(view: View, before: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.Da
 
 
 def _finish_pending(workspace: Workspace, view: View, table: Table) -> None:
+    """Finish what died: serve what was committed, and fence off what was not."""
     for run in workspace.ledger.runs(table.id):
         if run.state == "writing":
-            version = run.base_version + 1
-            there = workspace.offline.version(view, table) >= version
-            if there and workspace.offline.last_run(view, table) == run.id:
-                files = workspace.offline.added_files(view, table, version)
-                workspace.ledger.commit_run(run, version, files)
-                _serve(workspace, view, table, _at(run, version))
+            newest = workspace.offline.version(view, table)
+            if newest > run.base_version and workspace.offline.last_run(view, table) == run.id:
+                files = workspace.offline.added_files(view, table, newest)
+                workspace.ledger.commit_run(run, newest, files)
+                serve_run(
+                    workspace, view, table, replace(run, state="committed", delta_version=newest)
+                )
             else:
+                if newest == run.base_version:
+                    workspace.offline.fence(view, table, base=newest)
                 workspace.ledger.end_run(run, "abandoned", now=workspace.clock())
         elif run.state == "committed":
-            _serve(workspace, view, table, run)
-
-
-def _serve(workspace: Workspace, view: View, table: Table, run: Run) -> tuple[int, int]:
-    """Bring Redis in line with a committed run; gives the rows written and the keys repaired."""
-    online = workspace.online()
-    repaired = 0
-    if online.is_marked(table.id):
-        after = _stored(workspace, view, table, version=run.delta_version, known=run.interval)
-        before = _stored(workspace, view, table, version=run.base_version, known=run.interval)
-        winners = latest(view, after)
-        served = _put(workspace, view, table, winners)
-        if run.delta_version != run.base_version:
-            repaired = _repair(workspace, view, table, run, latest(view, before), winners)
-    else:
-        served = load_online(workspace, view, table)
-    workspace.ledger.end_run(run, "served", now=workspace.clock())
-    return served, repaired
-
-
-def load_online(workspace: Workspace, view: View, table: Table) -> int:
-    """Write every key's newest offline row to Redis and mark the table as there; gives the rows."""
-    versions = [run.delta_version for run in workspace.ledger.runs(table.id)]
-    version = max(v for v in versions if v is not None)
-    winners = latest(view, _stored(workspace, view, table, version=version))
-    served = _put(workspace, view, table, winners)
-    workspace.online().mark(table.id)
-    return served
-
-
-def latest(view: View, rows: pl.DataFrame) -> pl.DataFrame:
-    """Give each key's row with the greatest (event, created, revision)."""
-    keys = [k.name for k in view.join_keys]
-    ordered = rows.sort([*keys, EVENT, CREATED, REVISION])
-    return ordered.unique(keys, keep="last", maintain_order=True) if keys else ordered.tail(1)
-
-
-def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
-    """Give the packed rows as Redis stores them."""
-    return RowLayout(columns=row_columns(view)).encode(
-        rows, rows[EVENT], rows[CREATED], rows[REVISION]
-    )
-
-
-def _put(workspace: Workspace, view: View, table: Table, winners: pl.DataFrame) -> int:
-    bound = _longest_ttl(workspace, view, table)
-    expire = None if bound is None else bound // 1000 + MARGIN
-    keys = _keys(view, winners)
-    return workspace.online().put(table.id, keys, pack(view, winners), expire_ms=expire)
-
-
-def _longest_ttl(workspace: Workspace, view: View, table: Table) -> int | None:
-    """Give the longest ttl that needs a table's rows: the view's own, or one that is served.
-
-    Versions that differ in their ttl alone share a table.
-    """
-    registry = workspace.registry
-    releases = map(registry.release, set(registry.aliases().values()))
-    served = [live for release in releases for live in release.views]
-    ttls = [live.view.ttl for live in served if live.table == table] + [view.ttl]
-    bounds = [ttl for ttl in ttls if ttl is not None]
-    return max(bounds) if len(bounds) == len(ttls) else None
-
-
-def _keys(view: View, rows: pl.DataFrame) -> list[bytes]:
-    """Give the canonical keys of stored rows, none of which has a null key."""
-    return [key for key in canonical_keys(rows, view.join_keys) if key is not None]
-
-
-def _repair(
-    workspace: Workspace,
-    view: View,
-    table: Table,
-    run: Run,
-    before: pl.DataFrame,
-    after: pl.DataFrame,
-) -> int:
-    """Replace in Redis the winners that the run lowered or removed, if Redis still holds them."""
-    keys = [k.name for k in view.join_keys]
-    header = pl.Series("__header", pack(view, before), dtype=pl.Binary).bin.head(HEADER_BYTES)
-    new = after.select(
-        *keys, pl.Series("__new", pack(view, after), dtype=pl.Binary).bin.head(HEADER_BYTES)
-    )
-    old = before.with_columns(header)
-    joined = _beside(old, new, keys)
-    lowered = joined.filter(
-        pl.col("__header").is_not_null()
-        & (pl.col("__new").is_null() | (pl.col("__new") < pl.col("__header")))
-    )
-    if lowered.is_empty():
-        return 0
-    table_now = _stored(workspace, view, table, version=run.delta_version)
-    touched = table_now.join(lowered.select(keys), on=keys, how="semi") if keys else table_now
-    winners = latest(view, touched)
-    packed = winners.select(*keys, pl.Series("__row", pack(view, winners), dtype=pl.Binary))
-    wanted = lowered.select(*keys, "__header")
-    paired = _beside(wanted, packed, keys)
-    return workspace.online().repair(
-        table.id,
-        _keys(view, paired),
-        paired["__header"].to_list(),
-        paired["__row"].to_list(),
-    )
-
-
-def _beside(left: pl.DataFrame, right: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Join one row per key to one row per key; without keys there is at most one row a side."""
-    if keys:
-        return left.join(right, on=keys, how="left", maintain_order="left")
-    all_one = pl.lit(0).alias("__all")
-    return (
-        left.with_columns(all_one)
-        .join(right.with_columns(all_one), on="__all", how="left", maintain_order="left")
-        .drop("__all")
-    )
+            serve_run(workspace, view, table, run)

@@ -1,9 +1,11 @@
 """Promote: write the release of what is materialized and move an alias to it."""
 
+import secrets
 from dataclasses import replace
 
 from featurestore.errors import NotMaterialized
-from featurestore.jobs.materialize import load_online
+from featurestore.jobs.materialize import leased
+from featurestore.jobs.online import follow_alias, load_online
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, View, dump
 from featurestore.model.time import watermark
@@ -18,9 +20,10 @@ def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
 
     Raises:
         NotMaterialized: a view has no rows offline, or none in Redis; all such views are named.
-        Conflict: somebody else moved the alias; nothing was written.
+        Conflict: somebody else moved the alias, or a run is writing to a table that must be loaded;
+            SQL is as it was.
     """
-    registry, online = workspace.registry, workspace.online()
+    registry = workspace.registry
     project = workspace.project()
     expected = registry.aliases().get(alias)
     release = Release(
@@ -39,10 +42,7 @@ def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
         )
     elif current is not None:
         release = current
-    online.put_release(release.number, dump(release))
-    there = online.alias(alias)
-    if there != release.number:
-        online.move_alias(alias, there, release.number)
+    follow_alias(workspace, alias)
     return release, fresh
 
 
@@ -57,7 +57,8 @@ def _load_what_expired(workspace: Workspace, release: Release, current: int | No
         filled_by = {run.version for run in workspace.ledger.runs(live.table.id)}
         versions = (v for v in registry.versions(live.view.name) if v.id in filled_by)
         if any(_shorter(version.ttl, live.view.ttl) for version in versions):
-            load_online(workspace, live.view, live.table)
+            with leased(workspace, live.table, secrets.token_hex(16)):
+                load_online(workspace, live.view, live.table)
 
 
 def _shorter(ttl: int | None, than: int | None) -> bool:

@@ -1,10 +1,11 @@
 """Rebuild: bring back what Redis lost, from the offline tables and the registry."""
 
+import secrets
 from dataclasses import dataclass
 
-from featurestore.jobs.materialize import load_online
+from featurestore.jobs.materialize import leased
+from featurestore.jobs.online import follow_alias, load_online
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.documents import dump
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,22 +19,20 @@ class Rebuilt:
 def rebuild_online(workspace: Workspace) -> Rebuilt:
     """Load the tables of every alias's release into Redis again, then the releases and aliases.
 
-    Newest still wins, so it may run beside serving and materialization, and any number of times.
+    Newest still wins, so it may run beside serving, and any number of times; each table is held by
+    its lease, since a row that a run takes back meanwhile must not be written again.
 
     Raises:
+        Conflict: a run is writing to one of the tables; what was written stays.
         Unavailable: Redis cannot be reached; what was written stays.
     """
-    registry, online = workspace.registry, workspace.online()
+    registry = workspace.registry
     aliases = registry.aliases()
     rows: dict[str, int] = {}
     for number in sorted(set(aliases.values())):
         release = registry.release(number)
         for live in release.views:
             if live.table is not None and live.view.version not in rows:
-                rows[live.view.version] = load_online(workspace, live.view, live.table)
-        online.put_release(number, dump(release))
-    for name, number in aliases.items():
-        there = online.alias(name)
-        if there != number:
-            online.move_alias(name, there, number)
-    return Rebuilt(rows=rows, aliases=aliases)
+                with leased(workspace, live.table, secrets.token_hex(16)):
+                    rows[live.view.version] = load_online(workspace, live.view, live.table)
+    return Rebuilt(rows=rows, aliases={name: follow_alias(workspace, name) for name in aliases})

@@ -54,7 +54,12 @@ class StoredTables:
         """Give the newest Delta version that the ledger knows to be committed."""
         runs = self._workspace.ledger.runs(table.id)
         done = [run.delta_version for run in runs if run.state in ("committed", "served")]
-        return max(version for version in done if version is not None)
+        versions = [version for version in done if version is not None]
+        if not versions:
+            raise NotMaterialized(
+                f"{table.id}: no run of this table ended; run `featurestore materialize START END`"
+            )
+        return max(versions)
 
 
 class DraftTables:

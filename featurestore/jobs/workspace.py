@@ -4,6 +4,7 @@ import getpass
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from featurestore.errors import NotFound
@@ -15,7 +16,7 @@ from featurestore.storage.ledger import Ledger
 from featurestore.storage.offline import OfflineStore
 from featurestore.storage.redis import OnlineStore
 from featurestore.storage.registry import Registry
-from featurestore.storage.sql import open_engine
+from featurestore.storage.sql import Engine, open_engine
 
 Clock = Callable[[], int]
 
@@ -29,7 +30,7 @@ def system_clock() -> int:
 
 
 class Workspace:
-    """The registry, offline tables and (opened when first asked for) online store of a repo."""
+    """The stores of a repo; registry and online store are opened when they are first asked for."""
 
     def __init__(
         self, config: Config, *, clock: Clock = system_clock, who: str | None = None
@@ -37,10 +38,8 @@ class Workspace:
         self.config = config
         self.clock = clock
         self.who = who or getpass.getuser()
-        self._engine = open_engine(config.registry, root=config.root)
-        self.registry = Registry(self._engine, config.project)
-        self.ledger = Ledger(self._engine, config.project)
         self.offline = OfflineStore(config.offline, config.project)
+        self._engine: Engine | None = None
         self._online: OnlineStore | None = None
 
     @classmethod
@@ -53,6 +52,21 @@ class Workspace:
     ) -> "Workspace":
         """Open the workspace of a feature repo."""
         return cls(read_config(Path(repo), os.environ if environ is None else environ), clock=clock)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The registry, opened when first asked for."""
+        return Registry(self._database(), self.config.project)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, opened when first asked for."""
+        return Ledger(self._database(), self.config.project)
+
+    def _database(self) -> Engine:
+        if self._engine is None:
+            self._engine = open_engine(self.config.registry, root=self.config.root)
+        return self._engine
 
     def redis_url(self) -> str:
         """Give the online store's URL; starts the embedded server when none is configured."""
@@ -100,6 +114,7 @@ class Workspace:
 
     def close(self) -> None:
         """Give connections back; the embedded server keeps running."""
-        self._engine.dispose()
+        if self._engine is not None:
+            self._engine.dispose()
         if self._online is not None:
             self._online.close()

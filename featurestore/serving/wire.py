@@ -230,6 +230,8 @@ def read(message: Any, *, columns: int, rows: int, path: str) -> Grid:
     if message.type not in _NAMES:
         raise InvalidRequest(f"{path}.type: {message.type} is no data type this server knows")
     element, shape = _NAMES[message.type], message.shape or SCALAR
+    if shape not in (SCALAR, ARRAY, LIST):
+        raise InvalidRequest(f"{path}.shape: {shape} is no shape this server knows")
     cells = columns * rows
     lengths, count, dtype = None, cells, element
     if shape == LIST:

@@ -131,13 +131,22 @@ class Ledger:
             connection.execute(sa.insert(sql.RUNS).values(values))
 
     def commit_run(self, run: Run, delta_version: int, files: Sequence[DataFile]) -> None:
-        """Record that a run's rows stand in the offline table."""
+        """Record that a run's rows stand in the offline table.
+
+        Raises:
+            Conflict: the run was given up for dead, and another one finished it.
+        """
         with self._engine.begin() as connection:
-            connection.execute(
+            moved = connection.execute(
                 sa.update(sql.RUNS)
-                .where(sql.RUNS.c.id == run.id)
+                .where(sql.RUNS.c.id == run.id, sql.RUNS.c.state == "writing")
                 .values(state="committed", delta_version=delta_version)
             )
+            if moved.rowcount != 1:
+                raise Conflict(
+                    f"{run.view}: this run outlived its lease and another one finished it; "
+                    "run it again"
+                )
             rows = [
                 {"run": run.id, "path": f.path, "table_id": run.table_id, "checksum": f.checksum}
                 for f in files

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from featurestore.errors import Conflict, CorruptData, InvalidRequest, NotMaterialized
 from featurestore.model.documents import Table, View
@@ -93,15 +93,28 @@ class OfflineStore:
         return f"{self._root}/{self._project}/{view.name}/{table.id}"
 
     def create(self, view: View, table: Table) -> None:
-        """Make an empty table, if it is not there yet."""
+        """Make an empty table, if it is not there yet.
+
+        Raises:
+            Conflict: another process is just making it.
+        """
         schema = {n: stored_dtype(d) for n, d in table_schema(view).items()}
         empty = pl.DataFrame(schema={**schema, BUCKET: pl.Int32()})
         path = self.path(view, table)
         if "://" not in path:
             Path(path).mkdir(parents=True, exist_ok=True)
-        DeltaTable.create(
-            path, empty.to_arrow().schema, mode="ignore", partition_by=[BUCKET], name=view.name
-        )
+        try:
+            DeltaTable.create(
+                path,
+                empty.to_arrow().schema,
+                mode="ignore",
+                partition_by=[BUCKET],
+                name=view.name,
+                commit_properties=CommitProperties(max_commit_retries=0),
+            )
+        except CommitFailedError as error:
+            if not DeltaTable.is_deltatable(path):
+                raise Conflict(_moved(view)) from error
 
     def version(self, view: View, table: Table) -> int:
         """Give the newest version of a table.
@@ -132,7 +145,10 @@ class OfflineStore:
 
         Raises:
             Conflict: the table has moved past `base`; nothing was written.
+            ValueError: a row does not lie in the interval.
         """
+        if not rows.select(inside(pl.col(KNOWN), interval).fill_null(value=False).all()).item():
+            raise ValueError(f"{view.name}: a row was not known in the interval it is written for")
         opened = self._open(view, table, base)
         if self.version(view, table) != base:
             raise Conflict(_moved(view))
@@ -155,6 +171,16 @@ class OfflineStore:
         after = self._open(view, table, base + 1)
         added = sorted(set(_files(after)) - before)
         return Commit(version=after.version(), files=tuple(_data_file(uri) for uri in added))
+
+    def fence(self, view: View, table: Table, *, base: int) -> None:
+        """Move a table's version without changing a row, so that older writers are refused.
+
+        Raises:
+            Conflict: the table has moved past `base` already.
+        """
+        nowhere = Interval(start=0, end=0)
+        empty = pl.DataFrame(schema={**table_schema(view), BUCKET: pl.Int32()})
+        self.replace(view, table, nowhere, empty, base=base, run="")
 
     def added_files(self, view: View, table: Table, version: int) -> tuple[DataFile, ...]:
         """Give the files a version has that the one before has not, with their checksums."""
@@ -203,11 +229,12 @@ class OfflineStore:
             expected = checksums.get(_file_name(uri))
             if expected is None or (uri, expected) in self._verified:
                 continue
-            if _checksum(uri) != expected:
-                raise CorruptData(
-                    f"{view.name}: {uri} is not what was written (sha256 differs); "
-                    f"materialize the view again over its interval"
-                )
+            try:
+                found = _checksum(uri)
+            except FileNotFoundError as error:
+                raise CorruptData(_rotten(view, f"{uri} is gone")) from error
+            if found != expected:
+                raise CorruptData(_rotten(view, f"{uri} is not what was written (sha256 differs)"))
             self._verified.add((uri, expected))
 
     def _open(self, view: View, table: Table, version: int | None) -> DeltaTable:
@@ -218,6 +245,17 @@ class OfflineStore:
                 f"{view.name}: {view.version} has no offline table; run "
                 "`featurestore materialize START END`"
             ) from error
+        except DeltaError as error:
+            if version is not None and self.version(view, table) < version:
+                raise NotMaterialized(
+                    f"{view.name}: {view.version} has no offline version {version}; run "
+                    "`featurestore materialize START END`"
+                ) from error
+            raise CorruptData(_rotten(view, f"the log of {table.id} cannot be read")) from error
+
+
+def _rotten(view: View, what: str) -> str:
+    return f"{view.name}: {what}; materialize the view again over its interval"
 
 
 def _moved(view: View) -> str:

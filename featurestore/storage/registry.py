@@ -6,14 +6,17 @@ writers give both effects or one `Conflict`, never a mixture.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from featurestore.errors import Conflict, NotFound
+from featurestore.errors import Conflict, CorruptData, NotFound
 from featurestore.model.documents import Project, Release, Service, View, dump, load
 from featurestore.model.names import suggest
 from featurestore.storage import sql
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class Registry:
         if row is None:
             return None
         return Head(
-            project=load(row["body"], Project), revision=row["revision"], applied=row["applied"]
+            project=_read(row["body"], Project), revision=row["revision"], applied=row["applied"]
         )
 
     def apply(self, project: Project, *, expected: int | None, now: int, who: str) -> Head:
@@ -100,7 +103,7 @@ class Registry:
             .order_by(sql.DOCUMENTS.c.created, sql.DOCUMENTS.c.id)
         )
         with self._engine.connect() as connection:
-            return tuple(load(body, View) for body in connection.scalars(query))
+            return tuple(_read(body, View) for body in connection.scalars(query))
 
     def release(self, number: int) -> Release:
         """Give a release by number.
@@ -118,7 +121,7 @@ class Registry:
                 f"release {number}: there is no such release of {self._project}; "
                 "run `featurestore promote` to make one"
             )
-        return load(body, Release)
+        return _read(body, Release)
 
     def next_release(self) -> int:
         """Give the number a new release would get."""
@@ -192,6 +195,16 @@ class Registry:
                 project=self._project, at=now, who=who, action=action, detail=detail
             )
         )
+
+
+def _read(body: str, kind: type[T]) -> T:
+    try:
+        return load(body, kind)
+    except ValueError as error:
+        raise CorruptData(
+            f"registry: a stored document is not as it was written: {error}; restore the "
+            "database, or apply with the release that wrote it"
+        ) from error
 
 
 def _lost(action: str) -> str:

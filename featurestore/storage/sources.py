@@ -102,6 +102,27 @@ def raw_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
         SourceError: the source cannot be read or lacks a column, or a local time does not exist.
         InvalidRequest: a join key cannot be cast to its declared dtype.
     """
+    lazy = _timed(view, root)
+    kept = inside(pl.col("__known_at"), interval) | pl.col("__event_timestamp").is_null()
+    rows = _collect(lazy.filter(kept), view)
+    renamed = {f"{PRIVATE}key_{k.name}": k.name for k in view.join_keys}
+    found = rows.select(renamed.keys()).rename(renamed)
+    cast = cast_keys(found, view.join_keys, f"{view.name}.source")
+    return rows.with_columns(cast.rename({name: private for private, name in renamed.items()}))
+
+
+def rows_known_by(view: View, root: Path, end: int) -> int:
+    """Count the source rows known at or before a moment (UTC microseconds); none is kept.
+
+    Raises:
+        SourceError: the source cannot be read or lacks a column, or a local time does not exist.
+    """
+    known = inside(pl.col("__known_at"), Interval(start=BEGINNING, end=end))
+    return int(_collect(_timed(view, root).filter(known).select(pl.len()), view).item())
+
+
+def _timed(view: View, root: Path) -> pl.LazyFrame:
+    """Scan what `raw_rows` reads, at all times and with the keys' dtypes as they are stored."""
     source = view.source
     if source is None:
         raise SourceError(f"{view.name}: has no source; an on-demand view stores no rows")
@@ -116,7 +137,7 @@ def raw_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
         else pl.lit(None, MOMENT)
     )
     keys = {f"{PRIVATE}key_{k.name}": pl.col(k.name) for k in view.join_keys}
-    lazy = frame.select(
+    return frame.select(
         **{name: _coerced(name, schema[name], zone) for name in sorted(reads)},
         **keys,
         __event_timestamp=event,
@@ -128,30 +149,23 @@ def raw_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
             view.delay,
         )
     )
-    kept = inside(pl.col("__known_at"), interval) | pl.col("__event_timestamp").is_null()
+
+
+def _collect(lazy: pl.LazyFrame, view: View) -> pl.DataFrame:
     try:
-        rows = lazy.filter(kept).collect()
+        return lazy.collect()
     except (PolarsError, PanicException, OSError) as error:
-        raise SourceError(_unread(view, source, str(error).splitlines()[0])) from error
-    renamed = {f"{PRIVATE}key_{k.name}": k.name for k in view.join_keys}
-    found = rows.select(renamed.keys()).rename(renamed)
-    cast = cast_keys(found, view.join_keys, f"{view.name}.source")
-    return rows.with_columns(cast.rename({name: private for private, name in renamed.items()}))
+        raise SourceError(_unread(view, str(error).splitlines()[0])) from error
 
 
-def rows_known_by(view: View, root: Path, end: int) -> int:
-    """Count the source rows known at or before a moment (UTC microseconds)."""
-    rows = raw_rows(view, root, Interval(start=BEGINNING, end=end))
-    return rows.height - rows["__event_timestamp"].null_count()
-
-
-def _unread(view: View, source: Source, reason: str) -> str:
+def _unread(view: View, reason: str) -> str:
     if "ambiguous" in reason or "non-existent" in reason:
         return (
             f"{view.name}.source: {reason}; a local time that a clock change makes ambiguous or "
             "skips has no single meaning: store UTC upstream"
         )
-    return f"{view.name}.source: {source.path} cannot be read: {reason}; write it again upstream"
+    path = view.source.path if view.source else ""
+    return f"{view.name}.source: {path} cannot be read: {reason}; write it again upstream"
 
 
 def _renamed(frame: pl.LazyFrame, source: Source, view: View) -> pl.LazyFrame:

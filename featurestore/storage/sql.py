@@ -12,6 +12,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from featurestore.errors import InvalidRequest, Unavailable
 
+Engine = sa.Engine
 META = sa.MetaData()
 TEXT = sa.Text()
 MICROS = sa.BigInteger()
@@ -143,9 +144,9 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
     def unavailable(context: sa.engine.ExceptionContext) -> None:
         failed = context.sqlalchemy_exception
         if isinstance(failed, OperationalError) and not context.is_pre_ping:
-            context.chained_exception = Unavailable(
+            raise Unavailable(
                 f"registry: {shown} does not answer: {failed.args[0]}; nothing was written"
-            )
+            ) from context.original_exception
 
     sa.event.listen(engine, "handle_error", unavailable)
     return engine

@@ -97,7 +97,10 @@ def _compute(compute: Compute, spine: Spine, gathered: Sequence[Gathered]) -> pl
         for bind in compute.binds
     ]
     path = f"{compute.view.name}.features"
-    return transform(pl.DataFrame(inputs), program(compute.features, path=path))
+    # The times give the frame its height where the features are literals and read nothing.
+    return transform(
+        pl.DataFrame([spine.time.alias(""), *inputs]), program(compute.features, path=path)
+    )
 
 
 def _keys(spine: Spine, lookup: Lookup) -> list[pl.Series]:

@@ -1,8 +1,10 @@
 """Feast and the store read the same repo: Feast's own command line on ours, and ours on Feast's."""
 
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import featurestore
 from featurestore.definitions import load
 from featurestore.errors import Unsupported
 from featurestore.integrations.feast import DeltaOfflineStore, PackedRedisOnlineStore
+from featurestore.jobs.workspace import Workspace
 
 PLAIN = """\
 from datetime import timedelta
@@ -175,6 +178,18 @@ def test_feast_applies_and_lists_a_repo_of_ours(repo: Path) -> None:
     assert "FeatureView" in told
     assert "OnDemandFeatureView" in told
     assert "from featurestore.definitions.on_demand import evaluate" in told
+
+
+def test_the_example_repo_is_a_feast_repo(tmp_path: Path) -> None:
+    """Feast applies the example as it stands, and both registries live in one database."""
+    example = Path(featurestore.__file__).resolve().parent.parent / "feature_repo"
+    ours = shutil.ignore_patterns(".featurestore", "registry.db*", "__pycache__")
+    repo = shutil.copytree(example, tmp_path / "repo", ignore=ours)
+    told = feast(repo, "apply", "feature-services list")
+    assert "late_arrival_v1" in told
+    with closing(Workspace.open(repo, environ={})) as workspace:
+        assert workspace.registry.head() is None
+        assert (repo / "data" / "registry.db").is_file()
 
 
 def test_feast_moves_no_data_of_ours() -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from featurestore import FeatureStore
 from featurestore.errors import OnlineDataMissing
-from featurestore.jobs.materialize import latest, materialize, pack
+from featurestore.jobs.materialize import materialize
+from featurestore.jobs.online import latest, pack
 from featurestore.jobs.promote import promote
 from featurestore.jobs.tables import StoredTables
 from featurestore.jobs.workspace import Workspace

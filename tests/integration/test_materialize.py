@@ -11,11 +11,13 @@ from featurestore.errors import (
     InvalidRequest,
     NotFound,
     NotMaterialized,
+    OnlineDataMissing,
     SourceError,
     Unavailable,
 )
 from featurestore.jobs import materialize as jobs
 from featurestore.jobs.promote import promote
+from featurestore.jobs.rebuild import rebuild_online
 from featurestore.jobs.tables import StoredTables
 from featurestore.model.time import BEGINNING, EVENT, REVISION, Interval, micros
 from featurestore.storage.keys import canonical_keys
@@ -173,6 +175,17 @@ def test_an_interval_before_which_nothing_was_known_reaches_back_for_ever(worksp
     )
 
 
+def test_a_source_that_lets_go_of_old_rows_takes_none_from_the_table(workspace):
+    """A file that holds the last day only adds that day: what is materialized stays."""
+    run(workspace)
+    before = stored(workspace)
+    rewrite(workspace, ("a", 30, None, 99.0, 3))
+    (outcome,) = run(workspace, 24, 48)
+    assert outcome.interval.start == micros(at(24)) - 1
+    assert stored(workspace).filter(pl.col("known_at") < at(24)).equals(before)
+    assert served(workspace) == [99.0, 40.0, None]
+
+
 class Killed(Exception):
     """Stands for a process that dies at a stage."""
 
@@ -245,6 +258,28 @@ def test_a_flipped_byte_is_a_named_error_and_never_a_number(workspace, online_ur
     with pytest.raises(CorruptData, match=r"history: .*sha256 differs"):
         stored(again)
     again.close()
+
+
+def test_a_writer_given_up_for_dead_is_refused_when_it_wakes(workspace):
+    """Once a run is abandoned the table has moved on, so its late commit finds no base."""
+
+    def die(*_, **__):
+        raise Killed
+
+    run(workspace, 0, 4)
+    view, its_table = table(workspace)
+    base, rows = workspace.offline.version(view, its_table), stored(workspace)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workspace.offline, "replace", die)
+        with pytest.raises(Killed):
+            run(workspace, 4, 24)
+    run(workspace, 0, 4)
+    assert "abandoned" in {r.state for r in workspace.ledger.runs()}
+    interval = Interval(start=BEGINNING, end=micros(at(4)))
+    late = rows.with_columns(bucket=pl.lit(0))
+    with pytest.raises(Conflict, match="moved the table"):
+        workspace.offline.replace(view, its_table, interval, late, base=base, run="late")
+    assert stored(workspace).equals(rows)
 
 
 def test_ties_are_broken_by_content_whatever_the_order(workspace):
@@ -377,6 +412,26 @@ def test_promote_needs_every_view_materialized(workspace):
     assert (release.number, fresh) == (1, True)
     assert promote(workspace) == (release, False)
     assert workspace.online().alias("prod") == 1
+
+
+def dump(workspace):
+    """Give all of the project's keys and values in Redis."""
+    client = workspace.online().client
+    mine = f"/{workspace.config.project}/".encode()
+    return {key: client.get(key) for key in client.scan_iter() if mine in key}
+
+
+def test_an_emptied_redis_is_rebuilt_byte_for_byte(workspace):
+    """Rows, releases and aliases come back from offline and registry alone."""
+    run(workspace)
+    promote(workspace)
+    before = dump(workspace)
+    workspace.online().client.flushall()
+    with pytest.raises(OnlineDataMissing, match="rebuild-online"):
+        served(workspace)
+    rebuilt = rebuild_online(workspace)
+    assert dump(workspace) == before
+    assert (list(rebuilt.rows.values()), rebuilt.aliases) == ([2], {"prod": 1})
 
 
 def lifetimes(workspace):

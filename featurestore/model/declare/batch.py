@@ -70,15 +70,15 @@ def batch_view(
     frame_id = digest(
         "frame",
         ("source", source.name),
-        ("time", source.timestamp_field, source.created_field, source.time_zone or "UTC"),
+        _time_part(source, in_file),
         ("known_at", known_at if source.created_field else "event", _micros(delay)),
-        ("event_id", event_id),
+        ("event_id", event_id and in_file.get(event_id, event_id)),
         (
             "filter",
             None if predicate is None else predicate.spellings[0].data,
             _reads_part(predicate_reads, in_file),
         ),
-        ("keys", tuple((key.name, key.dtype) for key in keys)),
+        ("keys", _reads_part(keys, in_file)),
     )
     made = tuple(
         _batch_feature(name, feature, expr, source, frame_id) for feature, expr in exprs.items()
@@ -202,6 +202,13 @@ def _reads(expr: pl.Expr, schema: Sequence[Column], source: str, path: str) -> t
                 f"{path}: column '{column}' is not in {source}{suggest(column, known)}"
             )
     return tuple(known[column] for column in names)
+
+
+def _time_part(source: Source, in_file: Mapping[str, str]) -> Part:
+    """Name the time columns as the file does: a mapping may give their names to others."""
+    event, created = source.timestamp_field, source.created_field
+    zone = source.time_zone or "UTC"
+    return ("time", in_file.get(event, event), created and in_file.get(created, created), zone)
 
 
 def _reads_part(reads: Sequence[Column], in_file: Mapping[str, str]) -> Part:

@@ -38,9 +38,9 @@ FEATURES = {
     "rounded": pl.col("arr_delay").round(1),
 }
 GOLDEN = {
-    "version": "d1791fa9edb41eda54ac90cc249d4decc96d25aa8b3c4dffdc69991fb3ed5063",
-    "data": "9da2ab8477dc431d3128ffd3ee284d070b7b95d56f5ebdbcc5fe652d1c47dcc8",
-    "on_demand": "1efc9221236e065340771f8863521b324becd9baad2f9123f56178f18c8817a1",
+    "version": "660bbbc5d1c66fc07346fec683f7fe8e0d3a964be80cc0c597e72864f9baf21e",
+    "data": "fe6ff67b859afbe30664141ea60a9ad06d9840baa508b9dd1ed65baaa402b11c",
+    "on_demand": "7d91ba2bccc63e729908e3b233ce6b6d257874bf784cb9c1ef7446f926de658c",
 }
 
 
@@ -89,6 +89,11 @@ MUST_CHANGE = {
     "the timestamp column": {"source": {"timestamp_field": "loaded_at", "created_field": None}},
     "the created column": {"source": {"created_field": None}},
     "which file column is read": {"source": {"field_mapping": (("delay", "arr_delay"),)}},
+    "which file column is the time": {"source": {"field_mapping": (("left_at", "landed_at"),)}},
+    "which file column is the created time": {
+        "source": {"field_mapping": (("stored_at", "loaded_at"),)}
+    },
+    "which file column is the join key": {"source": {"field_mapping": (("tail", "tailnum"),)}},
     "the view's name": {"name": "plane_past"},
     "the join key": {"join_keys": {"flight_id": "int64"}},
     "a join key more": {"join_keys": {"tailnum": "string", "flight_id": "int64"}},

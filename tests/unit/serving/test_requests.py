@@ -51,6 +51,7 @@ def test_every_lawful_spelling_of_an_array_reads_alike(values: bytes) -> None:
 BROKEN = {
     "length": (_column(int64s=[1, 2]), r"entities\.key\.int64s: has 16 bytes where 24 are needed"),
     "type": (_column(type=99), r"entities\.key\.type: 99 is no data type"),
+    "shape": (_column(shape=9), r"entities\.key\.shape: 9 is no shape"),
     "no type": (_column(type=0), r"entities\.key\.type: 0"),
     "narrow": (
         _column(type=values_pb2.DATA_TYPE_INT8, int64s=[], int32s=[1, 2, 300]),

@@ -115,6 +115,14 @@ def test_a_query_of_request_data_alone_needs_no_table():
     assert memory.reads == []
 
 
+def test_a_feature_that_reads_nothing_has_a_value_in_every_row():
+    """A literal on demand is as long as the spine, alone and beside others."""
+    view = on_demand_view(name="fixed", sources=[], features={"one": pl.lit(1.5)})
+    for count in (0, 1, 3):
+        made = training_set(SPINE.head(count), ask(view), tables(), project="tests")
+        assert made.features["one"].to_list() == [1.5] * count
+
+
 def test_a_view_is_read_once_with_only_the_features_needed():
     """Features for on-demand inputs and for outputs are read together."""
     memory = tables()

@@ -1,0 +1,169 @@
+"""Bringing Redis in line with the offline tables.
+
+Redis holds each key's newest row. A run's winners are written newest-wins; winners that the run
+lowered or removed are replaced only where Redis still holds exactly them. Both may be repeated.
+"""
+
+import polars as pl
+
+from featurestore.jobs.workspace import Workspace
+from featurestore.model.documents import Table, View, dump
+from featurestore.model.time import CREATED, EVENT, REVISION, Interval
+from featurestore.storage.keys import canonical_keys
+from featurestore.storage.ledger import Run
+from featurestore.storage.rows import HEADER_BYTES, RowLayout, row_columns
+
+MARGIN = 86_400_000
+"""How long Redis keeps a row beyond the ttl that needs it, milliseconds."""
+
+
+def stored_rows(
+    workspace: Workspace,
+    view: View,
+    table: Table,
+    *,
+    version: int | None,
+    known: Interval | None = None,
+) -> pl.DataFrame:
+    """Read a table's rows, its files checked against the ledger."""
+    return workspace.offline.rows(
+        view, table, version=version, known=known, checksums=workspace.ledger.checksums(table.id)
+    )
+
+
+def serve_run(workspace: Workspace, view: View, table: Table, run: Run) -> tuple[int, int]:
+    """Bring Redis in line with a committed run; gives the rows written and the keys repaired.
+
+    Raises:
+        Unavailable: Redis cannot be reached; the run stays committed, for the next to finish.
+    """
+    online = workspace.online()
+    repaired = 0
+    if online.is_marked(table.id):
+        after = stored_rows(workspace, view, table, version=run.delta_version, known=run.interval)
+        before = stored_rows(workspace, view, table, version=run.base_version, known=run.interval)
+        winners = latest(view, after)
+        served = _put(workspace, view, table, winners)
+        if run.delta_version != run.base_version:
+            repaired = _repair(workspace, view, table, run, latest(view, before), winners)
+    else:
+        served = load_online(workspace, view, table)
+    workspace.ledger.end_run(run, "served", now=workspace.clock())
+    return served, repaired
+
+
+def load_online(workspace: Workspace, view: View, table: Table) -> int:
+    """Write every key's newest offline row to Redis and mark the table as there; gives the rows."""
+    versions = [run.delta_version for run in workspace.ledger.runs(table.id)]
+    version = max(v for v in versions if v is not None)
+    winners = latest(view, stored_rows(workspace, view, table, version=version))
+    served = _put(workspace, view, table, winners)
+    workspace.online().mark(table.id)
+    return served
+
+
+def follow_alias(workspace: Workspace, name: str) -> int:
+    """Make an alias in Redis name the release that it names in SQL; gives the release's number.
+
+    SQL is asked after Redis, and the move compares with what Redis said: whoever moves the alias
+    meanwhile is followed, never undone.
+
+    Raises:
+        NotFound: SQL has no such alias.
+        Conflict: Redis holds another document under the release's number.
+    """
+    registry, online = workspace.registry, workspace.online()
+    while True:
+        there = online.alias(name)
+        release = registry.alias(name)
+        online.put_release(release.number, dump(release))
+        if there == release.number:
+            return release.number
+        online.move_alias(name, there, release.number)
+
+
+def latest(view: View, rows: pl.DataFrame) -> pl.DataFrame:
+    """Give each key's row with the greatest (event, created, revision)."""
+    keys = [k.name for k in view.join_keys]
+    ordered = rows.sort([*keys, EVENT, CREATED, REVISION])
+    return ordered.unique(keys, keep="last", maintain_order=True) if keys else ordered.tail(1)
+
+
+def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
+    """Give the packed rows as Redis stores them."""
+    return RowLayout(columns=row_columns(view)).encode(
+        rows, rows[EVENT], rows[CREATED], rows[REVISION]
+    )
+
+
+def _put(workspace: Workspace, view: View, table: Table, winners: pl.DataFrame) -> int:
+    bound = _longest_ttl(workspace, view, table)
+    expire = None if bound is None else bound // 1000 + MARGIN
+    keys = _keys(view, winners)
+    return workspace.online().put(table.id, keys, pack(view, winners), expire_ms=expire)
+
+
+def _longest_ttl(workspace: Workspace, view: View, table: Table) -> int | None:
+    """Give the longest ttl that needs a table's rows: the view's own, or one that is served.
+
+    Versions that differ in their ttl alone share a table.
+    """
+    registry = workspace.registry
+    releases = map(registry.release, set(registry.aliases().values()))
+    served = [live for release in releases for live in release.views]
+    ttls = [live.view.ttl for live in served if live.table == table] + [view.ttl]
+    bounds = [ttl for ttl in ttls if ttl is not None]
+    return max(bounds) if len(bounds) == len(ttls) else None
+
+
+def _keys(view: View, rows: pl.DataFrame) -> list[bytes]:
+    """Give the canonical keys of stored rows, none of which has a null key."""
+    return [key for key in canonical_keys(rows, view.join_keys) if key is not None]
+
+
+def _repair(
+    workspace: Workspace,
+    view: View,
+    table: Table,
+    run: Run,
+    before: pl.DataFrame,
+    after: pl.DataFrame,
+) -> int:
+    """Replace in Redis the winners that the run lowered or removed, if Redis still holds them."""
+    keys = [k.name for k in view.join_keys]
+    header = pl.Series("__header", pack(view, before), dtype=pl.Binary).bin.head(HEADER_BYTES)
+    new = after.select(
+        *keys, pl.Series("__new", pack(view, after), dtype=pl.Binary).bin.head(HEADER_BYTES)
+    )
+    old = before.with_columns(header)
+    joined = _beside(old, new, keys)
+    lowered = joined.filter(
+        pl.col("__header").is_not_null()
+        & (pl.col("__new").is_null() | (pl.col("__new") < pl.col("__header")))
+    )
+    if lowered.is_empty():
+        return 0
+    table_now = stored_rows(workspace, view, table, version=run.delta_version)
+    touched = table_now.join(lowered.select(keys), on=keys, how="semi") if keys else table_now
+    winners = latest(view, touched)
+    packed = winners.select(*keys, pl.Series("__row", pack(view, winners), dtype=pl.Binary))
+    wanted = lowered.select(*keys, "__header")
+    paired = _beside(wanted, packed, keys)
+    return workspace.online().repair(
+        table.id,
+        _keys(view, paired),
+        paired["__header"].to_list(),
+        paired["__row"].to_list(),
+    )
+
+
+def _beside(left: pl.DataFrame, right: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Join one row per key to one row per key; without keys there is at most one row a side."""
+    if keys:
+        return left.join(right, on=keys, how="left", maintain_order="left")
+    all_one = pl.lit(0).alias("__all")
+    return (
+        left.with_columns(all_one)
+        .join(right.with_columns(all_one), on="__all", how="left", maintain_order="left")
+        .drop("__all")
+    )

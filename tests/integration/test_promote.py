@@ -1,0 +1,93 @@
+"""Promotions and rebuilds that meet each other: SQL's word stands, Redis follows it."""
+
+import polars as pl
+import pytest
+
+from featurestore.errors import Conflict
+from featurestore.jobs.materialize import leased, materialize
+from featurestore.jobs.promote import promote
+from featurestore.jobs.rebuild import rebuild_online
+from featurestore.model.time import micros
+from featurestore.storage.keys import canonical_keys
+from featurestore.storage.rows import RowLayout, row_columns
+from tests.repos import DAY, NOW, applied, at, history, landings, opened, write
+
+
+@pytest.fixture
+def workspace(tmp_path, online_url):
+    """A repo of one row, materialized and promoted once."""
+    name = tmp_path.name.replace("_", "-")
+    repo = write(tmp_path / "repo", landings(("a", 1, None, 10.0, 3)), name=name)
+    made = applied(repo, online_url)
+    materialize(made, micros(at(0)), micros(at(24)))
+    promote(made)
+    yield made
+    made.close()
+
+
+def promoted_elsewhere(workspace, days):
+    """Promote the view with another ttl, as another process would."""
+    other = applied(workspace.config.root, workspace.redis_url(), history(ttl=days * DAY))
+    release, _ = promote(other)
+    other.close()
+    return release.number
+
+
+def test_a_slow_promote_does_not_move_redis_back(workspace, monkeypatch):
+    """Overtaken between SQL and Redis, a promote leaves the alias where SQL says it is now."""
+    slow = applied(workspace.config.root, workspace.redis_url(), history(ttl=8 * DAY))
+    write_release = slow.registry.promote
+
+    def overtaken(*arguments, **options):
+        write_release(*arguments, **options)
+        promoted_elsewhere(workspace, 9)
+
+    monkeypatch.setattr(slow.registry, "promote", overtaken)
+    release, _ = promote(slow)
+    slow.close()
+    assert release.number == 2
+    assert workspace.registry.aliases() == {"prod": 3}
+    assert workspace.online().alias("prod") == 3
+
+
+def test_a_rebuild_does_not_undo_a_promote(workspace, monkeypatch):
+    """An alias that moves while tables are loaded is followed."""
+    read_release = workspace.registry.release
+
+    def overtaken(number):
+        monkeypatch.undo()
+        promoted_elsewhere(workspace, 9)
+        return read_release(number)
+
+    monkeypatch.setattr(workspace.registry, "release", overtaken)
+    assert rebuild_online(workspace).aliases == {"prod": 2}
+    assert workspace.online().alias("prod") == 2
+
+
+def test_a_table_that_a_run_writes_to_is_not_rebuilt(workspace):
+    """A row that the run takes back must not come again from what the rebuild read before."""
+    table = workspace.table(workspace.view("history"))
+    with leased(workspace, table, "a run"), pytest.raises(Conflict, match="holds the lease"):
+        rebuild_online(workspace)
+    assert rebuild_online(workspace).aliases == {"prod": 1}
+
+
+def test_a_run_that_outlived_its_lease_puts_no_row_back(workspace):
+    """Finished and corrected by another while it slept, it leaves Redis as it finds it."""
+    data = workspace.config.root / "data" / "landings.parquet"
+    landings(("a", 1, None, 10.0, 3), ("a", 30, None, 20.0, 3)).write_parquet(data)
+
+    def sleep(view, stage, rows):
+        if stage == "serving":
+            landings(("a", 1, None, 10.0, 3)).write_parquet(data)
+            other = opened(workspace.config.root, workspace.redis_url(), now=NOW + DAY)
+            materialize(other, micros(at(24)), micros(at(48)))
+            other.close()
+
+    with pytest.raises(Conflict, match="outlived its lease"):
+        materialize(workspace, micros(at(24)), micros(at(48)), report=sleep)
+    view = workspace.view("history")
+    keys = canonical_keys(pl.DataFrame({"plane": ["a"]}), view.join_keys)
+    ((row,),) = workspace.online().read([(workspace.table(view).id, keys)])
+    decoded = RowLayout(columns=row_columns(view)).decode([row])
+    assert decoded.frame()["last_delay"].to_list() == [10.0]

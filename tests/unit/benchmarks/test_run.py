@@ -1,0 +1,56 @@
+"""The benchmarks run, compare answers first, and write what they measured; sizes are tiny here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import featurestore
+
+ROOT = Path(featurestore.__file__).resolve().parent.parent
+SIDES = {
+    "training": {"ours, table", "ours, table, pandas", "ours, draft", "Polars join_asof"},
+    "materialize": {"ours", "Polars + MSET"},
+    "serving": {"ours", "bare handler"},
+}
+
+
+def run(*arguments):
+    """Run the benchmarks' command; Feast, which takes long to import, is left out by name."""
+    return subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "run.py", "--tiny", "--without-feast", *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_a_benchmark_compares_answers_and_writes_medians(name, tmp_path):
+    """Each prints 80 columns, and its JSON has checks, the setting, and a median per sample."""
+    done = run(name, "--repeats", "1", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    tables, rest = done.stdout.rsplit("took", 1)
+    assert rest.strip().endswith(f"{name}.json")
+    assert max(map(len, tables.splitlines())) <= 80
+    report = json.loads((tmp_path / f"{name}.json").read_text())
+    assert report["checks"]
+    assert "took_seconds" in report
+    assert report["setting"]["cores"] >= 1
+    assert report["setting"]["versions"]["polars"]
+    cases = [case for table in report["tables"] for case in table["cases"]]
+    assert {case["name"].split(", 1")[0] for case in cases} == SIDES[name]
+    for case in cases:
+        assert case["samples"].keys() == case["medians"].keys()
+        assert all(len(values) == report["repeats"] == 1 for values in case["samples"].values())
+
+
+def test_an_unknown_benchmark_is_refused_by_name():
+    """A name that is no benchmark ends the run before anything is measured."""
+    done = run("speed")
+    assert done.returncode == 2
+    assert "unknown: speed" in done.stderr

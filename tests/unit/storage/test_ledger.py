@@ -1,0 +1,175 @@
+"""The ledger over a real SQLite file: tables, leases, runs and what they cover."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from featurestore.errors import Conflict
+from featurestore.model.documents import Table
+from featurestore.model.time import BEGINNING, Interval
+from featurestore.storage.ledger import Ledger, Run
+from featurestore.storage.offline import DataFile
+from featurestore.storage.sql import open_engine
+
+TABLE = Table(data_id="a" * 64, generation=0, buckets=4)
+RUN = Run(
+    id="r1",
+    table_id=TABLE.id,
+    view="history",
+    version="v" * 64,
+    interval=Interval(start=BEGINNING, end=10),
+    source="s" * 64,
+    rows=3,
+    base_version=0,
+    delta_version=None,
+    state="writing",
+    started=100,
+)
+
+
+@pytest.fixture
+def engine(tmp_path):
+    """A new registry database."""
+    opened = open_engine("sqlite:///registry.db", root=tmp_path)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def ledger(engine):
+    """The ledger of a project in it."""
+    return Ledger(engine, "shop")
+
+
+def test_the_newest_generation_of_a_table_counts(ledger):
+    """A data id has no table, then its first, then its newest."""
+    assert ledger.table(TABLE.data_id) is None
+    for generation in (0, 2, 1):
+        ledger.add_table(replace(TABLE, generation=generation), now=1)
+    assert ledger.table(TABLE.data_id) == replace(TABLE, generation=2)
+
+
+def test_a_table_is_recorded_once(ledger):
+    """Whoever comes second gets the table as the first recorded it."""
+    assert ledger.add_table(TABLE, now=1) == TABLE
+    assert ledger.add_table(replace(TABLE, buckets=8), now=2) == TABLE
+
+
+def test_a_lease_is_held_by_one(ledger):
+    """Another owner is refused until the lease expires; its own owner renews it."""
+    ledger.lease("table x", "one", now=0, until=100)
+    ledger.lease("table x", "one", now=50, until=150)
+    for now in (51, 150):
+        with pytest.raises(Conflict, match="table x: another run holds the lease; wait for it"):
+            ledger.lease("table x", "two", now=now, until=now + 100)
+    ledger.lease("table x", "two", now=151, until=251)
+    with pytest.raises(Conflict):
+        ledger.lease("table x", "one", now=152, until=252)
+
+
+def test_a_lease_is_given_back_by_its_owner_only(ledger):
+    """A run that lost its lease does not free another's."""
+    ledger.lease("table x", "one", now=0, until=100)
+    ledger.release_lease("table x", "two")
+    with pytest.raises(Conflict):
+        ledger.lease("table x", "two", now=1, until=100)
+    ledger.release_lease("table x", "one")
+    ledger.lease("table x", "two", now=1, until=100)
+
+
+def test_leases_of_other_names_and_projects_are_apart(engine, ledger):
+    """A lease says nothing about another table or project."""
+    ledger.lease("table x", "one", now=0, until=100)
+    ledger.lease("table y", "two", now=0, until=100)
+    Ledger(engine, "shop2").lease("table x", "two", now=0, until=100)
+
+
+def test_of_takers_at_once_one_gets_the_lease(tmp_path):
+    """Many processes that ask at the same moment: one holds it, the rest are told so."""
+    open_engine("sqlite:///registry.db", root=tmp_path).dispose()
+    taken, refused = [], []
+    ready = threading.Barrier(6)
+
+    def take(owner):
+        engine = open_engine("sqlite:///registry.db", root=tmp_path)
+        ready.wait()
+        try:
+            Ledger(engine, "shop").lease("table x", owner, now=0, until=100)
+        except Conflict:
+            refused.append(owner)
+        else:
+            taken.append(owner)
+        finally:
+            engine.dispose()
+
+    takers = [threading.Thread(target=take, args=(str(number),)) for number in range(6)]
+    for one in takers:
+        one.start()
+    for one in takers:
+        one.join()
+    assert (len(taken), len(refused)) == (1, 5)
+
+
+def test_a_run_is_told_from_announcement_to_service(ledger):
+    """Each step of a run is in the ledger; only a committed one covers its interval."""
+    ledger.start_run(RUN)
+    assert ledger.runs() == (RUN,)
+    assert ledger.covered(TABLE.id) == ()
+    ledger.commit_run(RUN, 1, [DataFile(path="bucket=0/x.parquet", checksum="c" * 64)])
+    committed = replace(RUN, state="committed", delta_version=1)
+    assert ledger.runs() == (committed,)
+    assert ledger.covered(TABLE.id) == (RUN.interval,)
+    ledger.end_run(RUN, "served", now=200)
+    assert ledger.runs() == (replace(committed, state="served", finished=200),)
+    assert ledger.covered(TABLE.id) == (RUN.interval,)
+    assert ledger.checksums(TABLE.id) == {"bucket=0/x.parquet": "c" * 64}
+
+
+def test_a_run_is_committed_once(ledger):
+    """A run that was given up for dead and finished by another is told so when it wakes."""
+    ledger.start_run(RUN)
+    files = [DataFile(path="bucket=0/x.parquet", checksum="c" * 64)]
+    ledger.commit_run(RUN, 1, files)
+    ledger.end_run(RUN, "served", now=200)
+    with pytest.raises(Conflict, match="outlived its lease"):
+        ledger.commit_run(RUN, 1, files)
+    assert ledger.runs()[0].state == "served"
+
+
+def test_an_abandoned_run_covers_nothing(ledger):
+    """What never reached the table is in the ledger, but not in what is complete."""
+    ledger.start_run(RUN)
+    ledger.end_run(RUN, "abandoned", now=200)
+    assert ledger.covered(TABLE.id) == ()
+    assert ledger.runs()[0].state == "abandoned"
+
+
+def test_runs_stand_oldest_first_and_by_table(ledger):
+    """The ledger reads like a log."""
+    other = replace(RUN, id="r0", table_id="b" * 16 + ".0", started=50)
+    for run in (RUN, other, replace(RUN, id="r2", started=99)):
+        ledger.start_run(run)
+    assert [run.id for run in ledger.runs()] == ["r0", "r2", "r1"]
+    assert [run.id for run in ledger.runs(TABLE.id)] == ["r2", "r1"]
+
+
+def test_what_is_covered_is_merged(ledger):
+    """Runs that touch make one interval; a gap stays a gap."""
+    for number, (start, end) in enumerate([(20, 30), (0, 10), (10, 15), (12, 18)]):
+        run = replace(RUN, id=str(number), interval=Interval(start=start, end=end))
+        ledger.start_run(run)
+        ledger.commit_run(run, number, ())
+    assert ledger.covered(TABLE.id) == (
+        Interval(start=0, end=18),
+        Interval(start=20, end=30),
+    )
+
+
+def test_projects_in_one_database_do_not_see_each_other(engine, ledger):
+    """Tables and runs belong to a project, whatever their ids."""
+    ledger.add_table(TABLE, now=1)
+    ledger.start_run(RUN)
+    other = Ledger(engine, "shop2")
+    assert (other.table(TABLE.data_id), other.runs(), other.covered(TABLE.id)) == (None, (), ())
+    assert other.add_table(replace(TABLE, buckets=1), now=1).buckets == 1
