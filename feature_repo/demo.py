@@ -53,7 +53,7 @@ def main() -> int:
     """Run the demo; gives the exit code."""
     started = time.monotonic()
     command("apply")
-    command("materialize", START.isoformat(), WATERMARK.isoformat())
+    command("materialize", f"{START:%Y-%m-%d}", f"{WATERMARK:%Y-%m-%dT%H:%M}")
     command("promote")
     flights = pl.read_parquet(REPO / "data" / "flights.parquet")
     with FeatureStore(REPO) as store, served() as address:
@@ -66,7 +66,10 @@ def main() -> int:
         )
     seconds = time.monotonic() - started
     verdict = "demo failed" if mismatches else "demo ok"
-    console.print(f"\n(in {seconds:.0f} s, on {os.cpu_count()} cores)")
+    console.print(
+        f"\nIn {seconds:.0f} s on {os.cpu_count()} cores. The repo's Redis-protocol server keeps "
+        "running; `featurestore online stop` in feature_repo ends it."
+    )
     console.print(
         f"{verdict}: {rows:,} training rows, {vectors:,} vectors served, "
         f"{len(mismatches):,} mismatches",
@@ -95,7 +98,6 @@ def served() -> Iterator[str]:
             if not line:
                 sys.exit("the server did not start")
             address = json.loads(line)["address"]
-            console.print(f"serving on {address}")
             yield address
         finally:
             server.terminate()
@@ -111,9 +113,11 @@ def train(store: FeatureStore, flights: pl.DataFrame) -> int:
     frame = made.to_polars()
     seconds = time.monotonic() - began
     console.print(f"{made!r}", markup=False)
-    console.print(f"{frame.height:,} rows x {frame.width} columns in {seconds:.1f} s")
+    console.print(
+        f"\n{frame.height:,} rows x {frame.width} columns in {seconds:.1f} s; three of them:\n"
+    )
     few = frame.filter(pl.col("late").is_not_null()).tail(3)
-    show_flights(few, [c for c in frame.columns if c in SHOWN])
+    show_flights(few)
     if frame.height != spine.height or frame.height < 100_000:
         sys.exit(f"{frame.height} training rows of {spine.height} flights")
     return frame.height
@@ -128,15 +132,20 @@ SHOWN = (
 )  # fmt: skip
 
 
-def show_flights(frame: pl.DataFrame, columns: Sequence[str]) -> None:
+def show_flights(frame: pl.DataFrame) -> None:
     """Print a few rows turned on their side."""
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = plain_table()
     grid.add_column("column")
     for number in range(frame.height):
         grid.add_column(f"flight {number + 1}", justify="right")
-    for column in columns:
+    for column in (name for name in SHOWN if name in frame.columns):
         grid.add_row(column, *(cell(value) for value in frame[column]))
     console.print(grid)
+
+
+def plain_table() -> Table:
+    """Give an empty table in the command line's looks."""
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
 
 
 def cell(value: object) -> str:
@@ -154,29 +163,39 @@ def compare(store: FeatureStore, flights: pl.DataFrame, address: str) -> tuple[i
         pl.col("scheduled_departure").is_between(WATERMARK, WATERMARK + timedelta(days=4)),
         pl.col("tailnum").is_not_null(),
     ).head(FLIGHTS)
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("as of (UTC)", "when", "vectors", "too old", "mismatches"):
-        grid.add_column(name, justify="left" if name in ("as of (UTC)", "when") else "right")
-    vectors, wrong = 0, list[Mismatch]()
+    rows, vectors, wrong = list[tuple[str, ...]](), 0, list[Mismatch]()
+    console.print(f'\n[bold]client.get_online_features("{SERVICE}", entities=flights)[/]')
     with FeatureClient(address, timeout=10) as client:
         for moment, why in moments(store, client, asked):
-            trained = trained_at(store, asked, moment)
-            answer, old = look_up(client, asked, moment)
-            found = differences(trained, answer, moment)
-            grid.add_row(
-                f"{moment:%Y-%m-%d %H:%M}",
-                why,
-                f"{answer.height:,}",
-                f"{old:,}",
-                f"{len(found):,}",
-            )
+            with console.status(f"comparing as of {moment:%Y-%m-%d %H:%M:%S.%f}"):
+                trained = trained_at(store, asked, moment)
+                answer, old = look_up(client, asked, moment)
+                found = differences(trained, answer, moment)
             if moment == WATERMARK:
-                show_flights(pl.concat([asked.head(3), answer.head(3)], how="horizontal"), SHOWN)
+                console.print("three of the flights that depart next, as the server answers:\n")
+                show_flights(
+                    pl.concat([asked.drop("late").head(3), answer.head(3)], how="horizontal")
+                )
                 require_values(answer)
+            when = f"{moment:%Y-%m-%d %H:%M}"
+            rows.append((when, why, f"{answer.height:,}", f"{old:,}", f"{len(found):,}"))
             vectors += answer.height
             wrong += found
-    console.print(grid)
+    show_comparison(rows)
     return vectors, wrong
+
+
+def show_comparison(rows: Sequence[Sequence[str]]) -> None:
+    """Print what was compared at each moment."""
+    console.print("\nEvery feature of every vector against the training row of its moment:\n")
+    grid = plain_table()
+    for name in ("as of (UTC)", "when"):
+        grid.add_column(name)
+    for name in ("vectors", "rows too old", "mismatches"):
+        grid.add_column(name, justify="right")
+    for row in rows:
+        grid.add_row(*row)
+    console.print(grid)
 
 
 def moments(
@@ -188,14 +207,16 @@ def moments(
         SERVICE, entities=request(asked), full_feature_names=True, as_of=WATERMARK
     )
     views = {v.name: v for v in store.list_feature_views()}
+    edges: dict[datetime, list[str]] = {}
     for alias, view in sorted(uses(store).items()):
         ttl = views[view].ttl
         name = next(n for n in answer.event_times if n.startswith(f"{alias}__"))
         times = pl.Series(answer.event_times[name]).drop_nulls()
-        if ttl is None or times.is_empty():
-            continue
-        edge = times.max() + timedelta(microseconds=ttl)
-        yield edge, f"{alias} is ttl old"
+        if ttl is not None and not times.is_empty():
+            edge = times.max() + timedelta(microseconds=ttl)
+            edges.setdefault(edge, []).append(alias)
+    for edge, aliases in sorted(edges.items()):
+        yield edge, f"{', '.join(aliases)} at ttl"
         yield edge + MICROSECOND, "+ 1 microsecond"
 
 

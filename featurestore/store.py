@@ -46,6 +46,9 @@ class FeatureStore:
     ) -> None:
         self._workspace = Workspace.open(repo, environ=environ, clock=clock)
 
+    def __repr__(self) -> str:
+        return f"FeatureStore({str(self._workspace.config.root)!r}, project={self.project!r})"
+
     def __enter__(self) -> Self:
         return self
 
@@ -205,8 +208,8 @@ class FeatureStore:
                 projections += services[one].projections
             else:
                 raise NotFound(
-                    f"features: no service is called {one!r}{suggest(one, services)}; a feature is "
-                    "asked for as 'view:feature'"
+                    f"features: no service is called {one!r} (a feature would be 'view:feature')"
+                    f"{suggest(one, services)}"
                 )
         if not projections:
             references((), views)

@@ -1,23 +1,19 @@
-"""How answers look in a terminal of 80 columns, and as JSON for schedulers."""
+"""What each command's answer looks like: on a terminal."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from featurestore.cli.terminal import facts, grouped, out, table
+from featurestore.cli.values import texts
 from featurestore.jobs.materialize import Outcome
-from featurestore.model.documents import Project, Service, View
+from featurestore.jobs.rebuild import Rebuilt
+from featurestore.model.documents import Project, Release, Service, View
 from featurestore.model.plan import Change, Plan
+from featurestore.model.query import resolve
+from featurestore.model.schema import Column
 from featurestore.model.time import show
-from featurestore.serving.response import OnlineResponse
-
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
 _COLORS: Mapping[str, str] = {
     "additive": "green",
@@ -28,41 +24,24 @@ _COLORS: Mapping[str, str] = {
 }
 
 
-def as_json(value: object) -> None:
-    """Print one JSON document on stdout."""
-    print(json.dumps(value, indent=2, default=str))  # noqa: T201 - stdout is the interface
-
-
-def table(columns: Sequence[str | tuple[str, str]], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; a column given as a pair carries its justification."""
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        name, justify = column if isinstance(column, tuple) else (column, "left")
-        grid.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for row in rows:
-        grid.add_row(*(escape(str(cell)) for cell in row))
-    out.print(grid)
-
-
-def error(problem: Exception) -> None:
-    """Print an error for a person: one line that stands out, then its text."""
-    err.print(f"[bold red]error[/]: {escape(str(problem))}", soft_wrap=True)
-
-
-def plan(found: Plan) -> None:
-    """Print what would change and why."""
+def plan(found: Plan, *, applied: bool = False) -> None:
+    """Print what changes and why."""
     if not found.changed:
         out.print(f"Nothing to change: {len(found.changes)} views and services are as applied.")
         return
+    grid = Table.grid(padding=(0, 2, 0, 0))
     for change in found.changed:
         color = _COLORS.get(change.kind, "white")
-        arrow = _arrow(change)
-        out.print(f"[bold {color}]{change.kind:<10}[/] {change.what:<8} {escape(arrow)}")
-        for reason in change.reasons if change.before is not None else ():
-            out.print(f"{'':<20}{escape(reason)}", soft_wrap=True)
+        grid.add_row(f"[bold {color}]{change.kind}[/]", change.what, escape(_arrow(change)))
+        for reason in change.reasons if change.before and change.after else ():
+            grid.add_row("", "", f"[dim]{escape(reason)}[/]")
+    out.print(grid)
     same = len(found.changes) - len(found.changed)
-    rest = f"; {same} stay as they are" if same else ""
-    out.print(f"\n{len(found.changed)} to change{rest}.")
+    rest = f", {same} as they were" if same else ""
+    if applied:
+        out.print(f"\nApplied: {len(found.changed)} changed{rest}.")
+    else:
+        out.print(f"\n{len(found.changed)} to change{rest}; `featurestore apply` registers them.")
 
 
 def _arrow(change: Change) -> str:
@@ -73,60 +52,63 @@ def _arrow(change: Change) -> str:
     return f"{change.before} → {change.after.rsplit('@', 1)[1]}"
 
 
-def plan_json(found: Plan) -> dict[str, Any]:
-    """Give a plan as plain values."""
-    return {"revision": found.revision, "changes": [asdict(c) for c in found.changes]}
-
-
 def outcomes(found: Sequence[Outcome]) -> None:
     """Print what a materialization did."""
     if not found:
-        out.print("Nothing to materialize: every watermark is at or past the end.")
+        out.print("Nothing to materialize: every watermark is past the end.")
         return
     table(
-        ["view", ("rows", "right"), ("to redis", "right"), "complete up to", ""],
+        ["view", "rows", "to redis", "up to (UTC)", ""],
         [
             (
                 o.version,
                 f"{o.rows:,}",
                 f"{o.served:,}",
-                show(o.interval.end),
+                _stamp(o.interval.end),
                 "" if o.changed else "unchanged",
             )
             for o in found
         ],
+        right=("rows", "to redis"),
+        whole=("view", "rows", "up to (UTC)", ""),
     )
 
 
-def outcome_json(outcome: Outcome) -> dict[str, Any]:
-    """Give an outcome as plain values; times are ISO 8601, an open start is null."""
-    plain = asdict(outcome)
-    interval = plain.pop("interval")
-    start = show(interval["start"])
-    return {
-        **plain,
-        "start": None if start == "the beginning" else start,
-        "end": show(interval["end"]),
-    }
-
-
-def project(found: Project, watermarks: Mapping[str, str]) -> None:
-    """Print the views and services that are applied."""
+def promoted(alias: str, release: Release, *, new: bool) -> None:
+    """Print what an alias names now."""
+    verb = "now names" if new else "already names"
+    out.print(f"{escape(alias)} {verb} release {release.number}.\n")
     table(
-        ["view", "keys", ("features", "right"), "ttl", "complete up to"],
+        ["view", "table", "complete to (UTC)"],
+        [
+            (live.view.version, live.table.id, _stamp(live.watermark))
+            for live in release.views
+            if live.table
+        ],
+        whole=("view", "table", "complete to (UTC)"),
+    )
+
+
+def project(found: Project, marks: Mapping[str, int | None]) -> None:
+    """Print the views and services that are applied; `marks` are the stored views' watermarks."""
+    table(
+        ["view", "keys", "features", "ttl", "complete to (UTC)"],
         [
             (
                 v.version,
                 ", ".join(k.name for k in v.join_keys) or "-",
                 len(v.features),
-                span(v.ttl) if v.kind == "batch" else "-",
-                watermarks.get(v.name, "on demand"),
+                _span(v.ttl) if v.kind == "batch" else "-",
+                _stamp(marks[v.name]) if v.kind == "batch" else "on demand",
             )
             for v in found.views
         ],
+        right=("features",),
+        whole=("view", "complete to (UTC)"),
     )
+    out.print()
     table(
-        ["service", ("features", "right"), "uses"],
+        ["service", "features", "uses"],
         [
             (
                 s.name,
@@ -135,72 +117,99 @@ def project(found: Project, watermarks: Mapping[str, str]) -> None:
             )
             for s in found.services
         ],
+        right=("features",),
+        whole=("service",),
     )
 
 
-def span(us: int | None) -> str:
-    """Write a duration of microseconds for people."""
-    if us is None:
-        return "no bound"
-    for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000)):
-        if us and us % size == 0:
-            return f"{us // size}{unit}"
-    return f"{us / 1e6:g}s"
-
-
-def view(found: View, texts: Mapping[str, str], facts: Mapping[str, str]) -> None:
+def view(found: View, mark: int | None) -> None:
     """Print one view: what it is, then each feature with its expression."""
-    out.print(f"[bold]{escape(found.version)}[/]  {escape(found.info.description)}".rstrip())
-    for name, fact in facts.items():
-        out.print(f"  {name:<14} {escape(fact)}", soft_wrap=True)
+    _title(found.version, found.info.description)
+    named = {"version": found.id}
+    if found.source is not None:
+        named |= {
+            "keys": _columns(found.join_keys) or "none",
+            "source": f"{found.source.name} ({found.source.path})",
+            "event time": found.source.timestamp_field,
+            "known at": found.known_at if found.source.created_field else "event",
+            "ttl": _span(found.ttl),
+            "complete to": show(mark),
+        }
+    else:
+        named |= {
+            "uses": ", ".join(p.alias for p in found.projections) or "-",
+            "request data": _columns(found.request) or "-",
+        }
+    facts(named)
+    out.print()
     table(
         ["feature", "dtype", "expression"],
-        [(f.name, f.dtype, texts[f.name]) for f in found.features],
+        [(f.name, f.dtype, text) for f, text in zip(found.features, texts(found), strict=True)],
+        whole=("feature", "dtype"),
     )
 
 
 def service(found: Service, views: Mapping[str, View]) -> None:
-    """Print one service: its features in order, with the version that gives each."""
-    out.print(f"[bold]{escape(found.name)}[/]  {escape(found.info.description)}".rstrip())
-    rows = []
-    for p in found.projections:
-        mapped = ", ".join(f"{key}={column}" for key, column in p.join_key_map)
-        for name in p.features:
-            feature = views[p.view].feature(name)
-            dtype = feature.dtype if feature else ""
-            rows.append((f"{p.alias}:{name}", dtype, views[p.view].version, mapped))
-    table(["feature", "dtype", "version", "keys"], rows)
-
-
-def answer(found: OnlineResponse) -> None:
-    """Print a looked-up row: each feature with its value, status and event time."""
-    times, states = found.event_times, found.statuses
-    out.print(f"release {found.release}, as of {found.as_of:%Y-%m-%d %H:%M:%S} UTC")
-    table(
-        ["feature", ("value", "right"), "status", "event time (UTC)"],
-        [
-            (column.name, cell(column[0]), states[column.name][0], cell(times[column.name][0], ""))
-            for column in found.columns
-        ],
+    """Print one service: what a request brings, the views it uses, its features in order."""
+    asked = resolve(found.projections, views, full_feature_names=True)
+    _title(f"{found.name}@{found.id[:12]}", found.info.description)
+    facts(
+        {
+            "entities": _columns(asked.entities) or "none",
+            "request data": _columns(asked.request) or "none",
+        }
     )
+    out.print()
+    table(
+        ["uses", "view", "join keys"],
+        [
+            (
+                p.alias,
+                views[p.view].version,
+                ", ".join(f"{key}={column}" for key, column in p.join_key_map),
+            )
+            for p in found.projections
+        ],
+        whole=("uses", "view"),
+    )
+    out.print()
+    rows = [(one.alias, (one.feature.name, one.feature.dtype)) for one in asked.outputs]
+    table(["feature", "dtype"], grouped(rows), whole=("feature",))
 
 
-def answer_json(found: OnlineResponse) -> dict[str, Any]:
-    """Give an answer as plain values: lists by name, one item per row."""
-    return {
-        "release": found.release,
-        "as_of": found.as_of,
-        "versions": found.versions,
-        "features": found.to_dict(),
-        "statuses": found.statuses,
-        "event_times": found.event_times,
-    }
+def rebuilt(found: Rebuilt) -> None:
+    """Print what a rebuild wrote."""
+    if not found.aliases:
+        out.print("Nothing to rebuild: nothing was promoted yet.")
+        return
+    table(
+        ["view", "rows restored"],
+        [(version, f"{rows:,}") for version, rows in found.rows.items()],
+        right=("rows restored",),
+        whole=("view",),
+    )
+    out.print()
+    for name, number in found.aliases.items():
+        out.print(f"{escape(name)} names release {number}.")
 
 
-def cell(value: object, missing: str = "null") -> str:
-    """Write one value for a table."""
-    if value is None:
-        return missing
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return str(value).removesuffix("+00:00")
+def _title(name: str, description: str) -> None:
+    out.print(f"[bold]{escape(name)}[/]  {escape(description)}".rstrip())
+
+
+def _columns(columns: Sequence[Column]) -> str:
+    return ", ".join(f"{column.name} ({column.dtype})" for column in columns)
+
+
+def _stamp(us: int | None) -> str:
+    """Write a moment for a column that says UTC in its head."""
+    return show(us).removesuffix(" UTC").removesuffix(":00")
+
+
+def _span(us: int | None) -> str:
+    if us is None:
+        return "none"
+    for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000)):
+        if us and us % size == 0:
+            return f"{us // size}{unit}"
+    return f"{us / 1e6:g}s"

@@ -41,7 +41,7 @@ Report = Callable[[str, str, int], None]
 """Called with (view, stage, rows) as a run moves on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Outcome:
     """What a run did: `changed` is False if the table already said the same."""
 
@@ -53,6 +53,13 @@ class Outcome:
     served: int
     repaired: int
     changed: bool
+
+    def __repr__(self) -> str:
+        done = "" if self.changed else ", unchanged"
+        return (
+            f"<Outcome {self.version}: {self.rows:,} rows known up to {show(self.interval.end)}, "
+            f"{self.served:,} to Redis{done}>"
+        )
 
 
 def materialize(

@@ -100,7 +100,7 @@ class Feature:
     reads: tuple[Column, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class View:
     """A feature view (kind `batch`: rows of a source) or an on-demand view (computed at request).
 
@@ -135,12 +135,17 @@ class View:
         """The version as people write it: `plane_history@7f3a9c1e04b2`."""
         return f"{self.name}@{self.id[:12]}"
 
+    def __repr__(self) -> str:
+        of = ", ".join(key.name for key in self.join_keys)
+        names = ", ".join(feature.name for feature in self.features)
+        return f"<View {self.version}{of and ' of '}{of}: {names}>"
+
     def feature(self, name: str) -> Feature | None:
         """Give the feature of that name, or None."""
         return next((f for f in self.features if f.name == name), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Service:
     """What one model asks for: projections in order, each with its features in order."""
 
@@ -148,6 +153,10 @@ class Service:
     name: str
     projections: tuple[Projection, ...]
     info: Info = Info()
+
+    def __repr__(self) -> str:
+        uses = ", ".join(projection.alias for projection in self.projections)
+        return f"<Service {self.name}@{self.id[:12]}: {uses}>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +192,7 @@ class LiveView:
     watermark: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Release:
     """An immutable numbered document that holds all a server needs to answer."""
 
@@ -192,6 +201,10 @@ class Release:
     views: tuple[LiveView, ...]
     services: tuple[Service, ...]
     created: int
+
+    def __repr__(self) -> str:
+        views = ", ".join(live.view.version for live in self.views)
+        return f"<Release {self.number} of {self.project}: {views}>"
 
 
 _CONVERTER: JsonConverter = make_converter(forbid_extra_keys=True)

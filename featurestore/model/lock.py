@@ -50,7 +50,7 @@ class LockedOutput:
     join_key_map: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Lock:
     """What a training set was made of.
 
@@ -70,6 +70,11 @@ class Lock:
     polars: str
     spine: str
     rows: int
+
+    def __repr__(self) -> str:
+        draft = "draft, " if self.draft else ""
+        views = ", ".join(f"{view.name}@{view.id[:12]}" for view in self.views)
+        return f"<Lock of {draft}{self.rows:,} rows, {len(self.outputs)} features: {views}>"
 
     def to_json(self) -> str:
         """Write the lock as JSON; equal locks give equal text."""

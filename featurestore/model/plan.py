@@ -26,12 +26,19 @@ class Change:
     reasons: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Plan:
     """All changes from one applied revision (None: nothing applied yet) to a project."""
 
     revision: int | None
     changes: tuple[Change, ...]
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  {c.kind} {c.what} {c.after or c.before}: {'; '.join(c.reasons)}"
+            for c in self.changed
+        ]
+        return "\n".join((f"<Plan: {len(lines)} of {len(self.changes)} to change>", *lines))
 
     @property
     def changed(self) -> tuple[Change, ...]:
@@ -114,7 +121,7 @@ def _feature(was: Feature, now: Feature) -> str | None:
     if was.dtype != now.dtype:
         return f"dtype changed: {was.dtype} → {now.dtype}"
     if was.expression.spellings[0].data != now.expression.spellings[0].data:
-        return f"expression changed: {_text(was.expression)} → {_text(now.expression)}"
+        return f"expression changed: {_moved(was.expression, now.expression)}"
     if was.reads != now.reads:
         return f"reads {_columns(now.reads)} (was {_columns(was.reads)})"
     return None
@@ -130,6 +137,13 @@ def _text(expression: Expression) -> str:
     if expressions.DIALECT not in dialects:
         return f"an expression of {', '.join(dialects)}"
     return expressions.text(expressions.decode(expression, path="plan"))
+
+
+def _moved(was: Expression, now: Expression) -> str:
+    """Show both; Polars prints some functions without their arguments."""
+    before, after = _text(was), _text(now)
+    same = f"{after}, in an argument that is not printed"
+    return same if before == after else f"{before} → {after}"
 
 
 def _frame(old: View, new: View) -> Iterator[tuple[Kind, str]]:
@@ -151,8 +165,9 @@ def _frame(old: View, new: View) -> Iterator[tuple[Kind, str]]:
 
 def _filter(old: View, new: View) -> str | None:
     if _bytes(old.filter) != _bytes(new.filter):
-        was = "none" if old.filter is None else _text(old.filter)
-        now = "none" if new.filter is None else _text(new.filter)
+        if old.filter is not None and new.filter is not None:
+            return _moved(old.filter, new.filter)
+        was, now = ("none" if one is None else _text(one) for one in (old.filter, new.filter))
         return f"{was} → {now}"
     if old.filter_reads != new.filter_reads:
         return f"reads {_columns(new.filter_reads)} (was {_columns(old.filter_reads)})"

@@ -12,12 +12,14 @@ import signal
 import sys
 import threading
 
-from featurestore.errors import FeatureStoreError
+from featurestore.errors import FeatureStoreError, Unavailable
 from featurestore.serving.limits import Limits
 from featurestore.serving.server import serve
 from featurestore.storage.redis import OnlineStore
 
 URL = "FEATURESTORE_REDIS_URL"
+UNREACHABLE = 6
+"""The exit code the command line documents for what cannot be reached, or bound."""
 
 
 def _arguments() -> argparse.Namespace:
@@ -37,7 +39,9 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Serve until a signal comes; give the exit code."""
     given = _arguments()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
+    )
     url = os.environ.get(given.redis_url_env)
     if not url:
         sys.stderr.write(f"{given.redis_url_env}: not set; set it to Redis's URL\n")
@@ -55,8 +59,8 @@ def main() -> int:
             limits=Limits(rows=given.max_rows, threads=given.threads),
         )
     except FeatureStoreError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+        sys.stderr.write(f"error: {error}\n")
+        return UNREACHABLE if isinstance(error, Unavailable) else 1
     sys.stdout.write(json.dumps({"address": server.address}) + "\n")
     sys.stdout.flush()
     ended.wait()

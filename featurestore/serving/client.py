@@ -59,6 +59,9 @@ class FeatureClient:
         self._get = self._channel.unary_unary(f"/{SERVICE}/GetOnlineFeatures", None, None)
         self._describe = self._channel.unary_unary(f"/{SERVICE}/DescribeService", None, None)
 
+    def __repr__(self) -> str:
+        return f"FeatureClient({self.address!r})"
+
     def get_online_features(
         self,
         features: str | Sequence[str],

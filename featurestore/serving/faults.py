@@ -63,4 +63,9 @@ def error_of(failure: Any, address: str) -> FeatureStoreError:
             f"server at {address}: no answer within the call's timeout; pass a longer timeout "
             "or check that `featurestore serve` runs there"
         )
+    if code is _Code.UNAVAILABLE:
+        return kind(
+            f"server at {address}: cannot be reached; check that `featurestore serve` runs there "
+            f"({details or 'no details'})"
+        )
     return kind(f"server at {address}: {code.name}: {details or 'no details'}")

@@ -29,7 +29,7 @@ class ProjectionStatus:
     event_times: Array
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class OnlineResponse:
     """Feature values of entities, all from one release, with a status and a time for each.
 
@@ -44,6 +44,12 @@ class OnlineResponse:
     as_of: datetime
     columns: tuple[pl.Series, ...]
     origins: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"<OnlineResponse: {len(self.names)} features from release {self.release}, as of "
+            f"{self.as_of:%Y-%m-%d %H:%M:%S} UTC>\n{self.to_polars()}"
+        )
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Give lists by name, the entity columns first, as Feast does; a missing value is None."""

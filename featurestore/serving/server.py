@@ -58,6 +58,7 @@ class Server:
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self._store = store
+        self._project = project
         self._clock = clock
         self._limits = limits
         self._watch = Watch(
@@ -97,10 +98,14 @@ class Server:
         """Look at Redis once, then listen; SERVING at once if all is there, else when it comes."""
         self._watch.start()
         self._grpc.start()
+        standing = self._watch.standing
+        state = "SERVING" if standing.ready else "NOT_SERVING"
+        _LOG.info("listening on %s, project %s: %s", self.address, self._project, state)
         return self
 
     def stop(self, grace: float = 5.0) -> None:
         """Report NOT_SERVING, let running calls end within `grace` seconds, then close."""
+        _LOG.info("stopping: running calls have %g s to end", grace)
         self._health.enter_graceful_shutdown()
         self._grpc.stop(grace).wait()
         self._watch.stop()

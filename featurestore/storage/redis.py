@@ -86,7 +86,7 @@ class OnlineStore:
             where, options = redacted(url), parse_url(url)  # type: ignore[no-untyped-call]
         except ValueError:
             raise InvalidRequest(
-                "online_store.url: not a Redis URL; write redis://host:port/db, and the signs "
+                "online_store.connection_string: not a Redis URL; write redis://host:port/db, and the signs "
                 "/ ? # @ in a password as %2F %3F %23 %40"
             ) from None
         # All that redis-py 7 and 8 default differently is said; a URL's query cannot undo it.
@@ -315,7 +315,8 @@ class OnlineStore:
         except redis.RedisError as error:
             raise Unavailable(
                 f"online_store: Redis at {self.where} cannot be reached ({type(error).__name__}); "
-                "check that it runs and answers, and online_store.url"
+                "check that it runs and that online_store.connection_string, or "
+                "FEATURESTORE_REDIS_URL, names it"
             ) from error
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from featurestore.errors import InvalidRequest, Unavailable
+from featurestore.errors import InvalidRequest, Unavailable, Unsupported
 
 Engine = sa.Engine
 META = sa.MetaData()
@@ -111,6 +111,7 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
 
     Raises:
         Unavailable: the database cannot be reached.
+        Unsupported: its driver is not installed.
         InvalidRequest: the URL is not one SQLAlchemy understands.
     """
     try:
@@ -135,7 +136,12 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
                 connection.execute(CreateTable(table, if_not_exists=True))
                 for index in sorted(table.indexes, key=lambda one: str(one.name)):
                     connection.execute(CreateIndex(index, if_not_exists=True))
-    except (SQLAlchemyError, ImportError) as error:
+    except ImportError as error:
+        raise Unsupported(
+            f"registry: {shown} needs a database driver that is not installed ({error}); pip "
+            "install it"
+        ) from error
+    except SQLAlchemyError as error:
         raise Unavailable(
             f"registry: {shown} cannot be opened: {error.args[0]}; check that it runs, and "
             "registry.path or FEATURESTORE_REGISTRY"

@@ -20,6 +20,8 @@ WITHHELD_SHARE = 0.2
 """Above this share of a lookup's values, known-at is more likely misunderstood than needed."""
 
 _LISTED = 16
+_WIDTH = 80
+_LEAST = 28
 
 
 class WithheldWarning(UserWarning):
@@ -79,9 +81,15 @@ class TrainingSet:
         draft = ", draft" if self.lock.draft else ""
         title = f"{len(self):,} rows: {own} own columns, {len(self.lock.outputs)} features{draft}"
         versions = {one.id: f"{one.name}@{one.id[:12]}" for one in self.lock.views}
+        shown = [
+            (one.name, one.dtype, versions[one.version]) for one in self.lock.outputs[:_LISTED]
+        ]
+        dtype, version = (max((len(row[n]) for row in shown), default=0) for n in (1, 2))
+        room = max(_LEAST, _WIDTH - len("  " * 3) - dtype - version)
+        name = min(max((len(row[0]) for row in shown), default=0), room)
         lines = [
-            f"  {_fit(one.name, 28)}  {_fit(one.dtype, 14)}  {versions[one.version]}"[:80].rstrip()
-            for one in self.lock.outputs[:_LISTED]
+            f"  {_fit(row[0], name)}  {row[1]:<{dtype}}  {row[2]}"[:_WIDTH].rstrip()
+            for row in shown
         ]
         if len(self.lock.outputs) > _LISTED:
             lines.append(f"  … and {len(self.lock.outputs) - _LISTED} more")

@@ -55,29 +55,36 @@ def run(arguments, repo, environ):
 def test_the_readme_runs_from_top_to_bottom(repo, environ):
     """Every marked block runs in order, and the served answer is the training row's."""
     printed = []
-    for block in blocks("run"):
-        if block["language"] == "console":
+    for block in blocks("run", "serve="):
+        if "serve=" in block["marks"]:
+            printed.append(served(block, repo, environ))
+        elif block["language"] == "console":
             for line in block["body"].splitlines():
                 command = shlex.split(line.removeprefix("$ "))
                 assert command[0] == "featurestore"
                 printed.append(run([*CLI, *command[1:]], repo, environ))
-        elif "serve=" in block["marks"]:
-            printed.append(served(block, repo, environ))
         else:
             printed.append(run([sys.executable, "-c", block["body"]], repo, environ))
     assert "plane_history@" in printed[0]
-    assert "N14228" in printed[-2]
+    assert "N14228" in printed[-3]
+    assert "PRESENT" in printed[-2]
     assert "PRESENT" in printed[-1]
 
 
 def served(block, repo, environ):
-    """Run a client's block against `featurestore serve` on a free port."""
+    """Run a block against `featurestore serve` on a free port; a command prints what is shown."""
     named = block["marks"].split("serve=")[1].strip()
     server = subprocess.Popen(
         [*CLI, "serve", "--port", "0"], cwd=repo, env=environ, stdout=subprocess.PIPE, text=True
     )
     try:
         address = json.loads(server.stdout.readline())["address"]
+        if block["language"] == "console":
+            command, _, shown = block["body"].partition("\n")
+            words = shlex.split(command.removeprefix("$ featurestore "))
+            printed = run([*CLI, *words, "--address", address], repo, environ)
+            assert [line.rstrip() for line in printed.splitlines()] == shown.splitlines()
+            return printed
         assert named in block["body"]
         code = block["body"].replace(named, address)
         return run([sys.executable, "-c", code], repo, environ)

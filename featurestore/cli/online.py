@@ -1,0 +1,124 @@
+"""The commands that need no registry: the server, a look-up, the embedded Redis-protocol server."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from featurestore.cli import terminal
+from featurestore.cli.typed import moment, row
+from featurestore.jobs.config import read_config
+from featurestore.serving.client import FeatureClient
+from featurestore.serving.response import OnlineResponse
+from featurestore.storage.launcher import EmbeddedServer
+
+_PATIENCE = 5.0
+"""Seconds a person's look-up may take; a service's own calls are in more of a hurry."""
+
+
+def serve(repo: Path, *, alias: str, host: str, port: int) -> None:
+    """Become the server: a fresh process without this one's imports."""
+    config = read_config(repo, os.environ)
+    url = config.redis_url or EmbeddedServer(config.embedded).ensure()
+    # gRPC's C core reports a taken port on its own; we say it once, in our words.
+    environ = {"GRPC_VERBOSITY": "NONE", **os.environ}
+    environ |= {"FEATURESTORE_REDIS_URL": url, "POLARS_MAX_THREADS": "1"}
+    arguments = ["--project", config.project, "--alias", alias, "--host", host, "--port", str(port)]
+    sys.stdout.flush()
+    os.execve(  # noqa: S606 - our own module, under this interpreter
+        sys.executable, [sys.executable, "-m", "featurestore.serving", *arguments], environ
+    )
+
+
+def get_online(
+    service: str, pairs: Sequence[str], *, address: str, as_of: str | None, json: bool
+) -> None:
+    """Look one entity up on a running server."""
+    when = None if as_of is None else moment(as_of, "--as-of")
+    with FeatureClient(address, timeout=_PATIENCE) as client:
+        asked = client.describe(service, full_feature_names=True)
+        dtypes = {field.name: field.dtype for field in (*asked.entities, *asked.request_data)}
+        answer = client.get_online_features(
+            service, entities=row(pairs, dtypes), full_feature_names=True, as_of=when
+        )
+    if json:
+        terminal.as_json(_values(answer))
+    else:
+        _show(service, answer)
+
+
+def _show(service: str, found: OnlineResponse) -> None:
+    terminal.out.print(
+        f"{escape(service)}, release {found.release}, as of {found.as_of:%Y-%m-%d %H:%M:%S} UTC\n"
+    )
+    terminal.table(
+        ["feature", "value", "status", "event time (UTC)"],
+        terminal.grouped(_rows(found)),
+        right=("value",),
+        whole=("feature", "status", "event time (UTC)"),
+    )
+
+
+def _rows(found: OnlineResponse) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Give (alias, (feature, value, status, event time)) of a one-row answer."""
+    times, states = found.event_times, found.statuses
+    for column, origin in zip(found.columns, found.origins, strict=True):
+        alias, name = found.projections[origin].alias, column.name
+        state, time = states[name][0], _cell(times[name][0], "")
+        yield alias, (name.removeprefix(f"{alias}__"), _cell(column[0], "null"), state, time)
+
+
+def _values(found: OnlineResponse) -> dict[str, Any]:
+    """Give an answer as plain values: lists by name, one item per row."""
+    return {
+        "release": found.release,
+        "as_of": found.as_of,
+        "versions": found.versions,
+        "features": found.to_dict(),
+        "statuses": found.statuses,
+        "event_times": found.event_times,
+    }
+
+
+def _cell(value: object, missing: str) -> str:
+    if value is None:
+        return missing
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value).removesuffix("+00:00")
+
+
+def status(repo: Path, *, json: bool) -> None:
+    """Say whether the embedded server runs, and where."""
+    found = _embedded(repo).status()
+    if json:
+        terminal.as_json(
+            {"running": False}
+            if found is None
+            else {
+                "running": True,
+                "address": f"127.0.0.1:{found.port}",
+                "pid": found.pid,
+                "version": found.version,
+            }
+        )
+    elif found is None:
+        terminal.out.print("not running")
+    else:
+        terminal.out.print(f"Valkey {found.version} on 127.0.0.1:{found.port}, process {found.pid}")
+
+
+def stop(repo: Path, *, json: bool) -> None:
+    """Stop the embedded server; its data stays on disk."""
+    stopped = _embedded(repo).stop()
+    if json:
+        terminal.as_json({"stopped": stopped})
+    else:
+        terminal.out.print("stopped" if stopped else "was not running")
+
+
+def _embedded(repo: Path) -> EmbeddedServer:
+    return EmbeddedServer(read_config(repo, os.environ).embedded)

@@ -1,0 +1,169 @@
+"""The commands that work on a repo's registry: each calls one job and renders what it did."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from featurestore.cli import render, terminal, values
+from featurestore.cli.typed import moment
+from featurestore.errors import NotFound
+from featurestore.jobs import apply as applying
+from featurestore.jobs import materialize as materializing
+from featurestore.jobs import promote as promoting
+from featurestore.jobs import rebuild as rebuilding
+from featurestore.jobs.workspace import Workspace
+from featurestore.model.documents import View
+from featurestore.model.names import suggest
+from featurestore.model.time import micros, watermark
+
+_Job = Callable[[Workspace, materializing.Report], tuple[materializing.Outcome, ...]]
+
+
+@contextmanager
+def _workspace(repo: Path) -> Iterator[Workspace]:
+    workspace = Workspace.open(repo)
+    try:
+        yield workspace
+    finally:
+        workspace.close()
+
+
+def plan(repo: Path, *, json: bool) -> bool:
+    """Show what applying would change; say whether anything would."""
+    with _workspace(repo) as workspace, terminal.busy("reading the definitions"):
+        found, _ = applying.plan(workspace)
+    if json:
+        terminal.as_json(values.plan(found))
+    else:
+        render.plan(found)
+    return bool(found.changed)
+
+
+def apply(repo: Path, *, json: bool) -> None:
+    """Register the definitions."""
+    with _workspace(repo) as workspace, terminal.busy("reading the definitions"):
+        found = applying.apply(workspace)
+    if json:
+        terminal.as_json(values.plan(found))
+    else:
+        render.plan(found, applied=True)
+
+
+def materialize(repo: Path, start: str, end: str, *, views: Sequence[str], json: bool) -> None:
+    """Materialize what became known in [start, end]."""
+    first, last = micros(moment(start, "START")), micros(moment(end, "END"))
+
+    def job(
+        workspace: Workspace, report: materializing.Report
+    ) -> tuple[materializing.Outcome, ...]:
+        return materializing.materialize(workspace, first, last, views=views, report=report)
+
+    _run(repo, job, views=views, json=json)
+
+
+def materialize_incremental(
+    repo: Path, end: str | None, *, views: Sequence[str], json: bool
+) -> None:
+    """Materialize what became known since each view's watermark."""
+    last = micros(datetime.now(UTC) if end is None else moment(end, "END"))
+
+    def job(
+        workspace: Workspace, report: materializing.Report
+    ) -> tuple[materializing.Outcome, ...]:
+        return materializing.materialize_incremental(workspace, last, views=views, report=report)
+
+    _run(repo, job, views=views, json=json)
+
+
+def _run(repo: Path, job: _Job, *, views: Sequence[str], json: bool) -> None:
+    with _workspace(repo) as workspace:
+        stored = [view for view in workspace.project().views if view.kind == "batch"]
+        with _progress(len(views or stored)) as report:
+            found = job(workspace, report)
+    if json:
+        terminal.as_json([values.outcome(one) for one in found])
+    else:
+        render.outcomes(found)
+
+
+@contextmanager
+def _progress(views: int) -> Iterator[materializing.Report]:
+    bar = Progress(
+        TextColumn("{task.description:<44}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.completed}/{task.total} views"),
+        TimeElapsedColumn(),
+        console=terminal.err,
+        transient=True,
+        disable=not terminal.err.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("", total=views)
+
+        def report(name: str, stage: str, rows: int) -> None:
+            if stage == "done":
+                bar.advance(task)
+            else:
+                text = f"{name}: {stage}" + (f" {rows:,} rows" if rows else "")
+                bar.update(task, description=text)
+
+        yield report
+
+
+def promote(repo: Path, alias: str, *, json: bool) -> None:
+    """Make what is materialized the release that an alias names."""
+    with _workspace(repo) as workspace:
+        release, fresh = promoting.promote(workspace, alias)
+    if json:
+        terminal.as_json(values.promoted(alias, release, new=fresh))
+    else:
+        render.promoted(alias, release, new=fresh)
+
+
+def list_(repo: Path, *, json: bool) -> None:
+    """List the applied views and services."""
+    with _workspace(repo) as workspace:
+        project = workspace.project()
+        marks = {v.name: _mark(workspace, v) for v in project.views if v.kind == "batch"}
+    if json:
+        terminal.as_json(values.project(project, marks))
+    else:
+        render.project(project, marks)
+
+
+def _mark(workspace: Workspace, view: View) -> int | None:
+    table = workspace.table(view)
+    return watermark(workspace.ledger.covered(table.id)) if table else None
+
+
+def describe(repo: Path, name: str, *, json: bool) -> None:
+    """Describe one applied view or service."""
+    with _workspace(repo) as workspace:
+        project = workspace.project()
+        views = {v.name: v for v in project.views}
+        services = {s.name: s for s in project.services}
+        mark = _mark(workspace, views[name]) if name in views else None
+    if name in views and json:
+        terminal.as_json(values.view(views[name], mark))
+    elif name in views:
+        render.view(views[name], mark)
+    elif name in services and json:
+        terminal.as_json(values.service(services[name], views))
+    elif name in services:
+        render.service(services[name], views)
+    else:
+        known = suggest(name, [*views, *services])
+        raise NotFound(f"{name}: no applied view or service has this name{known}")
+
+
+def rebuild_online(repo: Path, *, json: bool) -> None:
+    """Bring back what Redis lost."""
+    with _workspace(repo) as workspace, terminal.busy("loading Redis from the offline tables"):
+        found = rebuilding.rebuild_online(workspace)
+    if json:
+        terminal.as_json({"rows": found.rows, "aliases": found.aliases})
+    else:
+        render.rebuilt(found)

@@ -1,0 +1,114 @@
+"""Each command's answer as plain values, for JSON."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from featurestore.jobs.materialize import Outcome
+from featurestore.model import expressions
+from featurestore.model.documents import Project, Release, Service, View
+from featurestore.model.plan import Plan
+from featurestore.model.query import resolve
+from featurestore.model.time import BEGINNING, moment
+
+
+def plan(found: Plan) -> dict[str, Any]:
+    """Give a plan as plain values."""
+    return {"revision": found.revision, "changes": [asdict(c) for c in found.changes]}
+
+
+def outcome(outcome: Outcome) -> dict[str, Any]:
+    """Give an outcome as plain values: known after `start` (null: ever) up to and with `end`."""
+    values = asdict(outcome)
+    interval = values.pop("interval")
+    return {**values, "start": _when(interval["start"]), "end": _when(interval["end"])}
+
+
+def promoted(alias: str, release: Release, *, new: bool) -> dict[str, Any]:
+    """Give what an alias names now as plain values."""
+    return {
+        "alias": alias,
+        "release": release.number,
+        "new": new,
+        "views": [
+            {
+                "version": live.view.version,
+                "table": live.table.id if live.table else None,
+                "complete_up_to": _when(live.watermark),
+            }
+            for live in release.views
+        ],
+    }
+
+
+def project(found: Project, marks: Mapping[str, int | None]) -> dict[str, Any]:
+    """Give the applied views and services as plain values."""
+    return {
+        "project": found.name,
+        "views": [
+            {
+                "name": v.name,
+                "version": v.id,
+                "kind": v.kind,
+                "features": [f.name for f in v.features],
+                "complete_up_to": _when(marks.get(v.name)),
+            }
+            for v in found.views
+        ],
+        "services": [{"name": s.name, "id": s.id} for s in found.services],
+    }
+
+
+def view(found: View, mark: int | None) -> dict[str, Any]:
+    """Give one view as plain values; `ttl` in seconds."""
+    return {
+        "name": found.name,
+        "version": found.id,
+        "kind": found.kind,
+        "description": found.info.description,
+        "keys": [asdict(key) for key in found.join_keys],
+        "source": found.source.name if found.source else None,
+        "path": found.source.path if found.source else None,
+        "request_data": [asdict(column) for column in found.request],
+        "ttl": None if found.ttl is None else found.ttl / 1e6,
+        "complete_up_to": _when(mark),
+        "features": [
+            {"name": f.name, "dtype": f.dtype, "expression": text}
+            for f, text in zip(found.features, texts(found), strict=True)
+        ],
+    }
+
+
+def service(found: Service, views: Mapping[str, View]) -> dict[str, Any]:
+    """Give one service as plain values: what a request brings and what it answers, in order."""
+    asked = resolve(found.projections, views, full_feature_names=True)
+    versions = {p.alias: views[p.view].version for p in found.projections}
+    return {
+        "name": found.name,
+        "id": found.id,
+        "description": found.info.description,
+        "entities": [asdict(column) for column in asked.entities],
+        "request_data": [asdict(column) for column in asked.request],
+        "features": [
+            {
+                "name": f"{one.alias}:{one.feature.name}",
+                "dtype": one.feature.dtype,
+                "version": versions[one.alias],
+            }
+            for one in asked.outputs
+        ],
+    }
+
+
+def texts(found: View) -> list[str]:
+    """Give each feature's expression as people read it."""
+    return [
+        expressions.text(expressions.decode(f.expression, path=f"{found.name}.{f.name}"))
+        for f in found.features
+    ]
+
+
+def _when(us: int | None) -> datetime | None:
+    """Give a moment for JSON; None for never, and for a start at the beginning of time."""
+    return None if us is None or us <= BEGINNING else moment(us)
