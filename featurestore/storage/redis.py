@@ -86,8 +86,8 @@ class OnlineStore:
             where, options = redacted(url), parse_url(url)  # type: ignore[no-untyped-call]
         except ValueError:
             raise InvalidRequest(
-                "online_store.connection_string: not a Redis URL; write redis://host:port/db, and the signs "
-                "/ ? # @ in a password as %2F %3F %23 %40"
+                "online_store.connection_string: not a Redis URL; write redis://host:port/db, and "
+                "the signs / ? # @ in a password as %2F %3F %23 %40"
             ) from None
         # All that redis-py 7 and 8 default differently is said; a URL's query cannot undo it.
         explicit: dict[str, Any] = {

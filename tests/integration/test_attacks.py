@@ -26,7 +26,7 @@ from featurestore.jobs.rebuild import rebuild_online
 from featurestore.jobs.tables import StoredTables
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.declare import batch_view, on_demand_view
-from featurestore.model.documents import Projection
+from featurestore.model.documents import Projection, dump
 from featurestore.model.query import references, resolve
 from featurestore.model.time import micros, normalize_schema
 from featurestore.serving import twin
@@ -330,9 +330,8 @@ def test_a_release_of_unknown_dtypes_is_data_loss_and_not_a_crash(served, valkey
         text = redis.get(f"{release}/{redis.get(alias).decode()}")
         redis.set(f"{release}/77", text.replace(b"float64", b"floatXX"))
         redis.set(alias, b"77")
-    wait_until(lambda: server.standing.state.release.created and server.standing.ready)
     message, _ = request_message(["history:last_delay"], entities={"plane": ["a"]})
-    wait_until(lambda: b"floatXX" in str(server.standing.state.release).encode())
+    wait_until(lambda: "floatXX" in dump(server.standing.state.release))
     code, _ = call(server, message)
     assert code is grpc.StatusCode.DATA_LOSS
 
