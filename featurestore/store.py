@@ -208,8 +208,8 @@ class FeatureStore:
                 projections += services[one].projections
             else:
                 raise NotFound(
-                    f"features: no service is called {one!r} (a feature would be 'view:feature')"
-                    f"{suggest(one, services)}"
+                    f"features: no service is called {one!r}{suggest(one, services)} "
+                    "(a feature is asked for as 'view:feature')"
                 )
         if not projections:
             references((), views)

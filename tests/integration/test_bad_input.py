@@ -75,7 +75,7 @@ TRAINING: dict[str, tuple[Call, type[FeatureStoreError], str]] = {
     "unknown service": (
         lambda w: w.train(features="modal"),
         NotFound,
-        r"features: no service is called 'modal' \(a feature would be .*\); did you mean",
+        "features: no service is called 'modal'; did you mean 'model'?",
     ),
     "unknown view": (
         lambda w: w.train(features=["histor:seats"]),

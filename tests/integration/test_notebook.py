@@ -119,7 +119,7 @@ def test_what_is_no_reference_is_refused(repo, online_url):
     applied(repo, online_url).close()
     with FeatureStore(repo, clock=lambda: int((NOW + DAY).timestamp() * 1e6)) as store:
         for features, error, message in (
-            ("modle", NotFound, "no service is called 'modle' .*; did you mean 'model'"),
+            ("modle", NotFound, "no service is called 'modle'; did you mean 'model'"),
             (["histor:seats"], NotFound, "no view is called 'histor'; did you mean 'history'"),
             (["history:seat"], NotFound, "no such feature; did you mean 'seats'"),
             (["history@abc:seats"], NotFound, "history@abc is not here"),
