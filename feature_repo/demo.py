@@ -30,10 +30,12 @@ SERVICE = "late_arrival_v1"
 START = datetime(2013, 1, 1, tzinfo=UTC)
 WATERMARK = datetime(2013, 11, 1, 18, tzinfo=UTC)
 FLIGHTS = 2_400
+LEAST = 2_000
 ALONE = 300
 BATCHES = (2, 3, 17, 100, 500)
 MICROSECOND = timedelta(microseconds=1)
 NON_NULL = 0.9
+LATER = "+ 1 microsecond"
 
 console = Console(width=80, highlight=False)
 
@@ -59,6 +61,7 @@ def main() -> int:
     with FeatureStore(REPO) as store, served() as address:
         rows = train(store, flights)
         vectors, mismatches = compare(store, flights, address)
+    command("online", "stop")
     for wrong in mismatches[:10]:
         console.print(
             f"[red]mismatch[/] {wrong.feature} of flight {wrong.row} at {wrong.moment}: "
@@ -67,8 +70,8 @@ def main() -> int:
     seconds = time.monotonic() - started
     verdict = "demo failed" if mismatches else "demo ok"
     console.print(
-        f"\nIn {seconds:.0f} s on {os.cpu_count()} cores. The repo's Redis-protocol server keeps "
-        "running; `featurestore online stop` in feature_repo ends it."
+        f"\nIn {seconds:.0f} s on {os.cpu_count()} cores. What was made stays in feature_repo: try "
+        "`featurestore list --repo feature_repo`."
     )
     console.print(
         f"{verdict}: {rows:,} training rows, {vectors:,} vectors served, "
@@ -163,7 +166,10 @@ def compare(store: FeatureStore, flights: pl.DataFrame, address: str) -> tuple[i
         pl.col("scheduled_departure").is_between(WATERMARK, WATERMARK + timedelta(days=4)),
         pl.col("tailnum").is_not_null(),
     ).head(FLIGHTS)
+    if asked.height < LEAST:
+        sys.exit(f"only {asked.height} flights to compare")
     rows, vectors, wrong = list[tuple[str, ...]](), 0, list[Mismatch]()
+    too_old = 0
     console.print(f'\n[bold]client.get_online_features("{SERVICE}", entities=flights)[/]')
     with FeatureClient(address, timeout=10) as client:
         for moment, why in moments(store, client, asked):
@@ -177,6 +183,9 @@ def compare(store: FeatureStore, flights: pl.DataFrame, address: str) -> tuple[i
                     pl.concat([asked.drop("late").head(3), answer.head(3)], how="horizontal")
                 )
                 require_values(answer)
+            if why == LATER and old <= too_old:
+                sys.exit(f"no row was exactly ttl old at {moment - MICROSECOND}")
+            too_old = old
             when = f"{moment:%Y-%m-%d %H:%M}"
             rows.append((when, why, f"{answer.height:,}", f"{old:,}", f"{len(found):,}"))
             vectors += answer.height
@@ -217,7 +226,7 @@ def moments(
             edges.setdefault(edge, []).append(alias)
     for edge, aliases in sorted(edges.items()):
         yield edge, f"{', '.join(aliases)} at ttl"
-        yield edge + MICROSECOND, "+ 1 microsecond"
+        yield edge + MICROSECOND, LATER
 
 
 def uses(store: FeatureStore) -> dict[str, str]:

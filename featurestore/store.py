@@ -109,7 +109,8 @@ class FeatureStore:
 
         Args:
             entity_df: pandas or Polars frame, Arrow table, or the path of a Parquet file, with an
-                `event_timestamp` column (naive means UTC), the join keys and request data.
+                `event_timestamp` column (naive means UTC), the join keys and request data. In a
+                pandas frame NaN is a missing value, as pandas means it; elsewhere it is a number.
             features: a service's name; a list of `view:feature` references; or view and service
                 objects, which are computed from their sources as a draft, without being applied.
             full_feature_names: name outputs `view__feature`.

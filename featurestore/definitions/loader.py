@@ -86,7 +86,10 @@ def project_name(repo: Path) -> str:
     try:
         settings = yaml.safe_load(os.path.expandvars(file.read_text()))
     except yaml.YAMLError as error:
-        raise InvalidDefinition(f"feature_store.yaml: not valid YAML ({error})") from error
+        # The parser's own message quotes the line, and with it a secret from the environment.
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f" (line {mark.line + 1})"
+        raise InvalidDefinition(f"feature_store.yaml: is not valid YAML{line}; mend it") from None
     if not isinstance(settings, dict) or not isinstance(settings.get("project"), str):
         raise InvalidDefinition("feature_store.yaml: no project is named; add `project: <name>`")
     return str(settings["project"])

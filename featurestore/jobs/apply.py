@@ -1,6 +1,7 @@
 """Plan and apply: from a repo's definitions to the registry."""
 
 from featurestore.definitions.loader import load
+from featurestore.errors import InvalidDefinition
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Project
 from featurestore.model.plan import Plan, compare
@@ -13,6 +14,11 @@ def plan(workspace: Workspace) -> tuple[Plan, Project]:
         InvalidDefinition: the repo's definitions cannot be accepted.
     """
     project = load(workspace.config.root)
+    if project.name != workspace.config.project:
+        raise InvalidDefinition(
+            f"feature_store.yaml: the project is {workspace.config.project!r} here and "
+            f"{project.name!r} to its own loader; set the variables it uses in the environment"
+        )
     head = workspace.registry.head()
     found = compare(
         head.project if head else None, project, revision=head.revision if head else None

@@ -54,7 +54,10 @@ def read_config(repo: Path, environ: Mapping[str, str]) -> Config:
     try:
         raw = yaml.safe_load(_expanded(path.read_text(encoding="utf-8"), environ))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidDefinition(f"feature_store.yaml: is not valid YAML: {error}") from error
+        # The parser's own message quotes the line, and with it a secret from the environment.
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f" (line {mark.line + 1})"
+        raise InvalidDefinition(f"feature_store.yaml: is not valid YAML{line}; mend it") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("project"), str):
         raise InvalidDefinition("feature_store.yaml: names no project; add `project: my_project`")
     offline = environ.get("FEATURESTORE_OFFLINE") or _ours(raw, "offline_store").get("path")

@@ -7,12 +7,12 @@ it in the ledger and finishes it first.
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import polars as pl
 
-from featurestore.errors import Conflict, InvalidRequest
+from featurestore.errors import Conflict, InvalidRequest, Unavailable
 from featurestore.jobs.compute import CANONICAL, canonical, feature_rows
 from featurestore.jobs.online import serve_run, stored_rows
 from featurestore.jobs.workspace import Workspace
@@ -74,7 +74,8 @@ def materialize(
 
     Raises:
         InvalidRequest: end is before start, or in the future.
-        SourceError, Conflict, Unavailable: as the stores say; what was committed stays.
+        Conflict: another registry of this project's name wrote to this Redis, or another run is on.
+        SourceError, Unavailable: as the stores say; what was committed stays.
     """
     if end < start:
         raise InvalidRequest(
@@ -209,9 +210,26 @@ def _table(workspace: Workspace, view: View, end: int) -> Table:
         rows = rows_known_by(view, workspace.config.root, end)
         buckets = 1 << (rows // ROWS_PER_BUCKET).bit_length()
         fresh = Table(data_id=view.data_id, generation=0, buckets=buckets)
+        _refuse_foreign(workspace, view, fresh)
         table = workspace.ledger.add_table(fresh, now=workspace.clock())
     workspace.offline.create(view, table)
     return table
+
+
+def _refuse_foreign(workspace: Workspace, view: View, fresh: Table) -> None:
+    """Refuse to mix rows with those of another registry, which this ledger could never repair.
+
+    A Redis that cannot be asked now holds up nothing that is done offline.
+    """
+    online, marked = workspace.online(), False
+    with suppress(Unavailable):
+        marked = online.is_marked(fresh.id)
+    if marked:
+        raise Conflict(
+            f"{view.name}: Redis at {online.where} already holds table {fresh.id} of project "
+            f"'{online.project}', which this registry never wrote; give the project another name, "
+            "or FEATURESTORE_REDIS_URL a database of its own"
+        )
 
 
 def _commit(

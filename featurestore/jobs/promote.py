@@ -2,13 +2,15 @@
 
 import secrets
 from dataclasses import replace
+from itertools import pairwise
 
 from featurestore.errors import NotMaterialized
 from featurestore.jobs.materialize import leased
 from featurestore.jobs.online import follow_alias, load_online
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, View, dump
-from featurestore.model.time import watermark
+from featurestore.model.time import show, watermark
+from featurestore.storage.keys import check_name
 
 
 def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
@@ -19,10 +21,12 @@ def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
     died between the two is completed by running it again. Gives the release and whether it is new.
 
     Raises:
-        NotMaterialized: a view has no rows offline, or none in Redis; all such views are named.
+        InvalidRequest: the alias has other characters than it may; nothing was written.
+        NotMaterialized: a view has no rows offline or none in Redis, or a gap; all are named.
         Conflict: somebody else moved the alias, or a run is writing to a table that must be loaded;
             SQL is as it was.
     """
+    check_name(alias, "alias")
     registry = workspace.registry
     project = workspace.project()
     expected = registry.aliases().get(alias)
@@ -73,20 +77,29 @@ def _content(release: Release) -> str:
 
 
 def _live(workspace: Workspace, views: tuple[View, ...]) -> tuple[LiveView, ...]:
-    live, missing = [], []
+    live, missing, gaps = [], [], []
     for view in views:
         if view.kind == "on_demand":
             live.append(LiveView(view=view))
             continue
         table = workspace.table(view)
-        done = watermark(workspace.ledger.covered(table.id)) if table else None
-        if table is None or done is None or not workspace.online().is_marked(table.id):
+        covered = workspace.ledger.covered(table.id) if table else ()
+        if table is None or not covered or not workspace.online().is_marked(table.id):
             missing.append(view.version)
             continue
-        live.append(LiveView(view=view, table=table, watermark=done))
+        gaps += [
+            f"{view.version} from {show(one.end)} to {show(two.start)}"
+            for one, two in pairwise(covered)
+        ]
+        live.append(LiveView(view=view, table=table, watermark=watermark(covered)))
     if missing:
         raise NotMaterialized(
             f"promote: not materialized are {', '.join(missing)}; run "
             "`featurestore materialize START END` first; nothing was written"
+        )
+    if gaps:
+        raise NotMaterialized(
+            f"promote: there are gaps in {', '.join(gaps)}; run "
+            "`featurestore materialize START END` over them first; nothing was written"
         )
     return tuple(live)

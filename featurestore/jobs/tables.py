@@ -28,7 +28,7 @@ class StoredTables:
             view,
             table,
             features=features,
-            version=self._version(table),
+            version=self._version(view, table),
             checksums=self._workspace.ledger.checksums(table.id),
         )
 
@@ -40,26 +40,28 @@ class StoredTables:
     def data_version(self, view: View) -> str:
         """Give the table's id and Delta version: `7f3a9c1e04b2aa10.0/12`."""
         table = self._table(view)
-        return f"{table.id}/{self._version(table)}"
+        return f"{table.id}/{self._version(view, table)}"
 
     def _table(self, view: View) -> Table:
         table = self._workspace.table(view)
         if table is None:
-            raise NotMaterialized(
-                f"{view.name}: {view.version} has no table; run `featurestore materialize`"
-            )
+            raise _nothing(view)
         return table
 
-    def _version(self, table: Table) -> int:
+    def _version(self, view: View, table: Table) -> int:
         """Give the newest Delta version that the ledger knows to be committed."""
         runs = self._workspace.ledger.runs(table.id)
         done = [run.delta_version for run in runs if run.state in ("committed", "served")]
-        versions = [version for version in done if version is not None]
-        if not versions:
-            raise NotMaterialized(
-                f"{table.id}: no run of this table ended; run `featurestore materialize START END`"
-            )
-        return max(versions)
+        known = [version for version in done if version is not None]
+        if not known:
+            raise _nothing(view)
+        return max(known)
+
+
+def _nothing(view: View) -> NotMaterialized:
+    return NotMaterialized(
+        f"{view.name}: {view.version} has no table; run `featurestore materialize START END`"
+    )
 
 
 class DraftTables:

@@ -29,6 +29,14 @@ def system_clock() -> int:
     return time.time_ns() // 1000
 
 
+def _user() -> str:
+    """Give who works here; a container's user may have a number and no name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"
+
+
 class Workspace:
     """The stores of a repo; registry and online store are opened when they are first asked for."""
 
@@ -37,7 +45,7 @@ class Workspace:
     ) -> None:
         self.config = config
         self.clock = clock
-        self.who = who or getpass.getuser()
+        self.who = who or _user()
         self.offline = OfflineStore(config.offline, config.project)
         self._engine: Engine | None = None
         self._online: OnlineStore | None = None

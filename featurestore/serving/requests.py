@@ -13,6 +13,8 @@ from featurestore.serving.state import Wanted
 from featurestore.serving.twin import either_way
 from featurestore.serving.wire import read, series_of
 
+COLUMNS = 1_000
+REFERENCES = 10_000
 _FIRST = -62_135_596_800_000_000
 _LAST = 253_402_300_799_999_999
 
@@ -66,11 +68,14 @@ def _wanted(message: Any) -> Wanted:
         case "feature_service":
             return str(message.feature_service)
         case "features":
-            return tuple(message.features.references)
+            listed = message.features.references
+            _at_most(len(listed), REFERENCES, "features")
+            return tuple(listed)
     raise InvalidRequest("wanted: nothing asked for; name a feature_service or list features")
 
 
 def _columns(messages: Sequence[Any], count: int, path: str) -> dict[str, pl.Series]:
+    _at_most(len(messages), COLUMNS, path)
     found: dict[str, pl.Series] = {}
     for message in messages:
         where = f"{path}.{message.name}"
@@ -79,3 +84,9 @@ def _columns(messages: Sequence[Any], count: int, path: str) -> dict[str, pl.Ser
         grid = read(message.values, columns=1, rows=count, path=where)
         found[message.name] = series_of(grid, 0, message.name)
     return found
+
+
+def _at_most(count: int, most: int, path: str) -> None:
+    """Refuse a list whose reading alone would keep others waiting for seconds."""
+    if count > most:
+        raise InvalidRequest(f"{path}: {count} sent, at most {most} a call; split the request")

@@ -32,6 +32,9 @@ _UP, _DOWN = (
     health_pb2.HealthCheckResponse.NOT_SERVING,
 )
 
+_MESSAGE = 600
+"""Most characters of an error that travel: escaped, at twelve bytes each, they fit 8 KiB."""
+
 Clock = Callable[[], int]
 
 
@@ -212,5 +215,6 @@ def _bind(server: grpc.Server, host: str, port: int) -> int:
 
 def _refuse(context: grpc.ServicerContext, error: FeatureStoreError) -> NoReturn:
     context.set_trailing_metadata(((KEY, type(error).__name__),))
-    context.abort(code_of(error), str(error))
+    # Metadata has its own size limit, and a message can quote a name of megabytes.
+    context.abort(code_of(error), str(error)[:_MESSAGE])
     raise AssertionError  # abort does not return

@@ -45,7 +45,13 @@ def state_of(release: Release) -> State:
         else:
             projections = references(wanted, plain)
         query = resolve(projections, plain, full_feature_names=full)
-        return compile_plan(query, views, release.number)
+        try:
+            return compile_plan(query, views, release.number)
+        except ValueError as error:
+            raise CorruptData(
+                f"{release.project}: release {release.number} is not what was written; "
+                "promote again"
+            ) from error
 
     return State(
         release=release,
@@ -63,7 +69,7 @@ def read_release(text: str | bytes, *, project: str) -> Release:
     """
     try:
         release = load(text, Release)
-    except (ValueError, ExceptionGroup) as error:
+    except (ValueError, ExceptionGroup, RecursionError) as error:
         raise CorruptData(
             f"{project}: the release in Redis cannot be read by this build; run "
             "`featurestore promote` with the version that serves"

@@ -101,6 +101,9 @@ def hash64(keys: Sequence[bytes]) -> Hashes:
     edges = np.flatnonzero(np.diff(lengths[order])) + 1
     for rows in np.split(order, edges):
         width = int(lengths[rows[0]])
+        if len(rows) <= _FEW:
+            hashes[rows] = [_xxh64_of(keys[row]) for row in rows]
+            continue
         hashes[rows] = _xxh64(flat[starts[rows][:, None] + np.arange(width)])
     return hashes
 

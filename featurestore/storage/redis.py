@@ -34,6 +34,8 @@ from featurestore.storage.keys import check_name, keys_of, redis_keys, table_pre
 KEYS_PER_SCRIPT = 500
 SCRIPTS_PER_PIPELINE = 16
 _SCAN = 2000
+_DIGITS = 18
+"""Of a release's number: more is none of ours, and Python would not read thousands of them."""
 
 T = TypeVar("T")
 
@@ -82,10 +84,11 @@ class OnlineStore:
         check_name(project, "project")
         try:
             where, options = redacted(url), parse_url(url)  # type: ignore[no-untyped-call]
-        except ValueError as error:
+        except ValueError:
             raise InvalidRequest(
-                "online_store.connection_string: not a Redis URL; write redis://host:port/db"
-            ) from error
+                "online_store.connection_string: not a Redis URL; write redis://host:port/db, and "
+                "the signs / ? # @ in a password as %2F %3F %23 %40"
+            ) from None
         # All that redis-py 7 and 8 default differently is said; a URL's query cannot undo it.
         explicit: dict[str, Any] = {
             "protocol": 2,
@@ -210,10 +213,15 @@ class OnlineStore:
             )
 
     def release(self, number: int) -> str | None:
-        """Give a release's document, or None if Redis has no copy of it."""
+        """Give a release's document, or None if Redis has no copy; `CorruptData` if no text."""
         with self._answers():
             stored: Any = self.client.get(self._key("release", str(number)))
-        return None if stored is None else str(stored, "utf-8")
+        try:
+            return None if stored is None else str(stored, "utf-8")
+        except UnicodeDecodeError as error:
+            raise CorruptData(
+                f"{self.project}.release.{number}: not a release's document; promote again"
+            ) from error
 
     def alias(self, name: str) -> int | None:
         """Give the number of the release that an alias names, or None.
@@ -226,7 +234,7 @@ class OnlineStore:
             stored: Any = self.client.get(self._alias(name))
         if stored is None:
             return None
-        if not stored.isdigit():
+        if not stored.isdigit() or len(stored) > _DIGITS:
             raise CorruptData(f"{self.project}.alias.{name}: not a release number; promote again")
         return int(stored)
 
@@ -316,9 +324,11 @@ def redacted(url: str) -> str:
     """Give a Redis URL without user, password and options.
 
     Raises:
-        ValueError: it is not a URL.
+        ValueError: it is not a URL, or a sign in its password ends the host too early.
     """
     parts = urlsplit(url)
+    if parts.scheme != "unix" and "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        raise ValueError
     place = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{place}{parts.path}"
 

@@ -200,7 +200,7 @@ class Registry:
 def _read(body: str, kind: type[T]) -> T:
     try:
         return load(body, kind)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptData(
             f"registry: a stored document is not as it was written: {error}; restore the "
             "database, or apply with the release that wrote it"

@@ -130,13 +130,14 @@ def _timed(view: View, root: Path) -> pl.LazyFrame:
     schema = frame.collect_schema()
     zone = source.time_zone
     reads = {c.name for c in _read_columns(view)}
+    _check_times(source, schema, view)
     event = to_moment(pl.col(source.timestamp_field), schema[source.timestamp_field], zone)
     created = (
         to_moment(pl.col(source.created_field), schema[source.created_field], zone)
         if source.created_field
         else pl.lit(None, MOMENT)
     )
-    keys = {f"{PRIVATE}key_{k.name}": pl.col(k.name) for k in view.join_keys}
+    keys = {f"{PRIVATE}key_{k.name}": _zoned(k.name, schema[k.name], zone) for k in view.join_keys}
     return frame.select(
         **{name: _coerced(name, schema[name], zone) for name in sorted(reads)},
         **keys,
@@ -201,6 +202,16 @@ def _check_dtypes(schema: pl.Schema, source: Source, view: View) -> None:
             )
 
 
+def _check_times(source: Source, schema: pl.Schema, view: View) -> None:
+    """Refuse times that are numbers or text: what they count from could only be guessed."""
+    for name in filter(None, (source.timestamp_field, source.created_field)):
+        if not isinstance(schema[name], pl.Datetime | pl.Date):
+            raise SourceError(
+                f"{view.name}.source: column '{name}' of {source.path} is {schema[name]}, not a "
+                "datetime; convert it upstream"
+            )
+
+
 def _needed(view: View, source: Source) -> Sequence[str]:
     times = [source.timestamp_field, *filter(None, [source.created_field])]
     return [*(k.name for k in view.join_keys), *times, *(c.name for c in _read_columns(view))]
@@ -208,6 +219,12 @@ def _needed(view: View, source: Source) -> Sequence[str]:
 
 def _read_columns(view: View) -> list[Column]:
     return [*(c for f in view.features for c in f.reads), *view.filter_reads]
+
+
+def _zoned(name: str, dtype: pl.DataType, zone: str | None) -> pl.Expr:
+    """Give a join key; a naive datetime is a local time, as it is in a feature."""
+    naive = isinstance(dtype, pl.Datetime) and dtype.time_zone is None
+    return pl.col(name).dt.replace_time_zone(zone) if naive and zone else pl.col(name)
 
 
 def _coerced(name: str, dtype: pl.DataType, zone: str | None) -> pl.Expr:

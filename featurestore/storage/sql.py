@@ -126,7 +126,7 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
         arguments["timeout"] = 30
         if parsed.database and parsed.database != ":memory:":
             path = root / parsed.database
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             parsed = parsed.set(database=str(path))
     shown = parsed.render_as_string(hide_password=True)
     try:
@@ -156,3 +156,12 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
 
     sa.event.listen(engine, "handle_error", unavailable)
     return engine
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            f"registry: the folder {folder} cannot be made: {error.strerror}"
+        ) from error

@@ -18,6 +18,9 @@ from featurestore.model.query import Query
 from featurestore.model.time import EVENT
 from featurestore.training.coerce import PATH, join_keys, moments
 
+# pyarrow, which reads pandas columns, says NotImplementedError of dtypes it does not know.
+_UNREADABLE = (OSError, ValueError, TypeError, NotImplementedError, pl.exceptions.PolarsError)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Spine:
@@ -101,7 +104,7 @@ def _frame(entity_df: Any) -> tuple[pl.DataFrame, Any]:
         if hasattr(entity_df, "__arrow_c_stream__"):
             kept = entity_df if hasattr(entity_df, "append_column") else None
             return pl.DataFrame(entity_df), kept
-    except (OSError, ValueError, TypeError, pl.exceptions.PolarsError) as error:
+    except _UNREADABLE as error:
         raise InvalidRequest(f"{PATH}: cannot be read: {error}") from error
     raise InvalidRequest(
         f"{PATH}: {type(entity_df).__name__} is no table; pass a pandas or Polars DataFrame, a "
@@ -112,6 +115,8 @@ def _frame(entity_df: Any) -> tuple[pl.DataFrame, Any]:
 def _from_pandas(entity_df: Any) -> tuple[pl.DataFrame, Any]:
     if not all(isinstance(column, str) for column in entity_df.columns):
         raise InvalidRequest(f"{PATH}: column names are not all strings; rename them")
+    if not entity_df.columns.is_unique:
+        raise InvalidRequest(f"{PATH}: two columns share a name; rename or drop one")
     if EVENT not in entity_df.columns and EVENT in entity_df.index.names:
         raise InvalidRequest(f"{PATH}: '{EVENT}' is in the index; call reset_index() first")
     kept = entity_df.copy()  # a pandas frame can change under us, and Polars shares its memory

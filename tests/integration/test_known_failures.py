@@ -205,7 +205,7 @@ def test_an_older_interval_materialized_later_never_goes_back(tmp_path, online_u
     """Backfilling the past after the present leaves the present served."""
     rows = landings(("a", 1, None, 1.0, 1), ("a", 20, None, 20.0, 1), ("b", 2, None, 2.0, 1))
     workspace = applied(write(tmp_path / "repo", rows, name=project), online_url)
-    for start, end in ((18, 24), (0, 3), (4, 17)):
+    for start, end in ((18, 24), (0, 4), (4, 18)):
         materialize(workspace, micros(at(start)), micros(at(end)))
     promote(workspace)
     assert looked_up(workspace, ["a", "b"]).to_dict()["last_delay"] == [20.0, 2.0]
@@ -267,6 +267,7 @@ while True:
     workspace.registry.apply(
         shop(view, name=project), expected=head.revision, now=number, who="test"
     )
+    print(number, flush=True)
 """
 
 
@@ -275,7 +276,7 @@ def test_a_killed_apply_leaves_the_old_head_or_the_new_one(tmp_path, project):
     repo = write(tmp_path / "repo", landings(), name=project)
     workspace = applied(repo, "redis://127.0.0.1:1/0", history(features={"x": pl.col("delay")}))
     rng, revisions = random.Random(5), [0]
-    for _ in range(5):
+    for _ in range(4):
         child = subprocess.Popen(
             [sys.executable, "-c", APPLYING, str(repo), project],
             cwd=Path(__file__).parents[2],
@@ -283,8 +284,10 @@ def test_a_killed_apply_leaves_the_old_head_or_the_new_one(tmp_path, project):
         )
         assert child.stdout is not None
         assert child.stdout.readline() == b"ready\n"
+        for _ in range(rng.randint(1, 4)):
+            child.stdout.readline()
         with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(timeout=rng.uniform(0.02, 0.2))
+            child.wait(timeout=rng.uniform(0, 0.02))
         child.kill()
         child.wait()
         child.stdout.close()
@@ -302,7 +305,7 @@ def test_a_killed_apply_leaves_the_old_head_or_the_new_one(tmp_path, project):
         revisions.append(head.revision)
         again.close()
     assert revisions == sorted(revisions)
-    assert revisions[-1] > 5
+    assert revisions[-1] >= 4
     workspace.close()
 
 

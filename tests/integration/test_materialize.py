@@ -479,6 +479,16 @@ def test_a_row_lives_as_long_as_the_longest_ttl_that_serves_it(workspace):
     short.close()
 
 
+def test_promote_refuses_a_gap(workspace):
+    """A table with an interval missing in its middle is not promoted; the gap is named."""
+    run(workspace, 0, 4)
+    run(workspace, 8, 24)
+    with pytest.raises(NotMaterialized, match=r"gaps in history@\w+ from 2024-03-01 04:00:00 UTC"):
+        promote(workspace)
+    run(workspace, 4, 8)
+    assert promote(workspace)[0].number == 1
+
+
 def test_two_promotes_at_once_make_one_release(workspace):
     """The alias moves by compare-and-set: the slower of two promotes is refused."""
     run(workspace)

@@ -106,6 +106,7 @@ PACE = on_demand_view(
     request=[Column(name="miles", dtype="float64")],
     features={
         "per_mile": pl.col("x") / pl.col("miles"),
+        "scaled": pl.col("x") / 3.0 + pl.col("miles") / 7.0,
         "crowd": pl.col("traffic") / pl.col("paid") + pl.col("miles"),
         "known": pl.col("third").is_not_null(),
     },
@@ -187,7 +188,7 @@ def spine(seed: int, end: datetime) -> pl.DataFrame:
     schema = {"plane": pl.String, "seat": pl.Int16, "other_plane": pl.String, "miles": pl.Float64}
     return pl.DataFrame(
         [
-            (plane, seat, rng.choice(planes), rng.choice((*FLOATS, 2.5)), end + after * STEP)
+            (plane, seat, rng.choice(planes), rng.choice((*FLOATS, 2.5, 0.7)), end + after * STEP)
             for after in (0, 1, rng.randint(2, 9))
             for plane, seat in product(planes, seats)
         ],
@@ -269,7 +270,7 @@ RULES = (
 
 
 @settings(
-    max_examples=6,
+    max_examples=5,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -302,8 +303,8 @@ def _compare(store: FeatureStore, client: FeatureClient, one: Round, asked: pl.D
         assert isinstance(as_of, datetime)
         answers = looked_up(client, rows, as_of)
         assert_equal_bits(training[rows["row"].to_list()], answers, one)
-        alone = looked_up(client, rows.tail(1), as_of)
-        assert_equal_bits(answers.tail(1), alone, one)
+        for row in (0, 1):
+            assert_equal_bits(answers[row], looked_up(client, rows[row], as_of), one)
     if one.whole:
         _compare_with_the_source(one, asked, training)
 

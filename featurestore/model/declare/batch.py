@@ -12,6 +12,7 @@ from featurestore.model.declare.rules import (
     PRIVATE,
     check_name,
     check_outputs,
+    is_column_name,
     output_dtype,
     polars,
 )
@@ -155,6 +156,11 @@ def _key_dtype(
         raise InvalidDefinition(
             f"{path}: the store keeps a column of its own under this name; rename the join key, "
             "and the source's column with field_mapping"
+        )
+    if not is_column_name(key):
+        raise InvalidDefinition(
+            f"{view}.entities: {key!r} cannot be the name of one column; rename the join key, and "
+            "the source's column with field_mapping"
         )
     _need(key, schema, source, path)
     found = schema[key]

@@ -23,6 +23,14 @@ def check_name(name: str) -> None:
         )
 
 
+def is_column_name(name: str) -> bool:
+    """Say whether a name means one column wherever it goes.
+
+    Polars takes `*` and `^…$` for several columns, and Arrow ends a name at a NUL.
+    """
+    return bool(name) and name != "*" and (name[0], name[-1]) != ("^", "$") and "\0" not in name
+
+
 def check_outputs(view: str, features: Iterable[str], *, taken: Iterable[str]) -> None:
     """Refuse a feature whose column would fall together with another one.
 
@@ -35,6 +43,10 @@ def check_outputs(view: str, features: Iterable[str], *, taken: Iterable[str]) -
             raise InvalidDefinition(
                 f"{path}: a feature's name is not empty and does not start with '{PRIVATE}'; "
                 "rename it"
+            )
+        if not is_column_name(feature):
+            raise InvalidDefinition(
+                f"{view}.features: {feature!r} cannot be the name of one column; rename it"
             )
         if feature.lower() in names:
             raise InvalidDefinition(
