@@ -72,6 +72,7 @@ def test_a_process_serves_soon_and_ends_on_sigterm(online_server: Redis) -> None
             assert found.statuses == {"a": ["NOT_FOUND"]}
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+    store.close()
     assert took < 20, f"{took:.2f} s from start to SERVING"
 
 

@@ -72,9 +72,12 @@ def _serving(server: Server, name: str = SERVICE) -> bool:
 @contextmanager
 def _served(store: OnlineStore, timeout: float = 5) -> Iterator[tuple[Server, FeatureClient]]:
     server = serve(store, project=store.project, limits=QUICK)
-    with FeatureClient(server.address, timeout=timeout) as client:
-        yield server, client
-    server.stop(0)
+    try:
+        with FeatureClient(server.address, timeout=timeout) as client:
+            yield server, client
+    finally:
+        server.stop(0)
+        store.close()
 
 
 def test_no_answer_mixes_releases_while_aliases_move(online_server: Redis) -> None:
