@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from featurestore.errors import Conflict, InvalidRequest, Unavailable
-from featurestore.jobs.compute import CANONICAL, canonical, feature_rows
+from featurestore.jobs.compute import CANONICAL, canonical, closed, feature_rows
 from featurestore.jobs.online import serve_run, stored_rows
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
@@ -83,7 +83,7 @@ def materialize(
         )
     _refuse_future(workspace, end)
     return tuple(
-        _one(workspace, view, Interval(start=start - 1, end=end), report or _silent)
+        _one(workspace, view, closed(start, end), report or _silent)
         for view in _chosen(workspace, views)
     )
 
