@@ -194,13 +194,20 @@ class LiveView:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Release:
-    """An immutable numbered document that holds all a server needs to answer."""
+    """An immutable numbered document that holds all a server needs to answer.
+
+    `views` are what references and services mean. `warm` are other versions that locks and releases
+    demoted of late may still be answered from. `restores` is the number of the release that a
+    rollback went back to.
+    """
 
     project: str
     number: int
     views: tuple[LiveView, ...]
     services: tuple[Service, ...]
     created: int
+    warm: tuple[LiveView, ...] = ()
+    restores: int | None = None
 
     def __repr__(self) -> str:
         views = ", ".join(live.view.version for live in self.views)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from featurestore.model.documents import dump, load
+from featurestore.model.fingerprint import digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,11 @@ class Lock:
         draft = "draft, " if self.draft else ""
         views = ", ".join(f"{view.name}@{view.id[:12]}" for view in self.views)
         return f"<Lock of {draft}{self.rows:,} rows, {len(self.outputs)} features: {views}>"
+
+    @property
+    def id(self) -> str:
+        """The digest of all that the lock says, by which it is registered and sent."""
+        return digest("lock", self.to_json())
 
     def to_json(self) -> str:
         """Write the lock as JSON; equal locks give equal text."""

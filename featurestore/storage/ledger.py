@@ -91,7 +91,11 @@ class Ledger:
         key = {"project": self._project, "name": name}
         try:
             with self._engine.begin() as connection:
-                connection.execute(sa.insert(sql.LEASES).values(**key, owner=owner, expires=until))
+                connection.execute(
+                    sa.insert(sql.LEASES).values(
+                        **key, owner=owner, expires=until, process="", note=""
+                    )
+                )
         except IntegrityError as error:
             raise Conflict(
                 f"{name}: another run holds the lease; wait for it to end, or until the lease "

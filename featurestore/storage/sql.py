@@ -43,6 +43,8 @@ TABLES = sa.Table(
     sa.Column("generation", sa.Integer, primary_key=True),
     sa.Column("buckets", sa.Integer, nullable=False),
     sa.Column("created", MICROS, nullable=False),
+    sa.Column("collected", MICROS),
+    sa.Column("dropped", MICROS),
 )
 RUNS = sa.Table(
     "fs_runs",
@@ -77,6 +79,22 @@ LEASES = sa.Table(
     sa.Column("name", sa.String(255), primary_key=True),
     sa.Column("owner", sa.String(64), nullable=False),
     sa.Column("expires", MICROS, nullable=False),
+    sa.Column("process", sa.String(255), nullable=False),
+    sa.Column("note", TEXT, nullable=False),
+)
+VERIFICATIONS = sa.Table(
+    "fs_verifications",
+    META,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("project", sa.String(255), nullable=False, index=True),
+    sa.Column("table_id", sa.String(64), nullable=False, index=True),
+    sa.Column("version", sa.String(64), nullable=False),
+    sa.Column("delta_version", MICROS, nullable=False),
+    sa.Column("watermark", MICROS, nullable=False),
+    sa.Column("checked", MICROS, nullable=False),
+    sa.Column("mismatches", MICROS, nullable=False),
+    sa.Column("at", MICROS, nullable=False),
+    sa.Column("who", sa.String(255), nullable=False),
 )
 RELEASES = sa.Table(
     "fs_releases",
@@ -85,6 +103,7 @@ RELEASES = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("body", TEXT, nullable=False),
     sa.Column("created", MICROS, nullable=False),
+    sa.Column("collected", MICROS),
 )
 ALIASES = sa.Table(
     "fs_aliases",
@@ -94,6 +113,38 @@ ALIASES = sa.Table(
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("moved", MICROS, nullable=False),
 )
+MOVES = sa.Table(
+    "fs_moves",
+    META,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("project", sa.String(255), nullable=False, index=True),
+    sa.Column("alias", sa.String(255), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("previous", sa.Integer),
+    sa.Column("action", sa.String(32), nullable=False),
+    sa.Column("at", MICROS, nullable=False),
+)
+LOCKS = sa.Table(
+    "fs_locks",
+    META,
+    sa.Column("project", sa.String(255), primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("body", TEXT, nullable=False),
+    sa.Column("owner", sa.String(255), nullable=False),
+    sa.Column("expires", MICROS),
+    sa.Column("registered", MICROS, nullable=False),
+    sa.Column("retired", MICROS),
+)
+SPELLINGS = sa.Table(
+    "fs_spellings",
+    META,
+    sa.Column("project", sa.String(255), primary_key=True),
+    sa.Column("version", sa.String(64), primary_key=True),
+    sa.Column("dialect", sa.String(64), primary_key=True),
+    sa.Column("body", TEXT, nullable=False),
+    sa.Column("evidence", TEXT, nullable=False),
+    sa.Column("at", MICROS, nullable=False),
+)
 AUDIT = sa.Table(
     "fs_audit",
     META,
@@ -101,6 +152,7 @@ AUDIT = sa.Table(
     sa.Column("project", sa.String(255), nullable=False),
     sa.Column("at", MICROS, nullable=False),
     sa.Column("who", sa.String(255), nullable=False),
+    sa.Column("commit", sa.String(64)),
     sa.Column("action", sa.String(32), nullable=False),
     sa.Column("detail", TEXT, nullable=False),
 )
