@@ -6,6 +6,7 @@ lowered or removed are replaced only where Redis still holds exactly them. Both 
 
 import polars as pl
 
+from featurestore.jobs.facts import committed, need_of
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View, dump
 from featurestore.model.time import CREATED, EVENT, REVISION, Interval
@@ -54,9 +55,8 @@ def serve_run(workspace: Workspace, view: View, table: Table, run: Run) -> tuple
 
 def load_online(workspace: Workspace, view: View, table: Table) -> int:
     """Write every key's newest offline row to Redis and mark the table as there; gives the rows."""
-    versions = [run.delta_version for run in workspace.ledger.runs(table.id)]
-    version = max(v for v in versions if v is not None)
-    winners = latest(view, stored_rows(workspace, view, table, version=version))
+    rows = stored_rows(workspace, view, table, version=committed(workspace, table))
+    winners = latest(view, rows)
     served = _put(workspace, view, table, winners)
     workspace.online().mark(table.id)
     return served
@@ -97,21 +97,19 @@ def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
 
 
 def _put(workspace: Workspace, view: View, table: Table, winners: pl.DataFrame) -> int:
-    bound = _longest_ttl(workspace, view, table)
+    bound = longest_ttl(workspace, view, table)
     expire = None if bound is None else bound // 1000 + MARGIN
     keys = _keys(view, winners)
     return workspace.online().put(table.id, keys, pack(view, winners), expire_ms=expire)
 
 
-def _longest_ttl(workspace: Workspace, view: View, table: Table) -> int | None:
-    """Give the longest ttl that needs a table's rows: the view's own, or one that is served.
+def longest_ttl(workspace: Workspace, view: View, table: Table) -> int | None:
+    """Give the longest ttl that needs a table's rows: the view's own, or one that is asked for.
 
     Versions that differ in their ttl alone share a table.
     """
-    registry = workspace.registry
-    releases = map(registry.release, set(registry.aliases().values()))
-    served = [live for release in releases for live in release.views]
-    ttls = [live.view.ttl for live in served if live.table == table] + [view.ttl]
+    need = need_of(workspace, table)
+    ttls = [view.ttl, *(need.ttls if need else ())]
     bounds = [ttl for ttl in ttls if ttl is not None]
     return max(bounds) if len(bounds) == len(ttls) else None
 

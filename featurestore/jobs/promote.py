@@ -1,105 +1,174 @@
-"""Promote: write the release of what is materialized and move an alias to it."""
+"""Promote what is applied to an alias, and roll an alias back: one step each way, no data moves."""
 
-import secrets
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Iterator
 
-from featurestore.errors import NotMaterialized
-from featurestore.jobs.materialize import leased
-from featurestore.jobs.online import follow_alias, load_online
+from featurestore.errors import InvalidRequest, NotFound, NotMaterialized
+from featurestore.jobs.facts import verified
+from featurestore.jobs.publish import Published, marked, publish
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.documents import LiveView, Release, View, dump
-from featurestore.model.time import show, watermark
+from featurestore.model.documents import LiveView, Release, View
+from featurestore.model.names import suggest
+from featurestore.model.needs import Move
+from featurestore.model.time import Interval, gaps, show, union
 from featurestore.storage.keys import check_name
 
 
-def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
-    """Make the applied, materialized project what an alias names; all views move at once.
-
-    A view whose ttl grew is loaded from offline first: Redis may have let go of rows that count
-    again. Then SQL is written, in one transaction; the copy in Redis follows, and a promote that
-    died between the two is completed by running it again. Gives the release and whether it is new.
+def promote(workspace: Workspace, alias: str = "prod") -> Published:
+    """Make the applied project what an alias names; all views move at once.
 
     Raises:
         InvalidRequest: the alias has other characters than it may; nothing was written.
-        NotMaterialized: a view has no rows offline or none in Redis, or a gap; all are named.
-        Conflict: somebody else moved the alias, or a run is writing to a table that must be loaded;
-            SQL is as it was.
+        NotMaterialized: a view has no table, gaps, less than what is live, or no verification that
+            stands; all are named, nothing was written.
+        Conflict: somebody else moved the alias or is arranging releases; nothing was written.
     """
     check_name(alias, "alias")
-    registry = workspace.registry
     project = workspace.project()
-    expected = registry.aliases().get(alias)
-    release = Release(
-        project=project.name,
-        number=registry.next_release(),
-        views=_live(workspace, project.views),
+    expected = workspace.registry.aliases().get(alias)
+    current = None if expected is None else workspace.registry.release(expected)
+    views = candidates(workspace, project.views)
+    _refuse_gaps(workspace, views, current)
+    _refuse_unverified(workspace, views, current)
+    return publish(
+        workspace,
+        alias,
+        expected=expected,
+        views=views,
         services=project.services,
-        created=workspace.clock(),
+        action="promote",
     )
-    current = None if expected is None else registry.release(expected)
-    fresh = current is None or _content(current) != _content(release)
-    if fresh:
-        _load_what_expired(workspace, release, expected)
-        registry.promote(
-            release, alias, expected=expected, now=workspace.clock(), who=workspace.who
-        )
-    elif current is not None:
-        release = current
-    follow_alias(workspace, alias)
-    return release, fresh
 
 
-def _load_what_expired(workspace: Workspace, release: Release, current: int | None) -> None:
-    """Load the tables again that a version with a shorter ttl filled, unless one is served."""
+def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None) -> Published:
+    """Give an alias the views and services of the release that it named before, or of release `to`.
+
+    That is a new release of the old content, with what locks need beside it; tables stay as they
+    are. Rolled back twice, an alias goes back two promotions.
+
+    Raises:
+        NotFound: the alias does not exist, or never named that release.
+        InvalidRequest: there is nothing before the alias's first release.
+        NotMaterialized: tables of that release were collected, or are not in Redis.
+        Conflict: somebody else moved the alias or is arranging releases; nothing was written.
+    """
     registry = workspace.registry
-    live_now = registry.release(current).views if current is not None else ()
-    served = {live.view.id for live in live_now}
-    for live in release.views:
-        if live.table is None or live.view.id in served:
-            continue
-        filled_by = {run.version for run in workspace.ledger.runs(live.table.id)}
-        versions = (v for v in registry.versions(live.view.name) if v.id in filled_by)
-        if any(_shorter(version.ttl, live.view.ttl) for version in versions):
-            with leased(workspace, live.table, secrets.token_hex(16)):
-                load_online(workspace, live.view, live.table)
+    expected = registry.alias(alias).number
+    moves = [move for move in registry.moves() if move.alias == alias]
+    number = _before(moves, alias) if to is None else _named(moves, alias, to)
+    wanted = registry.release(number)
+    _refuse_cold(workspace, wanted)
+    return publish(
+        workspace,
+        alias,
+        expected=expected,
+        views=[marked(workspace, one) for one in wanted.views],
+        services=wanted.services,
+        action="rollback",
+        restores=number,
+    )
 
 
-def _shorter(ttl: int | None, than: int | None) -> bool:
-    """Compare two ttls; None is longer than any."""
-    return ttl is not None and (than is None or ttl < than)
+def candidates(workspace: Workspace, views: tuple[View, ...]) -> tuple[LiveView, ...]:
+    """Give versions with their newest tables, as a release of them would.
 
-
-def _content(release: Release) -> str:
-    """Give what a release answers: all but its number and the moments it was made at."""
-    views = tuple(replace(live, watermark=None) for live in release.views)
-    return dump(replace(release, number=0, created=0, views=views))
-
-
-def _live(workspace: Workspace, views: tuple[View, ...]) -> tuple[LiveView, ...]:
-    live, missing, gaps = [], [], []
+    Raises:
+        NotMaterialized: a version has no rows offline, or none in Redis; all are named.
+    """
+    found, missing = [], []
     for view in views:
-        if view.kind == "on_demand":
-            live.append(LiveView(view=view))
-            continue
-        table = workspace.table(view)
-        covered = workspace.ledger.covered(table.id) if table else ()
-        if table is None or not covered or not workspace.online().is_marked(table.id):
+        table = workspace.table(view) if view.kind == "batch" else None
+        one = marked(workspace, LiveView(view=view, table=table))
+        ready = table is not None and one.watermark is not None
+        if view.kind == "batch" and not (
+            ready and table is not None and workspace.online().is_marked(table.id)
+        ):
             missing.append(view.version)
-            continue
-        gaps += [
-            f"{view.version} from {show(one.end)} to {show(two.start)}"
-            for one, two in pairwise(covered)
-        ]
-        live.append(LiveView(view=view, table=table, watermark=watermark(covered)))
+        found.append(one)
     if missing:
         raise NotMaterialized(
-            f"promote: not materialized are {', '.join(missing)}; run "
-            "`featurestore materialize START END` first; nothing was written"
+            f"promote: not materialized are {', '.join(missing)}; run `featurestore backfill` "
+            "first; nothing was written"
         )
-    if gaps:
+    return tuple(found)
+
+
+def _refuse_gaps(
+    workspace: Workspace, views: tuple[LiveView, ...], current: Release | None
+) -> None:
+    """Refuse tables with holes, or that hold less than what they would replace."""
+    live = {one.view.name: one for one in current.views} if current else {}
+    found = [
+        f"{one.view.version} from {show(gap.start)} to {show(gap.end)}"
+        for one in views
+        if one.table is not None
+        for gap in _missing(workspace, one, live.get(one.view.name))
+    ]
+    if found:
         raise NotMaterialized(
-            f"promote: there are gaps in {', '.join(gaps)}; run "
-            "`featurestore materialize START END` over them first; nothing was written"
+            f"promote: there are gaps in {', '.join(found)}; run `featurestore backfill` first; "
+            "nothing was written"
         )
-    return tuple(live)
+
+
+def _missing(workspace: Workspace, one: LiveView, live: LiveView | None) -> Iterator[Interval]:
+    assert one.table is not None
+    covered = workspace.ledger.covered(one.table.id)
+    whole = Interval(start=covered[0].start, end=covered[-1].end)
+    wanted = [whole]
+    if live is not None and live.table is not None:
+        wanted += workspace.ledger.covered(live.table.id)
+    for need in union(wanted):
+        yield from gaps(need, covered)
+
+
+def _refuse_unverified(
+    workspace: Workspace, views: tuple[LiveView, ...], current: Release | None
+) -> None:
+    answering = {(one.view.id, one.table) for one in current.views} if current else set()
+    unverified = [
+        one.view.version
+        for one in views
+        if one.table is not None
+        and (one.view.id, one.table) not in answering
+        and not verified(workspace, one.view, one.table)
+    ]
+    if unverified:
+        raise NotMaterialized(
+            f"promote: not verified are {', '.join(unverified)}; run `featurestore verify` first; "
+            "nothing was written"
+        )
+
+
+def _before(moves: list[Move], alias: str) -> int:
+    previous = moves[-1].previous if moves else None
+    if previous is None:
+        raise InvalidRequest(f"rollback: {alias} named nothing before; promote something else")
+    return previous
+
+
+def _named(moves: list[Move], alias: str, number: int) -> int:
+    numbers = {str(move.number) for move in moves}
+    if str(number) not in numbers:
+        raise NotFound(
+            f"rollback: {alias} never named release {number}{suggest(str(number), numbers)}; "
+            "`featurestore log` lists its releases"
+        )
+    return number
+
+
+def _refuse_cold(workspace: Workspace, wanted: Release) -> None:
+    """Refuse a release whose tables are gone: to answer from it would answer nothing."""
+    there, online = set(workspace.ledger.tables()), workspace.online()
+    tables = [(one.view.version, one.table) for one in wanted.views if one.table is not None]
+    collected = [version for version, table in tables if table not in there]
+    if collected:
+        raise NotMaterialized(
+            f"rollback: the tables of {', '.join(collected)} in release {wanted.number} were "
+            "collected; apply that release's definitions, then backfill and promote them"
+        )
+    lost = [version for version, table in tables if not online.is_marked(table.id)]
+    if lost:
+        raise NotMaterialized(
+            f"rollback: {', '.join(lost)} of release {wanted.number} are not in Redis; run "
+            "`featurestore rebuild-online` first"
+        )

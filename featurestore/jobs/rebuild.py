@@ -1,38 +1,54 @@
 """Rebuild: bring back what Redis lost, from the offline tables and the registry."""
 
-import secrets
 from dataclasses import dataclass
 
-from featurestore.jobs.materialize import leased
-from featurestore.jobs.online import follow_alias, load_online
+from featurestore.jobs.online import follow_alias
+from featurestore.jobs.publish import load_again
 from featurestore.jobs.workspace import Workspace
+from featurestore.model.documents import LiveView, dump
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rebuilt:
-    """What a rebuild wrote: rows per version, and the aliases restored with their releases."""
+    """What a rebuild wrote: rows per version and table, and the aliases with their releases."""
 
     rows: dict[str, int]
     aliases: dict[str, int]
 
 
 def rebuild_online(workspace: Workspace) -> Rebuilt:
-    """Load the tables of every alias's release into Redis again, then the releases and aliases.
+    """Load every table that was not collected into Redis again, then the releases and aliases.
 
     Newest still wins, so it may run beside serving, and any number of times; each table is held by
-    its lease, since a row that a run takes back meanwhile must not be written again.
+    its lease, since a row that a run takes back meanwhile must not be written again. What an alias
+    names comes first.
 
     Raises:
         Conflict: a run is writing to one of the tables; what was written stays.
         Unavailable: Redis cannot be reached; what was written stays.
     """
-    registry = workspace.registry
-    aliases = registry.aliases()
+    registry, ledger = workspace.registry, workspace.ledger
+    versions = {view.data_id: view for view in registry.all_versions().values()}
+    released = map(registry.release, sorted(set(registry.aliases().values())))
+    live = [one for release in released for one in release.views if one.table is not None]
+    other = [
+        LiveView(view=versions[table.data_id], table=table)
+        for table in ledger.tables()
+        if ledger.covered(table.id)
+    ]
     rows: dict[str, int] = {}
-    for number in sorted(set(aliases.values())):
-        release = registry.release(number)
-        for live in release.views:
-            if live.table is not None and live.view.version not in rows:
-                with leased(workspace, live.table, secrets.token_hex(16)):
-                    rows[live.view.version] = load_online(workspace, live.view, live.table)
-    return Rebuilt(rows=rows, aliases={name: follow_alias(workspace, name) for name in aliases})
+    done = set[str]()
+    for one in (*live, *other):
+        if one.table is not None and one.table.id not in done:
+            done.add(one.table.id)
+            name = (
+                one.view.version
+                if not one.table.generation
+                else (f"{one.view.version}.{one.table.generation}")
+            )
+            rows[name] = load_again(workspace, one)
+    for number in registry.releases():
+        workspace.online().put_release(number, dump(registry.release(number)))
+    return Rebuilt(
+        rows=rows, aliases={name: follow_alias(workspace, name) for name in registry.aliases()}
+    )

@@ -1,12 +1,13 @@
 """Where training reads rows: the offline tables, or (drafts) the source itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from featurestore.errors import NotMaterialized
 from featurestore.jobs.compute import feature_rows
+from featurestore.jobs.facts import committed
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.time import BEGINNING, CREATED, EVENT, KNOWN, REVISION, Interval, show
@@ -16,10 +17,14 @@ ALWAYS = Interval(start=BEGINNING, end=253_402_300_799_999_999)
 
 
 class StoredTables:
-    """The tables of applied views, as the ledger vouches for them."""
+    """The tables of views, as the ledger vouches for them.
 
-    def __init__(self, workspace: Workspace) -> None:
+    `chosen` names tables by version id; other versions are read from their newest.
+    """
+
+    def __init__(self, workspace: Workspace, chosen: Mapping[str, Table] | None = None) -> None:
         self._workspace = workspace
+        self._chosen = chosen or {}
 
     def rows(self, view: View, features: Sequence[str]) -> pl.DataFrame:
         """Give the rows of a view's table with the asked features."""
@@ -28,40 +33,28 @@ class StoredTables:
             view,
             table,
             features=features,
-            version=self._version(view, table),
+            version=committed(self._workspace, table),
             checksums=self._workspace.ledger.checksums(table.id),
         )
 
     def covered(self, view: View) -> tuple[Interval, ...]:
         """Give the known-at intervals that the view's table holds."""
-        table = self._workspace.table(view)
+        table = self._chosen.get(view.id) or self._workspace.table(view)
         return self._workspace.ledger.covered(table.id) if table else ()
 
     def data_version(self, view: View) -> str:
         """Give the table's id and Delta version: `7f3a9c1e04b2aa10.0/12`."""
         table = self._table(view)
-        return f"{table.id}/{self._version(view, table)}"
+        return f"{table.id}/{committed(self._workspace, table)}"
 
     def _table(self, view: View) -> Table:
-        table = self._workspace.table(view)
+        table = self._chosen.get(view.id) or self._workspace.table(view)
         if table is None:
-            raise _nothing(view)
+            raise NotMaterialized(
+                f"{view.name}: {view.version} has no table; run "
+                "`featurestore materialize START END`"
+            )
         return table
-
-    def _version(self, view: View, table: Table) -> int:
-        """Give the newest Delta version that the ledger knows to be committed."""
-        runs = self._workspace.ledger.runs(table.id)
-        done = [run.delta_version for run in runs if run.state in ("committed", "served")]
-        known = [version for version in done if version is not None]
-        if not known:
-            raise _nothing(view)
-        return max(known)
-
-
-def _nothing(view: View) -> NotMaterialized:
-    return NotMaterialized(
-        f"{view.name}: {view.version} has no table; run `featurestore materialize START END`"
-    )
 
 
 class DraftTables:

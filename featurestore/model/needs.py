@@ -50,10 +50,10 @@ class Registered:
 class Facts:
     """What is known of a project at a moment.
 
-    `releases` holds at least every release that an alias names or was moved away from within the
-    retention. `tables` are those that were not collected. `versions` are the registered views by
-    id. `written` is when each table, by id, was last worked on; `verified` are the ids of tables
-    that passed a verification or were live. `retention` is in microseconds.
+    `releases` are the recent ones: named by an alias, or left by one within the retention. `tables`
+    are those that were not collected, `versions` the registered views by id. `written` is when each
+    table, by id, was last worked on; `verified` are the ids of tables that passed a verification or
+    were live. `retention` is in microseconds.
     """
 
     now: int
@@ -83,53 +83,49 @@ class Facts:
 class Need:
     """One table that is needed: by which versions and for which reasons.
 
-    `fresh` tables are materialized, `online` ones kept in Redis, `live` ones answer an alias.
+    `view` is a version to compute the table with; all that share the table give the same rows.
+    `ttls` are those that its rows are read with. `fresh` tables are materialized, `online` ones
+    kept in Redis, `live` ones answer an alias.
     """
 
     table: Table
-    views: tuple[View, ...]
+    view: View
+    ttls: tuple[int | None, ...]
     reasons: tuple[str, ...]
     live: bool = False
     fresh: bool = False
     online: bool = False
 
     @property
-    def view(self) -> View:
-        """The version to compute the table with; all that share it give the same rows."""
-        return self.views[0]
-
-    @property
     def ttl(self) -> int | None:
         """The longest ttl that needs the table's rows, microseconds; None for no bound."""
-        bounds = [view.ttl for view in self.views]
-        known = [bound for bound in bounds if bound is not None]
-        return max(known) if known and len(known) == len(bounds) else None
+        known = [ttl for ttl in self.ttls if ttl is not None]
+        return max(known) if known and len(known) == len(self.ttls) else None
 
 
-def demoted(facts: Facts) -> dict[int, int | None]:
+def demoted(moves: Sequence[Move], aliases: Mapping[str, int]) -> dict[int, int | None]:
     """Give the releases that aliases named, with when the last alias left them (None: not yet)."""
     left: dict[int, int | None] = {}
     now_at: dict[str, int] = {}
-    for move in facts.moves:
+    for move in moves:
         before = now_at.get(move.alias)
         if before is not None and before != move.number:
             left[before] = move.at
         now_at[move.alias] = move.number
         left.setdefault(move.number, move.at)
-    return left | dict.fromkeys(facts.aliases.values())
+    return left | dict.fromkeys(aliases.values())
 
 
-def recent(facts: Facts) -> tuple[int, ...]:
-    """Give the releases that an alias names, or was moved away from within the retention."""
-    since = facts.now - facts.retention
-    kept = (number for number, at in demoted(facts).items() if at is None or at > since)
-    return tuple(sorted(number for number in kept if number in facts.releases))
+def recent(moves: Sequence[Move], aliases: Mapping[str, int], since: int) -> tuple[int, ...]:
+    """Give the releases that an alias names, or was moved away from after a moment."""
+    left = demoted(moves, aliases)
+    return tuple(sorted(number for number, at in left.items() if at is None or at > since))
 
 
 def needs(facts: Facts) -> tuple[Need, ...]:
     """Give every table that somebody needs, by view name and table id."""
     found: dict[str, Need] = {}
-    for need in (*_live(facts), *_recent(facts), *_applied(facts), *_locked(facts)):
+    for need in (*_applied(facts), *_live(facts), *_recent(facts), *_locked(facts)):
         found[need.table.id] = _merged(found.get(need.table.id), need)
     live = {need.table.data_id: need.table for need in found.values() if need.live}
     held = [_held(need, live) for need in found.values()]
@@ -149,21 +145,17 @@ def warm(facts: Facts, live: Sequence[LiveView]) -> tuple[LiveView, ...]:
     That is every other version of recent releases, and what registered locks are answered from
     where the live views do not hold their features. On-demand versions come without a table.
     """
-    gone = {table.id for number in recent(facts) for table in _tables(facts.releases[number])}
-    gone -= {table.id for table in facts.tables}
-    others = [one for number in recent(facts) for one in facts.releases[number].views]
+    there = {table.id for table in facts.tables}
+    others = [one for release in facts.releases.values() for one in release.views]
     for registered in _holding(facts):
-        others += [
-            LiveView(view=view, table=table)
-            for view, table in _serving(facts, registered.lock, live)
-        ]
+        others += [one for _, one in answered_by(facts, registered.lock, live) if one]
         asked = (facts.versions.get(one.id) for one in registered.lock.views)
         others += [LiveView(view=v) for v in asked if v is not None and v.kind == "on_demand"]
     have = {(one.view.id, one.table) for one in live}
     named = {
         (one.view.id, one.table): one
         for one in others
-        if (one.view.id, one.table) not in have and (not one.table or one.table.id not in gone)
+        if (one.view.id, one.table) not in have and (one.table is None or one.table.id in there)
     }
     order = sorted(
         named, key=lambda key: (named[key].view.name, key[0], key[1].id if key[1] else "")
@@ -193,6 +185,23 @@ def features_of(lock: Lock, versions: Mapping[str, View]) -> dict[str, frozenset
     return {version: frozenset(ids) for version, ids in asked.items()}
 
 
+def answered_by(
+    facts: Facts, lock: Lock, live: Sequence[LiveView]
+) -> tuple[tuple[LockedView, LiveView | None], ...]:
+    """Give what answers each stored version of a lock: a live view, else one beside them, or None.
+
+    A view answers a version if it holds every feature that the lock reads of it.
+    """
+    asked = features_of(lock, facts.versions)
+    return tuple(
+        (
+            locked,
+            _holder(live, locked, asked[locked.id]) or _beside(facts, locked, asked[locked.id]),
+        )
+        for locked in _stored(lock)
+    )
+
+
 def answers(live: Sequence[LiveView], lock: Lock, versions: Mapping[str, View]) -> bool:
     """Say whether views of a release hold every stored feature of a lock."""
     asked = features_of(lock, versions)
@@ -214,10 +223,6 @@ def _ids(view: View) -> frozenset[str]:
     return frozenset(feature.id for feature in view.features)
 
 
-def _tables(release: Release) -> Iterator[Table]:
-    return (one.table for one in release.views if one.table is not None)
-
-
 def _live(facts: Facts) -> Iterator[Need]:
     for alias, number in sorted(facts.aliases.items()):
         for one in facts.releases[number].views:
@@ -226,10 +231,10 @@ def _live(facts: Facts) -> Iterator[Need]:
 
 
 def _recent(facts: Facts) -> Iterator[Need]:
-    left = demoted(facts)
-    for number in recent(facts):
-        at = left[number]
-        for one in facts.releases[number].views if at is not None else ():
+    left = demoted(facts.moves, facts.aliases)
+    for number, release in sorted(facts.releases.items()):
+        at = left.get(number)
+        for one in release.views if at is not None else ():
             if one.table in facts.tables:
                 why = f"release {number}, demoted {show(at)}"
                 yield _need(facts, one, why, fresh=True, online=True)
@@ -258,9 +263,10 @@ def _locked(facts: Facts) -> Iterator[Need]:
                 yield _need(facts, LiveView(view=view, table=table), why)
         for number in facts.aliases.values():
             live = facts.releases[number].views
-            for view, table in _serving(facts, registered.lock, live):
-                one = LiveView(view=view, table=table)
-                yield _need(facts, one, why, fresh=True, online=True)
+            for locked, one in answered_by(facts, registered.lock, live):
+                if one is not None:
+                    need = _need(facts, one, why, fresh=True, online=True)
+                    yield replace(need, ttls=(locked.ttl,))
 
 
 def _place(locked: LockedView) -> str:
@@ -268,19 +274,15 @@ def _place(locked: LockedView) -> str:
     return (locked.data or "").partition("/")[0]
 
 
-def _serving(facts: Facts, lock: Lock, live: Sequence[LiveView]) -> Iterator[tuple[View, Table]]:
-    """Give the versions and tables that answer a lock where the live views do not."""
-    asked = features_of(lock, facts.versions)
-    for locked in _stored(lock):
-        if _holder(live, locked, asked[locked.id]) is not None:
-            continue
-        own = facts.versions.get(locked.id)
-        others = (v for v in facts.versions.values() if v.name == locked.name and v != own)
-        for view in (own, *others) if own else others:
-            table = facts.sound(view.data_id)
-            if table is not None and asked[locked.id] <= _ids(view):
-                yield view, table
-                break
+def _beside(facts: Facts, locked: LockedView, features: frozenset[str]) -> LiveView | None:
+    """Give the version with a table that holds a lock's features, its own first."""
+    own = facts.versions.get(locked.id)
+    others = [v for v in facts.versions.values() if v.name == locked.name and v != own]
+    for view in ([own] if own else []) + others:
+        table = facts.sound(view.data_id)
+        if table is not None and features <= _ids(view):
+            return LiveView(view=view, table=table)
+    return None
 
 
 def _written(facts: Facts) -> Iterator[Need]:
@@ -290,7 +292,9 @@ def _written(facts: Facts) -> Iterator[Need]:
         if at is not None and at > facts.now - facts.retention:
             view = next((v for v in facts.versions.values() if v.data_id == table.data_id), None)
             if view is not None:
-                yield Need(table=table, views=(view,), reasons=(f"written {show(at)}",))
+                yield Need(
+                    table=table, view=view, ttls=(view.ttl,), reasons=(f"written {show(at)}",)
+                )
 
 
 def _need(
@@ -303,9 +307,14 @@ def _need(
     online: bool = False,
 ) -> Need:
     assert one.table is not None
-    view = _current(facts, one.view)
     return Need(
-        table=one.table, views=(view,), reasons=(reason,), live=live, fresh=fresh, online=online
+        table=one.table,
+        view=_current(facts, one.view),
+        ttls=(one.view.ttl,),
+        reasons=(reason,),
+        live=live,
+        fresh=fresh,
+        online=online,
     )
 
 
@@ -321,10 +330,9 @@ def _current(facts: Facts, view: View) -> View:
 def _merged(before: Need | None, need: Need) -> Need:
     if before is None:
         return need
-    views = {view.id: view for view in (*before.views, *need.views)}
-    return Need(
-        table=before.table,
-        views=tuple(views.values()),
+    return replace(
+        before,
+        ttls=tuple(dict.fromkeys((*before.ttls, *need.ttls))),
         reasons=tuple(dict.fromkeys((*before.reasons, *need.reasons))),
         live=before.live or need.live,
         fresh=before.fresh or need.fresh,

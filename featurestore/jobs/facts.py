@@ -1,0 +1,79 @@
+"""What is known of a project now, gathered from its stores: the input of every decision."""
+
+from featurestore.errors import NotMaterialized
+from featurestore.jobs.workspace import Workspace
+from featurestore.model.documents import Table, View
+from featurestore.model.needs import Facts, Need, needs, recent
+from featurestore.model.time import Interval
+from featurestore.storage.ledger import Run, Verification
+
+
+def facts(workspace: Workspace) -> Facts:
+    """Gather the facts; nothing is computed and nothing written."""
+    registry, ledger = workspace.registry, workspace.ledger
+    now, retention = workspace.clock(), workspace.config.retention
+    aliases, moves = registry.aliases(), registry.moves()
+    releases = {n: registry.release(n) for n in recent(moves, aliases, now - retention)}
+    head = registry.head()
+    live = {one.table.id for release in releases.values() for one in release.views if one.table}
+    passed = {one.table_id for one in ledger.verifications() if not one.mismatches}
+    return Facts(
+        now=now,
+        retention=retention,
+        head=head.project if head else None,
+        aliases=aliases,
+        moves=moves,
+        releases=releases,
+        locks=registry.locks(),
+        tables=ledger.tables(),
+        versions=registry.all_versions(),
+        written=ledger.written(),
+        verified=frozenset(live | passed),
+    )
+
+
+def coverage(workspace: Workspace) -> dict[str, tuple[Interval, ...]]:
+    """Give the known-at intervals that each table holds, by table id."""
+    return {t.id: workspace.ledger.covered(t.id) for t in workspace.ledger.tables()}
+
+
+def need_of(workspace: Workspace, table: Table) -> Need | None:
+    """Give who needs a table, if anybody does."""
+    return next((n for n in needs(facts(workspace)) if n.table == table), None)
+
+
+def committed(workspace: Workspace, table: Table) -> int:
+    """Give the newest Delta version of a table that the ledger knows to be committed.
+
+    Raises:
+        NotMaterialized: there is none.
+    """
+    runs = workspace.ledger.runs(table.id)
+    done = [run.delta_version for run in runs if run.state in ("committed", "served")]
+    known = [version for version in done if version is not None]
+    if not known:
+        raise NotMaterialized(
+            f"{table.id}: the table holds nothing yet; run `featurestore materialize START END`"
+        )
+    return max(known)
+
+
+def verified(workspace: Workspace, view: View, table: Table) -> bool:
+    """Say whether a version's table passed a verification that still stands.
+
+    It stands until a run changes rows that were known when it was made, save the youngest: those
+    within the view's settle span are expected to move.
+    """
+    passed = [
+        one
+        for one in workspace.ledger.verifications()
+        if (one.table_id, one.version) == (table.id, view.id)
+    ]
+    if not passed or passed[-1].mismatches:
+        return False
+    return not any(_undoes(run, passed[-1], view) for run in workspace.ledger.runs(table.id))
+
+
+def _undoes(run: Run, passed: Verification, view: View) -> bool:
+    changed = run.delta_version is not None and run.delta_version > passed.delta_version
+    return changed and run.interval.start < passed.watermark - view.settle

@@ -1,0 +1,56 @@
+"""Leases: what one process does to a table, or to the releases, no other does at the same time."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from featurestore.jobs.workspace import Workspace
+from featurestore.model.documents import Table
+from featurestore.storage.process import this_process
+
+LEASE = 600_000_000
+"""How long a lease holds without renewal, microseconds; a dead process on this machine has none."""
+
+
+@contextmanager
+def leased(
+    workspace: Workspace, table: Table, owner: str, what: str
+) -> Iterator[Callable[[], None]]:
+    """Hold a table's lease for the length of a block; gives what renews it.
+
+    Raises:
+        Conflict: another owner holds it; the message says who, for what.
+    """
+    with held(workspace, f"table {table.id}", owner, what) as renew:
+        yield renew
+
+
+@contextmanager
+def arranging(workspace: Workspace, what: str) -> Iterator[Callable[[], None]]:
+    """Hold what only one process may do at a time: to arrange releases, locks and collection.
+
+    Raises:
+        Conflict: another process is at it; the message says who, and at what.
+    """
+    with held(workspace, "releases", secrets.token_hex(16), what) as renew:
+        yield renew
+
+
+@contextmanager
+def held(workspace: Workspace, name: str, owner: str, what: str) -> Iterator[Callable[[], None]]:
+    """Hold a lease by name for the length of a block; gives what renews it.
+
+    Raises:
+        Conflict: another owner holds it; the message says who, for what.
+    """
+    note, process = f"{workspace.who}: {what}", this_process()
+
+    def renew() -> None:
+        now = workspace.clock()
+        workspace.ledger.lease(name, owner, now=now, until=now + LEASE, process=process, note=note)
+
+    renew()
+    try:
+        yield renew
+    finally:
+        workspace.ledger.release_lease(name, owner)

@@ -1,0 +1,175 @@
+"""Publish: write a release and move an alias to it, in SQL first and then in Redis.
+
+Promoting, rolling back and warming are this one step. A publish that died between SQL and Redis is
+completed by the next, and by `rebuild_online`.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from featurestore.jobs.facts import facts, verified
+from featurestore.jobs.leases import arranging, leased
+from featurestore.jobs.online import follow_alias, load_online
+from featurestore.jobs.workspace import Workspace
+from featurestore.model.documents import LiveView, Release, Service, dump
+from featurestore.model.needs import Action, warm
+from featurestore.model.time import watermark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """The release that an alias names now; `fresh` is False if it said the same already."""
+
+    release: Release
+    fresh: bool
+
+
+def publish(
+    workspace: Workspace,
+    alias: str,
+    *,
+    expected: int | None,
+    views: Sequence[LiveView],
+    services: tuple[Service, ...],
+    action: Action,
+    restores: int | None = None,
+) -> Published:
+    """Make views and services what an alias names; all move at once.
+
+    Beside the views the release carries what locks and recent releases may be answered from. A
+    table whose ttl grew is loaded from offline first: Redis may have let go of rows that count
+    again. `expected` is the release that the caller decided by.
+
+    Raises:
+        Conflict: somebody else moved the alias or is arranging releases, or a run is writing to a
+            table that must be loaded; SQL is as it was.
+        Unavailable: Redis cannot be reached; run it again.
+    """
+    _load_what_expired(workspace, views)
+    registry = workspace.registry
+    with arranging(workspace, f"{action} {alias}"):
+        current = None if expected is None else registry.release(expected)
+        release = Release(
+            project=workspace.config.project,
+            number=registry.next_release(),
+            views=tuple(views),
+            services=services,
+            created=workspace.clock(),
+            warm=_warm(workspace, views),
+            restores=restores,
+        )
+        fresh = current is None or _content(current) != _content(release)
+        if fresh:
+            registry.publish(
+                release,
+                alias,
+                expected=expected,
+                action=action,
+                now=workspace.clock(),
+                who=workspace.who,
+                commit=workspace.commit,
+            )
+        elif current is not None:
+            release = current
+    follow_alias(workspace, alias)
+    return Published(release=release, fresh=fresh)
+
+
+def refresh(workspace: Workspace, alias: str) -> Published:
+    """Give an alias a release of the same views with what it should carry beside them now.
+
+    Raises:
+        Conflict, Unavailable: as `publish` does.
+    """
+    registry = workspace.registry
+    number = registry.aliases()[alias]
+    current = registry.release(number)
+    return publish(
+        workspace,
+        alias,
+        expected=number,
+        views=current.views,
+        services=current.services,
+        action="warm",
+        restores=current.restores,
+    )
+
+
+def marked(workspace: Workspace, one: LiveView) -> LiveView:
+    """Give a view of a release with the watermark that its table has now."""
+    if one.table is None:
+        return one
+    return replace(one, watermark=watermark(workspace.ledger.covered(one.table.id)))
+
+
+def _warm(workspace: Workspace, views: Sequence[LiveView]) -> tuple[LiveView, ...]:
+    """Give what can be answered from beside the live views: verified, and there in Redis."""
+    known, online = facts(workspace), workspace.online()
+    answered = {
+        (one.view.id, one.table) for release in known.releases.values() for one in release.views
+    }
+    return tuple(
+        marked(workspace, one)
+        for one in warm(known, views)
+        if one.table is None
+        or (
+            online.is_marked(one.table.id)
+            and ((one.view.id, one.table) in answered or verified(workspace, one.view, one.table))
+        )
+    )
+
+
+def _load_what_expired(workspace: Workspace, views: Sequence[LiveView]) -> None:
+    """Load the tables again that a version with a shorter ttl filled.
+
+    Tables that answered with this ttl all along kept their rows.
+    """
+    known = facts(workspace)
+    answered = {
+        (one.table, one.view.ttl) for release in known.releases.values() for one in release.views
+    }
+    by_id = known.versions
+    for live in views:
+        if live.table is None or (live.table, live.view.ttl) in answered:
+            continue
+        filled_by = {run.version for run in workspace.ledger.runs(live.table.id)}
+        if any(
+            shorter(by_id[version].ttl, live.view.ttl) for version in filled_by if version in by_id
+        ):
+            load_again(workspace, live)
+
+
+def load_again(workspace: Workspace, one: LiveView) -> int:
+    """Load a table's newest rows from offline, to live as long as they are needed now.
+
+    Raises:
+        Conflict: a run is writing to the table.
+    """
+    if one.table is None:
+        return 0
+    with leased(workspace, one.table, secrets.token_hex(16), f"load {one.view.version}"):
+        return load_online(workspace, one.view, one.table)
+
+
+def shorter(ttl: int | None, than: int | None) -> bool:
+    """Compare two ttls; None is longer than any."""
+    return ttl is not None and (than is None or ttl < than)
+
+
+def _content(release: Release) -> str:
+    """Give what a release answers: all but its number and the moments it was made at."""
+
+    def timeless(views: Sequence[LiveView]) -> tuple[LiveView, ...]:
+        return tuple(replace(live, watermark=None) for live in views)
+
+    return dump(
+        replace(
+            release,
+            number=0,
+            created=0,
+            restores=None,
+            views=timeless(release.views),
+            warm=timeless(release.warm),
+        )
+    )
