@@ -170,7 +170,7 @@ class FeatureStore:
             as_of=as_of,
         )
         raw = respond(
-            state_of(self._workspace.registry.alias(alias)),
+            state_of(self._workspace.releases.alias(alias)),
             message.SerializeToString(),
             most=Limits().rows,
             clock=self._workspace.clock,

@@ -31,6 +31,7 @@ from featurestore.model.time import (
 from featurestore.storage.keys import bucket_of
 from featurestore.storage.ledger import Run
 from featurestore.storage.offline import DataFile
+from featurestore.storage.process import this_process
 from featurestore.storage.sources import rows_known_by
 
 LEASE = 600_000_000
@@ -136,17 +137,22 @@ def _chosen(workspace: Workspace, names: Sequence[str]) -> list[View]:
 
 
 @contextmanager
-def leased(workspace: Workspace, table: Table, owner: str) -> Iterator[Callable[[], None]]:
+def leased(
+    workspace: Workspace, table: Table, owner: str, *, why: str
+) -> Iterator[Callable[[], None]]:
     """Hold a table's lease for the length of a block; gives what renews it.
+
+    `why` tells whom it keeps waiting what is done, as in "materialize plane_history".
 
     Raises:
         Conflict: another owner holds it.
     """
     name = f"table {table.id}"
+    process, note = this_process(), f"{workspace.who}: {why}"
 
     def hold() -> None:
         now = workspace.clock()
-        workspace.ledger.lease(name, owner, now=now, until=now + LEASE)
+        workspace.ledger.lease(name, owner, now=now, until=now + LEASE, process=process, note=note)
 
     hold()
     try:
@@ -159,7 +165,7 @@ def _one(workspace: Workspace, view: View, interval: Interval, report: Report) -
     root, run_id = workspace.config.root, secrets.token_hex(16)
     report(view.name, "reading", 0)
     table = _table(workspace, view, interval.end)
-    with leased(workspace, table, run_id) as hold:
+    with leased(workspace, table, run_id, why=f"materialize {view.name}") as hold:
         _finish_pending(workspace, view, table)
         interval = _reach_back(workspace, view, table, interval)
         rows = feature_rows(view, root, interval)
@@ -209,7 +215,7 @@ def _table(workspace: Workspace, view: View, end: int) -> Table:
     if table is None:
         rows = rows_known_by(view, workspace.config.root, end)
         buckets = 1 << (rows // ROWS_PER_BUCKET).bit_length()
-        fresh = Table(data_id=view.data_id, generation=0, buckets=buckets)
+        fresh = workspace.ledger.next_table(view.data_id, buckets)
         _refuse_foreign(workspace, view, fresh)
         table = workspace.ledger.add_table(fresh, now=workspace.clock())
     workspace.offline.create(view, table)

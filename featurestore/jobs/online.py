@@ -72,10 +72,10 @@ def follow_alias(workspace: Workspace, name: str) -> int:
         NotFound: SQL has no such alias.
         Conflict: Redis holds another document under the release's number.
     """
-    registry, online = workspace.registry, workspace.online()
+    releases, online = workspace.releases, workspace.online()
     while True:
         there = online.alias(name)
-        release = registry.alias(name)
+        release = releases.alias(name)
         online.put_release(release.number, dump(release))
         if there == release.number:
             return release.number
@@ -108,9 +108,9 @@ def _longest_ttl(workspace: Workspace, view: View, table: Table) -> int | None:
 
     Versions that differ in their ttl alone share a table.
     """
-    registry = workspace.registry
-    releases = map(registry.release, set(registry.aliases().values()))
-    served = [live for release in releases for live in release.views]
+    releases = workspace.releases
+    named = map(releases.release, set(releases.aliases().values()))
+    served = [live for release in named for live in release.views]
     ttls = [live.view.ttl for live in served if live.table == table] + [view.ttl]
     bounds = [ttl for ttl in ttls if ttl is not None]
     return max(bounds) if len(bounds) == len(ttls) else None

@@ -27,22 +27,27 @@ def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
             SQL is as it was.
     """
     check_name(alias, "alias")
-    registry = workspace.registry
+    releases = workspace.releases
     project = workspace.project()
-    expected = registry.aliases().get(alias)
+    expected = releases.aliases().get(alias)
     release = Release(
         project=project.name,
-        number=registry.next_release(),
+        number=releases.next_release(),
         views=_live(workspace, project.views),
         services=project.services,
         created=workspace.clock(),
     )
-    current = None if expected is None else registry.release(expected)
+    current = None if expected is None else releases.release(expected)
     fresh = current is None or _content(current) != _content(release)
     if fresh:
         _load_what_expired(workspace, release, expected)
-        registry.promote(
-            release, alias, expected=expected, now=workspace.clock(), who=workspace.who
+        releases.publish(
+            release,
+            alias,
+            expected=expected,
+            action="promote",
+            now=workspace.clock(),
+            who=workspace.who,
         )
     elif current is not None:
         release = current
@@ -53,7 +58,7 @@ def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
 def _load_what_expired(workspace: Workspace, release: Release, current: int | None) -> None:
     """Load the tables again that a version with a shorter ttl filled, unless one is served."""
     registry = workspace.registry
-    live_now = registry.release(current).views if current is not None else ()
+    live_now = workspace.releases.release(current).views if current is not None else ()
     served = {live.view.id for live in live_now}
     for live in release.views:
         if live.table is None or live.view.id in served:
@@ -61,7 +66,8 @@ def _load_what_expired(workspace: Workspace, release: Release, current: int | No
         filled_by = {run.version for run in workspace.ledger.runs(live.table.id)}
         versions = (v for v in registry.versions(live.view.name) if v.id in filled_by)
         if any(_shorter(version.ttl, live.view.ttl) for version in versions):
-            with leased(workspace, live.table, secrets.token_hex(16)):
+            why = f"promote {live.view.name}"
+            with leased(workspace, live.table, secrets.token_hex(16), why=why):
                 load_online(workspace, live.view, live.table)
 
 

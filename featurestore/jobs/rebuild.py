@@ -26,13 +26,14 @@ def rebuild_online(workspace: Workspace) -> Rebuilt:
         Conflict: a run is writing to one of the tables; what was written stays.
         Unavailable: Redis cannot be reached; what was written stays.
     """
-    registry = workspace.registry
-    aliases = registry.aliases()
+    releases = workspace.releases
+    aliases = releases.aliases()
     rows: dict[str, int] = {}
     for number in sorted(set(aliases.values())):
-        release = registry.release(number)
+        release = releases.release(number)
         for live in release.views:
             if live.table is not None and live.view.version not in rows:
-                with leased(workspace, live.table, secrets.token_hex(16)):
+                why = f"rebuild {live.view.name}"
+                with leased(workspace, live.table, secrets.token_hex(16), why=why):
                     rows[live.view.version] = load_online(workspace, live.view, live.table)
     return Rebuilt(rows=rows, aliases={name: follow_alias(workspace, name) for name in aliases})
