@@ -94,7 +94,7 @@ class FeatureStore:
 
     def promote(self, alias: str = "prod") -> Release:
         """Make what is materialized the release that an alias names."""
-        return promoting.promote(self._workspace, alias)[0]
+        return promoting.promote(self._workspace, alias).release
 
     def get_historical_features(
         self,
@@ -170,7 +170,7 @@ class FeatureStore:
             as_of=as_of,
         )
         raw = respond(
-            state_of(self._workspace.registry.alias(alias)),
+            state_of(self._workspace.releases.alias(alias)),
             message.SerializeToString(),
             most=Limits().rows,
             clock=self._workspace.clock,

@@ -116,11 +116,11 @@ def _progress(views: int) -> Iterator[materializing.Report]:
 def promote(repo: Path, alias: str, *, json: bool) -> None:
     """Make what is materialized the release that an alias names."""
     with _workspace(repo) as workspace:
-        release, fresh = promoting.promote(workspace, alias)
+        found = promoting.promote(workspace, alias)
     if json:
-        terminal.as_json(values.promoted(alias, release, new=fresh))
+        terminal.as_json(values.promoted(alias, found.release, new=found.fresh))
     else:
-        render.promoted(alias, release, new=fresh)
+        render.promoted(alias, found.release, new=found.fresh)
 
 
 def list_(repo: Path, *, json: bool) -> None:

@@ -46,7 +46,9 @@ def backfill(
                 f"{view.name}: is computed at request time; there is nothing to backfill"
             )
     outcomes: list[Outcome] = []
-    with held(workspace, f"backfill {alias}", secrets.token_hex(16), f"backfill for {alias}") as on:
+    with held(
+        workspace, f"backfill {alias}", secrets.token_hex(16), why=f"backfill for {alias}"
+    ) as on:
         live = live_views(workspace, alias)
         for view in (one for one in chosen if one.kind == "batch"):
             table = workspace.table(view)
@@ -59,10 +61,10 @@ def backfill(
 
 def live_views(workspace: Workspace, alias: str) -> tuple[LiveView, ...]:
     """Give the stored views of an alias's release; none if there is no such alias."""
-    number = workspace.registry.aliases().get(alias)
+    number = workspace.releases.aliases().get(alias)
     if number is None:
         return ()
-    views = workspace.registry.release(number).views
+    views = workspace.releases.release(number).views
     return tuple(one for one in views if one.table is not None)
 
 

@@ -68,11 +68,11 @@ def collect(workspace: Workspace) -> Collection:
         found = collectible(workspace)
         gone = [one for one in found.tables if _mark(workspace, one)]
         stamp = {"now": workspace.clock(), "who": workspace.who, "commit": workspace.commit}
-        workspace.registry.collect_releases(found.releases, **stamp)
+        workspace.releases.collect_releases(found.releases, **stamp)
         if gone:
             names = ", ".join(f"{one.view.version} ({one.table.id})" for one in gone)
             workspace.registry.note("collect", names, **stamp)
-    for alias in workspace.registry.aliases():
+    for alias in workspace.releases.aliases():
         refresh(workspace, alias)
     _sweep(workspace)
     return Collection(tables=tuple(gone), releases=found.releases, kept=found.kept)
@@ -81,8 +81,8 @@ def collect(workspace: Workspace) -> Collection:
 def _mark(workspace: Workspace, one: Garbage) -> bool:
     """Give a table up, unless a run writes to it now."""
     with suppress(Conflict):
-        what = f"collect {one.table.id}"
-        with leased(workspace, one.table, secrets.token_hex(16), what):
+        why = f"collect {one.view.version}"
+        with leased(workspace, one.table, secrets.token_hex(16), why=why):
             return workspace.ledger.collect_table(one.table, now=workspace.clock())
     return False
 
@@ -95,8 +95,9 @@ def _sweep(workspace: Workspace) -> None:
         online.drop_table(table.id)
         workspace.offline.drop(views[table.data_id].name, table)
         workspace.ledger.drop_table(table, now=workspace.clock())
-    online.keep_releases(workspace.registry.releases())
+    kept = workspace.releases.releases()
+    online.drop_releases(sorted(set(range(1, max(kept, default=1))) - set(kept)))
 
 
 def _old(workspace: Workspace, known: Facts) -> tuple[int, ...]:
-    return tuple(n for n in workspace.registry.releases() if n not in known.releases)
+    return tuple(n for n in workspace.releases.releases() if n not in known.releases)

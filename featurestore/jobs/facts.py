@@ -10,11 +10,11 @@ from featurestore.storage.ledger import Run, Verification
 
 def facts(workspace: Workspace) -> Facts:
     """Gather the facts; nothing is computed and nothing written."""
-    registry, ledger = workspace.registry, workspace.ledger
+    named, ledger = workspace.releases, workspace.ledger
     now, retention = workspace.clock(), workspace.config.retention
-    aliases, moves = registry.aliases(), registry.moves()
-    releases = {n: registry.release(n) for n in recent(moves, aliases, now - retention)}
-    head = registry.head()
+    aliases, moves = named.aliases(), named.moves()
+    releases = {n: named.release(n) for n in recent(moves, aliases, now - retention)}
+    head = workspace.registry.head()
     live = {one.table.id for release in releases.values() for one in release.views if one.table}
     passed = {one.table_id for one in ledger.verifications() if not one.mismatches}
     return Facts(
@@ -24,9 +24,9 @@ def facts(workspace: Workspace) -> Facts:
         aliases=aliases,
         moves=moves,
         releases=releases,
-        locks=registry.locks(),
+        locks=named.locks(),
         tables=ledger.tables(),
-        versions=registry.all_versions(),
+        versions=workspace.registry.all_versions(),
         written=ledger.written(),
         verified=frozenset(live | passed),
     )

@@ -14,36 +14,38 @@ LEASE = 600_000_000
 
 @contextmanager
 def leased(
-    workspace: Workspace, table: Table, owner: str, what: str
+    workspace: Workspace, table: Table, owner: str, *, why: str
 ) -> Iterator[Callable[[], None]]:
     """Hold a table's lease for the length of a block; gives what renews it.
 
+    `why` tells whom it keeps waiting what is done, as in "materialize plane_history".
+
     Raises:
-        Conflict: another owner holds it; the message says who, for what.
+        Conflict: another owner holds it; the message says who, and why.
     """
-    with held(workspace, f"table {table.id}", owner, what) as renew:
+    with held(workspace, f"table {table.id}", owner, why=why) as renew:
         yield renew
 
 
 @contextmanager
-def arranging(workspace: Workspace, what: str) -> Iterator[Callable[[], None]]:
+def arranging(workspace: Workspace, why: str) -> Iterator[Callable[[], None]]:
     """Hold what only one process may do at a time: to arrange releases, locks and collection.
 
     Raises:
-        Conflict: another process is at it; the message says who, and at what.
+        Conflict: another process is at it; the message says who, and why.
     """
-    with held(workspace, "releases", secrets.token_hex(16), what) as renew:
+    with held(workspace, "releases", secrets.token_hex(16), why=why) as renew:
         yield renew
 
 
 @contextmanager
-def held(workspace: Workspace, name: str, owner: str, what: str) -> Iterator[Callable[[], None]]:
+def held(workspace: Workspace, name: str, owner: str, *, why: str) -> Iterator[Callable[[], None]]:
     """Hold a lease by name for the length of a block; gives what renews it.
 
     Raises:
-        Conflict: another owner holds it; the message says who, for what.
+        Conflict: another owner holds it; the message says who, and why.
     """
-    note, process = f"{workspace.who}: {what}", this_process()
+    note, process = f"{workspace.who}: {why}", this_process()
 
     def renew() -> None:
         now = workspace.clock()

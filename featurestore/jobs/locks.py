@@ -52,11 +52,11 @@ def register(
     _refuse(workspace, lock, owner, expires)
     now = workspace.clock()
     registered = Registered(id=lock.id, lock=lock, owner=owner, registered=now, expires=expires)
-    workspace.registry.register_lock(
+    workspace.releases.register_lock(
         registered, now=now, who=workspace.who, commit=workspace.commit
     )
     warmed: list[str] = []
-    for alias in workspace.registry.aliases():
+    for alias in workspace.releases.aliases():
         warmed += _warm(workspace, registered, alias, report or _silent)
         refresh(workspace, alias)
     tables = {table.id for table in workspace.ledger.tables()}
@@ -77,7 +77,7 @@ def retire(workspace: Workspace, lock_id: str) -> Registered:
         NotFound: no registered lock has this id.
         InvalidRequest: several have.
     """
-    found = [one for one in workspace.registry.locks() if one.id.startswith(lock_id)]
+    found = [one for one in workspace.releases.locks() if one.id.startswith(lock_id)]
     alive = [one for one in found if one.retired is None]
     if not alive:
         raise NotFound(
@@ -85,7 +85,7 @@ def retire(workspace: Workspace, lock_id: str) -> Registered:
         )
     if len(alive) > 1 or len(lock_id) < _SHORTEST:
         raise InvalidRequest(f"lock {lock_id}: names {len(alive)} locks; give more of its id")
-    workspace.registry.retire_lock(
+    workspace.releases.retire_lock(
         alive[0].id, now=workspace.clock(), who=workspace.who, commit=workspace.commit
     )
     return alive[0]

@@ -113,7 +113,7 @@ def materialize_incremental(
 
 
 def _is_live(workspace: Workspace, name: str) -> bool:
-    releases = map(workspace.registry.release, set(workspace.registry.aliases().values()))
+    releases = map(workspace.releases.release, set(workspace.releases.aliases().values()))
     return any(one.view.name == name for release in releases for one in release.views)
 
 
@@ -165,7 +165,7 @@ def run(
     if table is None:
         table = new_table(workspace, view, interval.end)
     workspace.offline.create(view, table)
-    with leased(workspace, table, run_id, f"materialize {view.version}") as hold:
+    with leased(workspace, table, run_id, why=f"materialize {view.version}") as hold:
         _refuse_collected(workspace, view, table)
         _finish_pending(workspace, view, table)
         interval = _reach_back(workspace, view, table, interval)

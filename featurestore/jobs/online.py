@@ -72,10 +72,10 @@ def follow_alias(workspace: Workspace, name: str) -> int:
         NotFound: SQL has no such alias.
         Conflict: Redis holds another document under the release's number.
     """
-    registry, online = workspace.registry, workspace.online()
+    releases, online = workspace.releases, workspace.online()
     while True:
         there = online.alias(name)
-        release = registry.alias(name)
+        release = releases.alias(name)
         online.put_release(release.number, dump(release))
         if there == release.number:
             return release.number

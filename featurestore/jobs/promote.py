@@ -24,8 +24,8 @@ def promote(workspace: Workspace, alias: str = "prod") -> Published:
     """
     check_name(alias, "alias")
     project = workspace.project()
-    expected = workspace.registry.aliases().get(alias)
-    current = None if expected is None else workspace.registry.release(expected)
+    expected = workspace.releases.aliases().get(alias)
+    current = None if expected is None else workspace.releases.release(expected)
     views = candidates(workspace, project.views)
     _refuse_gaps(workspace, views, current)
     _refuse_unverified(workspace, views, current)
@@ -51,11 +51,11 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
         NotMaterialized: tables of that release were collected, or are not in Redis.
         Conflict: somebody else moved the alias or is arranging releases; nothing was written.
     """
-    registry = workspace.registry
-    expected = registry.alias(alias).number
-    moves = [move for move in registry.moves() if move.alias == alias]
+    releases = workspace.releases
+    expected = releases.alias(alias).number
+    moves = [move for move in releases.moves() if move.alias == alias]
     number = _before(moves, alias) if to is None else _named(moves, alias, to)
-    wanted = registry.release(number)
+    wanted = releases.release(number)
     _refuse_cold(workspace, wanted)
     return publish(
         workspace,

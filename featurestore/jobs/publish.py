@@ -47,12 +47,12 @@ def publish(
         Unavailable: Redis cannot be reached; run it again.
     """
     _load_what_expired(workspace, views)
-    registry = workspace.registry
+    releases = workspace.releases
     with arranging(workspace, f"{action} {alias}"):
-        current = None if expected is None else registry.release(expected)
+        current = None if expected is None else releases.release(expected)
         release = Release(
             project=workspace.config.project,
-            number=registry.next_release(),
+            number=releases.next_release(),
             views=tuple(views),
             services=services,
             created=workspace.clock(),
@@ -61,7 +61,7 @@ def publish(
         )
         fresh = current is None or _content(current) != _content(release)
         if fresh:
-            registry.publish(
+            releases.publish(
                 release,
                 alias,
                 expected=expected,
@@ -82,9 +82,9 @@ def refresh(workspace: Workspace, alias: str) -> Published:
     Raises:
         Conflict, Unavailable: as `publish` does.
     """
-    registry = workspace.registry
-    number = registry.aliases()[alias]
-    current = registry.release(number)
+    releases = workspace.releases
+    number = releases.aliases()[alias]
+    current = releases.release(number)
     return publish(
         workspace,
         alias,
@@ -148,7 +148,7 @@ def load_again(workspace: Workspace, one: LiveView) -> int:
     """
     if one.table is None:
         return 0
-    with leased(workspace, one.table, secrets.token_hex(16), f"load {one.view.version}"):
+    with leased(workspace, one.table, secrets.token_hex(16), why=f"load {one.view.version}"):
         return load_online(workspace, one.view, one.table)
 
 

@@ -27,9 +27,9 @@ def rebuild_online(workspace: Workspace) -> Rebuilt:
         Conflict: a run is writing to one of the tables; what was written stays.
         Unavailable: Redis cannot be reached; what was written stays.
     """
-    registry, ledger = workspace.registry, workspace.ledger
-    versions = {view.data_id: view for view in registry.all_versions().values()}
-    released = map(registry.release, sorted(set(registry.aliases().values())))
+    releases, ledger = workspace.releases, workspace.ledger
+    versions = {view.data_id: view for view in workspace.registry.all_versions().values()}
+    released = map(releases.release, sorted(set(releases.aliases().values())))
     live = [one for release in released for one in release.views if one.table is not None]
     other = [
         LiveView(view=versions[table.data_id], table=table)
@@ -47,8 +47,8 @@ def rebuild_online(workspace: Workspace) -> Rebuilt:
                 else (f"{one.view.version}.{one.table.generation}")
             )
             rows[name] = load_again(workspace, one)
-    for number in registry.releases():
-        workspace.online().put_release(number, dump(registry.release(number)))
+    for number in releases.releases():
+        workspace.online().put_release(number, dump(releases.release(number)))
     return Rebuilt(
-        rows=rows, aliases={name: follow_alias(workspace, name) for name in registry.aliases()}
+        rows=rows, aliases={name: follow_alias(workspace, name) for name in releases.aliases()}
     )

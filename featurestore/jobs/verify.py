@@ -26,7 +26,7 @@ from featurestore.model.time import CREATED, EVENT, KNOWN, MOMENT, moment
 from featurestore.serving.client import FeatureClient, request_message
 from featurestore.serving.limits import Limits
 from featurestore.serving.respond import respond
-from featurestore.serving.response import read_response
+from featurestore.serving.response import OnlineResponse, read_response
 from featurestore.serving.state import State, state_of
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.ledger import Verification
@@ -102,9 +102,9 @@ def verify(
     """
     if client is not None and not live:
         raise InvalidRequest("verify: a server serves what is live; pass live as well")
-    number = workspace.registry.aliases().get(alias)
-    current = None if live or number is None else workspace.registry.release(number)
-    trial = workspace.registry.alias(alias) if live else _next(workspace)
+    number = workspace.releases.aliases().get(alias)
+    current = None if live or number is None else workspace.releases.release(number)
+    trial = workspace.releases.alias(alias) if live else _next(workspace)
     trying = _Trial(workspace, trial, everything=everything, client=client)
     stored = [one for one in trial.views if one.table is not None]
     if not stored:
@@ -328,21 +328,27 @@ class _Trial:
         query = resolve(projections, self._views, full_feature_names=True)
         entities = rows.select(column.name for column in query.entities)
         request = rows.select(column.name for column in query.request)
-        asked = {
-            "entities": entities if entities.width else None,
-            "request_data": request if request.width else None,
-            "full_feature_names": True,
-            "as_of": moment(at),
-        }
+        brought = entities if entities.width else None
+        data = request if request.width else None
+        when = moment(at)
         if self._client is not None:
-            answer = self._client.get_online_features(features, timeout=_PATIENCE, **asked)
-            if answer.release != self._release.number:
-                raise Conflict(
-                    f"verify: the server answered from release {answer.release}, the alias named "
-                    f"{self._release.number}; run it again"
-                )
+            answer = self._client.get_online_features(
+                features,
+                entities=brought,
+                request_data=data,
+                full_feature_names=True,
+                as_of=when,
+                timeout=_PATIENCE,
+            )
+            self._refuse_moved(answer)
         else:
-            message, brought = request_message(features, **asked)
+            message, columns = request_message(
+                features,
+                entities=brought,
+                request_data=data,
+                full_feature_names=True,
+                as_of=when,
+            )
             raw = respond(
                 self._state,
                 message.SerializeToString(),
@@ -350,8 +356,15 @@ class _Trial:
                 clock=self._workspace.clock,
                 read=self._workspace.online().read,
             )
-            answer = read_response(raw, brought)
+            answer = read_response(raw, columns)
         return pl.DataFrame(answer.columns)
+
+    def _refuse_moved(self, answer: OnlineResponse) -> None:
+        if answer.release != self._release.number:
+            raise Conflict(
+                f"verify: the server answered from release {answer.release}, the alias named "
+                f"{self._release.number}; run it again"
+            )
 
     @cached_property
     def _state(self) -> State:

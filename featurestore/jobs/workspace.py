@@ -16,6 +16,7 @@ from featurestore.storage.ledger import Ledger
 from featurestore.storage.offline import OfflineStore
 from featurestore.storage.redis import OnlineStore
 from featurestore.storage.registry import Registry
+from featurestore.storage.releases import Releases
 from featurestore.storage.sql import Engine, open_engine
 
 Clock = Callable[[], int]
@@ -62,9 +63,19 @@ class Workspace:
         return cls(read_config(Path(repo), os.environ if environ is None else environ), clock=clock)
 
     @cached_property
+    def commit(self) -> str | None:
+        """The git commit that the repo is at."""
+        return None
+
+    @cached_property
     def registry(self) -> Registry:
         """The registry, opened when first asked for."""
         return Registry(self._database(), self.config.project)
+
+    @cached_property
+    def releases(self) -> Releases:
+        """The releases, aliases and locks, opened when first asked for."""
+        return Releases(self._database(), self.config.project)
 
     @cached_property
     def ledger(self) -> Ledger:

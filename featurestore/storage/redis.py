@@ -223,6 +223,13 @@ class OnlineStore:
                 f"{self.project}.release.{number}: not a release's document; promote again"
             ) from error
 
+    def drop_releases(self, numbers: Sequence[int]) -> int:
+        """Remove the copies of releases that nobody names; give how many went."""
+        if not numbers:
+            return 0
+        with self._answers():
+            return int(self.client.unlink(*(self._key("release", str(n)) for n in numbers)))
+
     def alias(self, name: str) -> int | None:
         """Give the number of the release that an alias names, or None.
 

@@ -148,7 +148,7 @@ def test_a_refused_alias_writes_nothing(using):
     run(workspace)
     with pytest.raises(InvalidRequest, match="alias name"):
         promote(workspace, "prod x")
-    assert workspace.registry.aliases() == {}
+    assert workspace.releases.aliases() == {}
     assert rebuild_online(workspace).aliases == {}
 
 
@@ -197,7 +197,7 @@ def test_a_promote_that_was_overtaken_does_not_move_redis_back(using):
         project=online.project, where="here", client=online.client, meanwhile=[overtake]
     )
     promote(workspace)
-    assert workspace.registry.aliases() == {"prod": 2}
+    assert workspace.releases.aliases() == {"prod": 2}
     assert other.online().alias("prod") == 2
 
 

@@ -334,7 +334,9 @@ def test_a_held_lease_ends_with_5(bare, run, valkey):
     view = with_lease.view("history")
     run("materialize", "2024-03-01", "2024-03-01T02:00", repo=bare)
     table, now = with_lease.table(view), time.time_ns() // 1000
-    with_lease.ledger.lease(f"table {table.id}", "another", now=now, until=now + 60_000_000)
+    with_lease.ledger.lease(
+        f"table {table.id}", "another", now=now, until=now + 60_000_000, process="", note="ann"
+    )
     with_lease.close()
     run("materialize", "2024-03-01", "2024-03-02", repo=bare, code=5)
 

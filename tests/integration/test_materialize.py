@@ -228,10 +228,11 @@ def test_a_held_lease_refuses_a_second_run(workspace):
     run(workspace, 0, 4)
     name = f"table {table(workspace)[1].id}"
     now = workspace.clock()
-    workspace.ledger.lease(name, "another", now=now, until=now + 1_000_000)
-    with pytest.raises(Conflict, match="another run holds the lease"):
+    another = {"process": "", "note": "ann: materialize history"}
+    workspace.ledger.lease(name, "another", now=now, until=now + 1_000_000, **another)
+    with pytest.raises(Conflict, match=r"held by ann: materialize history \(until"):
         run(workspace, 4, 24)
-    workspace.ledger.lease(name, "a third", now=now + 2_000_000, until=now + 3_000_000)
+    workspace.ledger.lease(name, "a third", now=now + 2_000_000, until=now + 3_000_000, **another)
 
 
 def test_a_stale_writer_is_refused(workspace):
@@ -494,7 +495,9 @@ def test_two_promotes_at_once_make_one_release(workspace):
     run(workspace)
     release, _ = promote(workspace)
     with pytest.raises(Conflict, match="somebody else"):
-        workspace.registry.promote(release, "prod", expected=None, now=0, who="slow")
+        workspace.releases.publish(
+            release, "prod", expected=None, action="promote", now=0, who="slow"
+        )
 
 
 def test_unreachable_redis_leaves_the_offline_commit_to_be_finished(workspace):

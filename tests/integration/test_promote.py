@@ -36,30 +36,30 @@ def promoted_elsewhere(workspace, days):
 def test_a_slow_promote_does_not_move_redis_back(workspace, monkeypatch):
     """Overtaken between SQL and Redis, a promote leaves the alias where SQL says it is now."""
     slow = applied(workspace.config.root, workspace.redis_url(), history(ttl=8 * DAY))
-    write_release = slow.registry.promote
+    write_release = slow.releases.publish
 
     def overtaken(*arguments, **options):
         write_release(*arguments, **options)
         promoted_elsewhere(workspace, 9)
 
-    monkeypatch.setattr(slow.registry, "promote", overtaken)
+    monkeypatch.setattr(slow.releases, "publish", overtaken)
     release, _ = promote(slow)
     slow.close()
     assert release.number == 2
-    assert workspace.registry.aliases() == {"prod": 3}
+    assert workspace.releases.aliases() == {"prod": 3}
     assert workspace.online().alias("prod") == 3
 
 
 def test_a_rebuild_does_not_undo_a_promote(workspace, monkeypatch):
     """An alias that moves while tables are loaded is followed."""
-    read_release = workspace.registry.release
+    read_release = workspace.releases.release
 
     def overtaken(number):
         monkeypatch.undo()
         promoted_elsewhere(workspace, 9)
         return read_release(number)
 
-    monkeypatch.setattr(workspace.registry, "release", overtaken)
+    monkeypatch.setattr(workspace.releases, "release", overtaken)
     assert rebuild_online(workspace).aliases == {"prod": 2}
     assert workspace.online().alias("prod") == 2
 
@@ -67,7 +67,8 @@ def test_a_rebuild_does_not_undo_a_promote(workspace, monkeypatch):
 def test_a_table_that_a_run_writes_to_is_not_rebuilt(workspace):
     """A row that the run takes back must not come again from what the rebuild read before."""
     table = workspace.table(workspace.view("history"))
-    with leased(workspace, table, "a run"), pytest.raises(Conflict, match="holds the lease"):
+    held = pytest.raises(Conflict, match=r"held by .*: a test \(until")
+    with leased(workspace, table, "a run", why="a test"), held:
         rebuild_online(workspace)
     assert rebuild_online(workspace).aliases == {"prod": 1}
 

@@ -12,6 +12,7 @@ from featurestore.storage.ledger import Ledger, Run
 from featurestore.storage.offline import DataFile
 from featurestore.storage.sql import open_engine
 
+ANN = {"process": "", "note": "ann: materialize history"}
 TABLE = Table(data_id="a" * 64, generation=0, buckets=4)
 RUN = Run(
     id="r1",
@@ -58,31 +59,33 @@ def test_a_table_is_recorded_once(ledger):
 
 def test_a_lease_is_held_by_one(ledger):
     """Another owner is refused until the lease expires; its own owner renews it."""
-    ledger.lease("table x", "one", now=0, until=100)
-    ledger.lease("table x", "one", now=50, until=150)
+    ledger.lease("table x", "one", now=0, until=100, **ANN)
+    ledger.lease("table x", "one", now=50, until=150, **ANN)
     for now in (51, 150):
-        with pytest.raises(Conflict, match="table x: another run holds the lease; wait for it"):
-            ledger.lease("table x", "two", now=now, until=now + 100)
-    ledger.lease("table x", "two", now=151, until=251)
+        with pytest.raises(
+            Conflict, match=r"table x: held by ann: materialize history \(until 1970"
+        ):
+            ledger.lease("table x", "two", now=now, until=now + 100, **ANN)
+    ledger.lease("table x", "two", now=151, until=251, **ANN)
     with pytest.raises(Conflict):
-        ledger.lease("table x", "one", now=152, until=252)
+        ledger.lease("table x", "one", now=152, until=252, **ANN)
 
 
 def test_a_lease_is_given_back_by_its_owner_only(ledger):
     """A run that lost its lease does not free another's."""
-    ledger.lease("table x", "one", now=0, until=100)
+    ledger.lease("table x", "one", now=0, until=100, **ANN)
     ledger.release_lease("table x", "two")
     with pytest.raises(Conflict):
-        ledger.lease("table x", "two", now=1, until=100)
+        ledger.lease("table x", "two", now=1, until=100, **ANN)
     ledger.release_lease("table x", "one")
-    ledger.lease("table x", "two", now=1, until=100)
+    ledger.lease("table x", "two", now=1, until=100, **ANN)
 
 
 def test_leases_of_other_names_and_projects_are_apart(engine, ledger):
     """A lease says nothing about another table or project."""
-    ledger.lease("table x", "one", now=0, until=100)
-    ledger.lease("table y", "two", now=0, until=100)
-    Ledger(engine, "shop2").lease("table x", "two", now=0, until=100)
+    ledger.lease("table x", "one", now=0, until=100, **ANN)
+    ledger.lease("table y", "two", now=0, until=100, **ANN)
+    Ledger(engine, "shop2").lease("table x", "two", now=0, until=100, **ANN)
 
 
 def test_of_takers_at_once_one_gets_the_lease(tmp_path):
@@ -95,7 +98,7 @@ def test_of_takers_at_once_one_gets_the_lease(tmp_path):
         engine = open_engine("sqlite:///registry.db", root=tmp_path)
         ready.wait()
         try:
-            Ledger(engine, "shop").lease("table x", owner, now=0, until=100)
+            Ledger(engine, "shop").lease("table x", owner, now=0, until=100, **ANN)
         except Conflict:
             refused.append(owner)
         else:

@@ -23,6 +23,7 @@ from featurestore.model.declare import project, service
 from featurestore.model.documents import LiveView, Release, Table, dump
 from featurestore.storage import sql
 from featurestore.storage.registry import Registry
+from featurestore.storage.releases import Releases
 from featurestore.storage.sql import open_engine
 from tests.declared import pace, use, view
 
@@ -60,6 +61,12 @@ def engine(tmp_path):
 def registry(engine):
     """The registry of a project in it."""
     return Registry(engine, "shop")
+
+
+@pytest.fixture
+def releases(engine):
+    """The releases of the same project."""
+    return Releases(engine, "shop")
 
 
 def count(engine, table):
@@ -174,6 +181,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from featurestore.model.documents import Project, load
 from featurestore.storage.registry import Registry
+from featurestore.storage.releases import Releases
 from featurestore.storage.sql import open_engine
 
 root = Path(sys.argv[1])
@@ -230,36 +238,39 @@ def test_a_killed_apply_leaves_the_old_head(tmp_path):
     assert survived == (0, 1, 2)
 
 
-def test_projects_in_one_database_do_not_see_each_other(engine, registry):
+def test_projects_in_one_database_do_not_see_each_other(engine, registry, releases):
     """`prod` and `nonprod` share a database and nothing else."""
     registry.apply(ONE, expected=None, now=1, who="me")
-    registry.promote(release(1), "prod", expected=None, now=1, who="me")
+    releases.publish(release(1), "prod", expected=None, action="promote", now=1, who="me")
     other = Registry(engine, "shop2")
-    assert (other.head(), other.versions("history"), other.aliases()) == (None, (), {})
-    assert other.next_release() == 1
+    assert (other.head(), other.versions("history")) == (None, ())
+    apart = Releases(engine, "shop2")
+    assert (apart.aliases(), apart.next_release(), apart.moves()) == ({}, 1, ())
     with pytest.raises(NotFound):
-        other.release(1)
+        apart.release(1)
 
 
-def test_a_release_is_read_back_equal(registry):
+def test_a_release_is_read_back_equal(releases):
     """A release is immutable and found by number or by alias."""
-    assert registry.next_release() == 1
-    registry.promote(release(1), "prod", expected=None, now=1, who="me")
-    assert registry.release(1) == release(1) == registry.alias("prod")
-    assert registry.next_release() == 2
+    assert releases.next_release() == 1
+    releases.publish(release(1), "prod", expected=None, action="promote", now=1, who="me")
+    assert releases.release(1) == release(1) == releases.alias("prod")
+    assert releases.next_release() == 2
 
 
-def test_an_alias_moves_by_compare_and_set(engine, registry):
+def test_an_alias_moves_by_compare_and_set(engine, releases):
     """From where it was said to be, or not at all; a refused promote leaves no release."""
-    registry.promote(release(1), "prod", expected=None, now=1, who="me")
-    registry.promote(release(2), "prod", expected=1, now=2, who="me")
+    releases.publish(release(1), "prod", expected=None, action="promote", now=1, who="me")
+    releases.publish(release(2), "prod", expected=1, action="promote", now=2, who="me")
     for number, expected in ((3, 1), (3, None), (3, 9), (2, 2)):
         with pytest.raises(Conflict, match="promote: somebody else did so first"):
-            registry.promote(release(number), "prod", expected=expected, now=3, who="me")
-    assert registry.aliases() == {"prod": 2}
+            releases.publish(
+                release(number), "prod", expected=expected, action="promote", now=3, who="me"
+            )
+    assert releases.aliases() == {"prod": 2}
     assert count(engine, sql.RELEASES) == 2
-    registry.promote(release(3), "staging", expected=None, now=4, who="me")
-    assert registry.aliases() == {"prod": 2, "staging": 3}
+    releases.publish(release(3), "staging", expected=None, action="promote", now=4, who="me")
+    assert releases.aliases() == {"prod": 2, "staging": 3}
 
 
 def test_of_promoters_at_once_one_moves_the_alias(tmp_path):
@@ -273,7 +284,9 @@ def test_of_promoters_at_once_one_moves_the_alias(tmp_path):
         mine = replace(release(1), created=number)
         ready.wait()
         try:
-            Registry(opened, "shop").promote(mine, "prod", expected=None, now=1, who="x")
+            Releases(opened, "shop").publish(
+                mine, "prod", expected=None, action="promote", now=1, who="x"
+            )
         except Conflict:
             refused.append(mine)
         else:
@@ -287,23 +300,23 @@ def test_of_promoters_at_once_one_moves_the_alias(tmp_path):
     for one in promoters:
         one.join()
     assert len(refused) == 4
-    assert won == [Registry(engine, "shop").alias("prod")]
+    assert won == [Releases(engine, "shop").alias("prod")]
     engine.dispose()
 
 
-def test_an_unknown_alias_or_release_says_what_is_known(registry):
+def test_an_unknown_alias_or_release_says_what_is_known(releases):
     """The error suggests a near name and the command that makes one."""
-    registry.promote(release(1), "prod", expected=None, now=1, who="me")
+    releases.publish(release(1), "prod", expected=None, action="promote", now=1, who="me")
     with pytest.raises(NotFound, match=r"prd: no alias has this name; did you mean 'prod'\?; run"):
-        registry.alias("prd")
+        releases.alias("prd")
     with pytest.raises(NotFound, match="release 9: there is no such release of shop"):
-        registry.release(9)
+        releases.release(9)
 
 
-def test_every_action_is_noted(engine, registry):
+def test_every_action_is_noted(engine, registry, releases):
     """Who did what, when, in order."""
     registry.apply(ONE, expected=None, now=1, who="ann")
-    registry.promote(release(1), "prod", expected=None, now=2, who="bob")
+    releases.publish(release(1), "prod", expected=None, action="promote", now=2, who="bob")
     with engine.connect() as connection:
         notes = connection.execute(sa.select(sql.AUDIT).order_by(sql.AUDIT.c.id)).all()
     assert [(n.project, n.at, n.who, n.action, n.detail) for n in notes] == [
