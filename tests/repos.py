@@ -8,6 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from featurestore import FeatureStore
+from featurestore.jobs.promote import promote
+from featurestore.jobs.verify import verify
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.declare import batch_view, on_demand_view, project, service
 from featurestore.model.documents import Projection, Source
@@ -124,6 +126,13 @@ def applied(repo, url, *views, now=NOW):
         who="test",
     )
     return workspace
+
+
+def released(workspace, alias="prod"):
+    """Verify and promote what is applied, as CI does; gives the release."""
+    found = verify(workspace, alias)
+    assert found.differences.is_empty(), found.differences
+    return promote(workspace, alias).release
 
 
 def notebook(workspace, *, now=NOW):

@@ -11,7 +11,7 @@ from itertools import pairwise
 from featurestore.errors import InvalidRequest
 from featurestore.jobs.leases import held
 from featurestore.jobs.materialize import Outcome, Report, new_table, run
-from featurestore.jobs.publish import load_again
+from featurestore.jobs.publish import lasting
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Table, View
 from featurestore.model.time import BEGINNING, Interval, gaps, union, watermark
@@ -77,15 +77,15 @@ def fill(
 ) -> list[Outcome]:
     """Compute what a version's table (None: a new one) lacks of what the live tables cover.
 
-    A table that lacks nothing offline is loaded into Redis if it is not there.
+    A table that is not in Redis, or not for as long as its ttl needs, is loaded there.
     """
     outcomes = []
     for interval in missing(workspace, view, table, live):
         made = run(workspace, view, table, interval, report)
         table = table or workspace.table(view)
         outcomes.append(made)
-    if table is not None and not workspace.online().is_marked(table.id):
-        load_again(workspace, LiveView(view=view, table=table))
+    if table is not None:
+        lasting(workspace, LiveView(view=view, table=table))
     return outcomes
 
 

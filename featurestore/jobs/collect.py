@@ -67,11 +67,11 @@ def collect(workspace: Workspace) -> Collection:
     with arranging(workspace, "collect"):
         found = collectible(workspace)
         gone = [one for one in found.tables if _mark(workspace, one)]
-        stamp = {"now": workspace.clock(), "who": workspace.who, "commit": workspace.commit}
-        workspace.releases.collect_releases(found.releases, **stamp)
+        now, who, commit = workspace.clock(), workspace.who, workspace.commit
+        workspace.releases.collect_releases(found.releases, now=now, who=who, commit=commit)
         if gone:
             names = ", ".join(f"{one.view.version} ({one.table.id})" for one in gone)
-            workspace.registry.note("collect", names, **stamp)
+            workspace.registry.note("collect", names, now=now, who=who, commit=commit)
     for alias in workspace.releases.aliases():
         refresh(workspace, alias)
     _sweep(workspace)

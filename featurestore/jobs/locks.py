@@ -1,16 +1,15 @@
 """Registered locks: they keep alive, and answerable, what a model was trained on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from featurestore.errors import InvalidRequest, NotFound
 from featurestore.jobs.backfill import fill, live_views
 from featurestore.jobs.facts import facts
 from featurestore.jobs.materialize import Report
-from featurestore.jobs.publish import load_again, refresh, shorter
+from featurestore.jobs.publish import lasting, refresh
 from featurestore.jobs.verify import verify_stored
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.documents import LiveView, View
+from featurestore.model.documents import LiveView
 from featurestore.model.lock import Lock
 from featurestore.model.needs import Registered, answered_by, features_of
 from featurestore.model.time import show
@@ -102,28 +101,16 @@ def _warm(workspace: Workspace, registered: Registered, alias: str, report: Repo
     current = known.releases[known.aliases[alias]].views
     for locked, one in answered_by(known, registered.lock, current):
         if one is not None and any(one.table == view.table for view in live):
-            warmed += _prolonged(workspace, one, locked.ttl, known.versions)
+            warmed += [one.view.version] if lasting(workspace, one) else []
             continue
         view = one.view if one is not None else known.versions[locked.id]
         made = fill(workspace, view, one.table if one else None, live, report)
         table = one.table if one is not None else workspace.table(view)
         ready = LiveView(view=view, table=table)
-        warmed += [view.version] if made else []
-        warmed += _prolonged(workspace, ready, locked.ttl, known.versions)
+        loaded = lasting(workspace, replace(ready, view=replace(view, ttl=locked.ttl)))
+        warmed += [view.version] if made or loaded else []
         verify_stored(workspace, ready)
     return warmed
-
-
-def _prolonged(
-    workspace: Workspace, one: LiveView, ttl: int | None, versions: Mapping[str, View]
-) -> list[str]:
-    """Load a table again if a version with a shorter ttl than the lock's filled it."""
-    assert one.table is not None
-    filled_by = {run.version for run in workspace.ledger.runs(one.table.id)}
-    if any(shorter(versions[version].ttl, ttl) for version in filled_by if version in versions):
-        load_again(workspace, one)
-        return [one.view.version]
-    return []
 
 
 def _refuse(workspace: Workspace, lock: Lock, owner: str, expires: int | None) -> None:

@@ -54,11 +54,13 @@ def serve_run(workspace: Workspace, view: View, table: Table, run: Run) -> tuple
 
 
 def load_online(workspace: Workspace, view: View, table: Table) -> int:
-    """Write every key's newest offline row to Redis and mark the table as there; gives the rows."""
+    """Write every key's newest offline row to Redis and mark the table as there; gives the rows.
+
+    The mark says for how long at least its rows stay.
+    """
     rows = stored_rows(workspace, view, table, version=committed(workspace, table))
-    winners = latest(view, rows)
-    served = _put(workspace, view, table, winners)
-    workspace.online().mark(table.id)
+    served = _put(workspace, view, table, latest(view, rows))
+    workspace.online().mark(table.id, expire_ms=lifetime(workspace, view, table))
     return served
 
 
@@ -97,10 +99,17 @@ def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
 
 
 def _put(workspace: Workspace, view: View, table: Table, winners: pl.DataFrame) -> int:
-    bound = longest_ttl(workspace, view, table)
-    expire = None if bound is None else bound // 1000 + MARGIN
+    online, expire = workspace.online(), lifetime(workspace, view, table)
+    if expire is not None and online.keeps(table.id, expire + 1):
+        online.mark(table.id, expire_ms=expire)
     keys = _keys(view, winners)
-    return workspace.online().put(table.id, keys, pack(view, winners), expire_ms=expire)
+    return online.put(table.id, keys, pack(view, winners), expire_ms=expire)
+
+
+def lifetime(workspace: Workspace, view: View, table: Table) -> int | None:
+    """Give how long Redis must keep a table's rows after it was written to, milliseconds."""
+    bound = longest_ttl(workspace, view, table)
+    return None if bound is None else bound // 1000 + MARGIN
 
 
 def longest_ttl(workspace: Workspace, view: View, table: Table) -> int | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from featurestore.jobs.facts import facts, verified
 from featurestore.jobs.leases import arranging, leased
-from featurestore.jobs.online import follow_alias, load_online
+from featurestore.jobs.online import follow_alias, lifetime, load_online
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, Service, dump
 from featurestore.model.needs import Action, warm
@@ -46,7 +46,8 @@ def publish(
             table that must be loaded; SQL is as it was.
         Unavailable: Redis cannot be reached; run it again.
     """
-    _load_what_expired(workspace, views)
+    for one in views:
+        lasting(workspace, one)
     releases = workspace.releases
     with arranging(workspace, f"{action} {alias}"):
         current = None if expected is None else releases.release(expected)
@@ -120,24 +121,21 @@ def _warm(workspace: Workspace, views: Sequence[LiveView]) -> tuple[LiveView, ..
     )
 
 
-def _load_what_expired(workspace: Workspace, views: Sequence[LiveView]) -> None:
-    """Load the tables again that a version with a shorter ttl filled.
+def lasting(workspace: Workspace, one: LiveView) -> bool:
+    """Make sure that Redis holds a table's rows, and for as long as its ttl needs them.
 
-    Tables that answered with this ttl all along kept their rows.
+    Gives whether they had to be loaded.
+
+    Raises:
+        Conflict: a run is writing to a table that must be loaded.
     """
-    known = facts(workspace)
-    answered = {
-        (one.table, one.view.ttl) for release in known.releases.values() for one in release.views
-    }
-    by_id = known.versions
-    for live in views:
-        if live.table is None or (live.table, live.view.ttl) in answered:
-            continue
-        filled_by = {run.version for run in workspace.ledger.runs(live.table.id)}
-        if any(
-            shorter(by_id[version].ttl, live.view.ttl) for version in filled_by if version in by_id
-        ):
-            load_again(workspace, live)
+    if one.table is None:
+        return False
+    needed = lifetime(workspace, one.view, one.table)
+    if workspace.online().keeps(one.table.id, needed):
+        return False
+    load_again(workspace, one)
+    return True
 
 
 def load_again(workspace: Workspace, one: LiveView) -> int:
@@ -150,11 +148,6 @@ def load_again(workspace: Workspace, one: LiveView) -> int:
         return 0
     with leased(workspace, one.table, secrets.token_hex(16), why=f"load {one.view.version}"):
         return load_online(workspace, one.view, one.table)
-
-
-def shorter(ttl: int | None, than: int | None) -> bool:
-    """Compare two ttls; None is longer than any."""
-    return ttl is not None and (than is None or ttl < than)
 
 
 def _content(release: Release) -> str:

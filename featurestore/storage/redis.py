@@ -34,6 +34,7 @@ from featurestore.storage.keys import check_name, keys_of, redis_keys, table_pre
 KEYS_PER_SCRIPT = 500
 SCRIPTS_PER_PIPELINE = 16
 _SCAN = 2000
+_FOR_EVER = b"for ever"
 _DIGITS = 18
 """Of a release's number: more is none of ours, and Python would not read thousands of them."""
 
@@ -171,10 +172,21 @@ class OnlineStore:
                 raise self._missing(table)
         return [_placed(canonical, found) for _, canonical in wanted]
 
-    def mark(self, table_id: str) -> None:
-        """Say that a table's rows are all here: from now on it can be read."""
+    def mark(self, table_id: str, *, expire_ms: int | None = None) -> None:
+        """Say that a table's rows are all here: from now on it can be read.
+
+        Every row was written to live this long at least, or for ever; see `keeps`.
+        """
         with self._answers():
-            self.client.set(self._marker(table_id), b"1")
+            self.client.set(self._marker(table_id), _FOR_EVER if expire_ms is None else expire_ms)
+
+    def keeps(self, table_id: str, expire_ms: int | None) -> bool:
+        """Say whether a table is here with every row written to live this long, or for ever."""
+        with self._answers():
+            stored: Any = self.client.get(self._marker(table_id))
+        if stored is None or stored == _FOR_EVER:
+            return stored is not None
+        return expire_ms is not None and stored.isdigit() and int(stored) >= expire_ms
 
     def is_marked(self, table_id: str) -> bool:
         """Say whether a table's rows are here, rows or none."""

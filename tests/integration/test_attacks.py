@@ -36,7 +36,19 @@ from featurestore.serving.requests import COLUMNS, REFERENCES
 from featurestore.serving.server import serve
 from featurestore.storage.redis import OnlineStore
 from featurestore.training import training_set
-from tests.repos import DAY, HOUR, SCHEMA, applied, at, history, landings, pace, source, write
+from tests.repos import (
+    DAY,
+    HOUR,
+    SCHEMA,
+    applied,
+    at,
+    history,
+    landings,
+    pace,
+    released,
+    source,
+    write,
+)
 from tests.servers import wait_until
 
 ROWS = landings(("a", 1, None, 10.0, 3), ("a", 5, None, 20.0, 4), ("b", 3, None, 40.0, 6))
@@ -156,7 +168,7 @@ def test_a_ttl_that_grew_before_the_first_promote_keeps_its_rows(using, valkey):
     """Rows written under a shorter ttl are written again before a longer one goes live."""
     run(using(history(ttl=HOUR)))
     workspace = using(history(ttl=100 * DAY))
-    promote(workspace)
+    released(workspace)
     assert expiries(workspace, valkey) == {100}
 
 
@@ -164,7 +176,7 @@ def test_rows_live_as_long_as_the_release_in_use_reads_them(using, valkey):
     """A shorter ttl that is applied but not promoted does not shorten what prod serves."""
     workspace = using(history(ttl=100 * DAY))
     run(workspace, 0, 2)
-    promote(workspace)
+    released(workspace)
     run(using(history(ttl=HOUR)), 2, 24)
     assert expiries(workspace, valkey) == {100}
 
@@ -191,12 +203,12 @@ def test_a_promote_that_was_overtaken_does_not_move_redis_back(using):
 
     def overtake():
         with_pace = using(history(), pace(history()))
-        assert promote(with_pace)[0].number == 2
+        assert released(with_pace).number == 2
 
     workspace._online = Overtaken(
         project=online.project, where="here", client=online.client, meanwhile=[overtake]
     )
-    promote(workspace)
+    released(workspace)
     assert workspace.releases.aliases() == {"prod": 2}
     assert other.online().alias("prod") == 2
 
@@ -280,7 +292,7 @@ def served(using):
     """Serve the repo's views; gives the workspace, the server and a client."""
     workspace = using(history(), pace(history()))
     run(workspace)
-    promote(workspace)
+    released(workspace)
     project = workspace.config.project
     server = serve(workspace.online(), project=project, limits=Limits(poll=0.02))
     with FeatureClient(server.address, timeout=20) as client:
@@ -387,5 +399,5 @@ def test_a_ttl_beyond_ten_thousand_years_means_no_bound(using, valkey):
     """The longest ttl is no overflow anywhere on the way."""
     workspace = using(history(ttl=timedelta.max))
     run(workspace)
-    promote(workspace)
+    released(workspace)
     assert expiries(workspace, valkey) == {-1}

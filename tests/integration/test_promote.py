@@ -4,13 +4,13 @@ import polars as pl
 import pytest
 
 from featurestore.errors import Conflict
+from featurestore.jobs import publish as publishing
 from featurestore.jobs.materialize import leased, materialize
-from featurestore.jobs.promote import promote
 from featurestore.jobs.rebuild import rebuild_online
 from featurestore.model.time import micros
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.rows import RowLayout, row_columns
-from tests.repos import DAY, NOW, applied, at, history, landings, opened, write
+from tests.repos import DAY, NOW, applied, at, history, landings, opened, released, write
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def workspace(tmp_path, online_url):
     repo = write(tmp_path / "repo", landings(("a", 1, None, 10.0, 3)), name=name)
     made = applied(repo, online_url)
     materialize(made, micros(at(0)), micros(at(24)))
-    promote(made)
+    released(made)
     yield made
     made.close()
 
@@ -28,7 +28,7 @@ def workspace(tmp_path, online_url):
 def promoted_elsewhere(workspace, days):
     """Promote the view with another ttl, as another process would."""
     other = applied(workspace.config.root, workspace.redis_url(), history(ttl=days * DAY))
-    release, _ = promote(other)
+    release = released(other)
     other.close()
     return release.number
 
@@ -36,16 +36,16 @@ def promoted_elsewhere(workspace, days):
 def test_a_slow_promote_does_not_move_redis_back(workspace, monkeypatch):
     """Overtaken between SQL and Redis, a promote leaves the alias where SQL says it is now."""
     slow = applied(workspace.config.root, workspace.redis_url(), history(ttl=8 * DAY))
-    write_release = slow.releases.publish
+    follow_alias = publishing.follow_alias
 
-    def overtaken(*arguments, **options):
-        write_release(*arguments, **options)
+    def overtaken(by, alias):
+        monkeypatch.setattr(publishing, "follow_alias", follow_alias)
         promoted_elsewhere(workspace, 9)
+        return follow_alias(by, alias)
 
-    monkeypatch.setattr(slow.releases, "publish", overtaken)
-    release, _ = promote(slow)
+    monkeypatch.setattr(publishing, "follow_alias", overtaken)
+    assert released(slow).number == 2
     slow.close()
-    assert release.number == 2
     assert workspace.releases.aliases() == {"prod": 3}
     assert workspace.online().alias("prod") == 3
 
