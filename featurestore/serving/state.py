@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from featurestore.errors import CorruptData, NotFound
 from featurestore.model.documents import LiveView, Release, Service, load
+from featurestore.model.identity import tampered
 from featurestore.model.names import suggest
 from featurestore.model.query import references, resolve
 from featurestore.proto.v1 import feature_store_pb2 as pb
@@ -65,7 +66,8 @@ def read_release(text: str | bytes, *, project: str) -> Release:
     """Read a release's document.
 
     Raises:
-        CorruptData: the text is no release, or one of another project.
+        CorruptData: the text is no release, one of another project, or an id in it is not that of
+            its content.
     """
     try:
         release = load(text, Release)
@@ -76,6 +78,12 @@ def read_release(text: str | bytes, *, project: str) -> Release:
         ) from error
     if release.project != project:
         raise CorruptData(f"{project}: the release in Redis belongs to {release.project}")
+    path = tampered(release)
+    if path is not None:
+        raise CorruptData(
+            f"{project}: release {release.number} in Redis: {path} no longer matches its content; "
+            "run `featurestore promote` to publish it again"
+        )
     return release
 
 

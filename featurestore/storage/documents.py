@@ -3,14 +3,14 @@
 What the registry's modules share: a stored document is read with its checks, or it is an error.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import sqlalchemy as sa
 
 from featurestore.errors import Conflict, CorruptData
-from featurestore.model.documents import Expression, View, load
+from featurestore.model.documents import Project, Release, Service, View, load
+from featurestore.model.identity import tampered
 from featurestore.storage import sql
 
 T = TypeVar("T")
@@ -51,37 +51,31 @@ class Author:
 
 
 def read(body: str, kind: type[T]) -> T:
-    """Read a stored document.
+    """Read a stored document; the ids of a view, service, project or release must be its content's.
 
     Raises:
         CorruptData: the text is not what was written.
     """
     try:
-        return load(body, kind)
+        document = load(body, kind)
     except (ValueError, RecursionError) as error:
         raise CorruptData(
             f"registry: a stored document is not as it was written: {error}; restore the "
             "database, or apply with the release that wrote it"
         ) from error
+    if isinstance(document, View | Service | Project | Release):
+        path = tampered(document)
+        if path is not None:
+            raise misfit(path)
+    return document
 
 
-def spelled(view: View, others: Iterable[View]) -> View:
-    """Give a view with the spellings that other copies of it hold, one per dialect, own first."""
-    for other in others:
-        named = {feature.name: feature.expression for feature in other.features}
-        features = tuple(
-            replace(one, expression=_merged(one.expression, named.get(one.name)))
-            for one in view.features
-        )
-        kept = None if view.filter is None else _merged(view.filter, other.filter)
-        view = replace(view, features=features, filter=kept)
-    return view
-
-
-def _merged(mine: Expression, other: Expression | None) -> Expression:
-    dialects = {one.dialect for one in mine.spellings}
-    more = () if other is None else other.spellings
-    return Expression(spellings=(*mine.spellings, *(s for s in more if s.dialect not in dialects)))
+def misfit(path: str) -> CorruptData:
+    """Give the error of a stored document whose id is not that of its content."""
+    return CorruptData(
+        f"registry: {path} no longer matches its content; restore the registry from a backup, or "
+        "apply the definition again"
+    )
 
 
 def must_move(result: sa.CursorResult[tuple[object, ...]], action: str) -> None:

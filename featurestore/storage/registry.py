@@ -13,9 +13,10 @@ from sqlalchemy.exc import IntegrityError
 
 from featurestore.errors import Conflict, InvalidRequest, NotFound
 from featurestore.model.documents import Project, Service, View, dump
+from featurestore.model.identity import spelled
 from featurestore.model.names import suggest
 from featurestore.storage import sql
-from featurestore.storage.documents import Author, Entry, lost, must_move, read, spelled
+from featurestore.storage.documents import Author, Entry, lost, misfit, must_move, read
 
 _DIGEST = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
 
@@ -199,11 +200,11 @@ class Registry:
     ) -> tuple[View, ...]:
         table = sql.DOCUMENTS.c
         query = (
-            sa.select(table.body)
+            sa.select(table.id, table.body)
             .where(table.project == self._project, table.kind == "view", *matching)
             .order_by(table.created, table.id)
         )
-        views = [read(body, View) for body in connection.scalars(query)]
+        views = [_view(row.id, row.body) for row in connection.execute(query)]
         return self._spelled(connection, views)
 
     def _spelled(self, connection: sa.Connection, views: Iterable[View]) -> tuple[View, ...]:
@@ -220,7 +221,7 @@ class Registry:
         )
         copies: dict[str, list[View]] = {}
         for row in connection.execute(query):
-            copies.setdefault(row.version, []).append(read(row.body, View))
+            copies.setdefault(row.version, []).append(_view(row.version, row.body))
         return copies
 
     def _names(self) -> set[str]:
@@ -228,6 +229,13 @@ class Registry:
         query = sa.select(table.name).where(table.project == self._project, table.kind == "view")
         with self._engine.connect() as connection:
             return set(connection.scalars(query))
+
+
+def _view(version: str, body: str) -> View:
+    view = read(body, View)
+    if view.id != version:
+        raise misfit(f"{view.name}@{version[:12]}.id")
+    return view
 
 
 def _listed(versions: Sequence[View]) -> str:

@@ -15,7 +15,7 @@ from featurestore.model.lock import Lock
 from featurestore.model.names import suggest
 from featurestore.model.needs import Action, Move, Registered
 from featurestore.storage import sql
-from featurestore.storage.documents import Author, lost, must_move, read
+from featurestore.storage.documents import Author, lost, misfit, must_move, read
 
 
 class Releases:
@@ -41,7 +41,10 @@ class Releases:
                 f"release {number}: there is no such release of {self._project}; "
                 "run `featurestore promote` to make one"
             )
-        return read(body, Release)
+        release = read(body, Release)
+        if (release.project, release.number) != (self._project, number):
+            raise misfit(f"release {number} of {self._project}")
+        return release
 
     def releases(self) -> tuple[int, ...]:
         """Give the numbers of all releases that were not collected, oldest first."""

@@ -1,6 +1,7 @@
 """What a hostile user tried: nothing wrong is answered, nothing breaks, nothing secret shows."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -26,7 +27,8 @@ from featurestore.jobs.rebuild import rebuild_online
 from featurestore.jobs.tables import StoredTables
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.declare import batch_view, on_demand_view
-from featurestore.model.documents import Projection, dump
+from featurestore.model.documents import Projection, Release, dump, load
+from featurestore.model.identity import identified
 from featurestore.model.query import references, resolve
 from featurestore.model.time import micros, normalize_schema
 from featurestore.serving import twin
@@ -332,6 +334,28 @@ def test_junk_in_redis_is_an_error_that_a_server_recovers_from(served, valkey):
             wait_until(lambda: server.standing.trouble is None)
 
 
+def forged(live):
+    """Give a changed view the ids of its content, as one does who knows how they are made."""
+    view = identified(live.view)
+    return replace(live, view=view, table=replace(live.table, data_id=view.data_id))
+
+
+def test_a_release_whose_ids_do_not_fit_is_not_loaded(served, valkey):
+    """A view in Redis was changed under its id: the server names it and answers from the last."""
+    workspace, server, client = served
+    alias, release = (
+        f"fs1/{workspace.config.project}/{kind}" for kind in ("alias/prod", "release")
+    )
+    with valkey.client() as redis:
+        text = redis.get(f"{release}/{redis.get(alias).decode()}")
+        redis.set(f"{release}/77", re.sub(rb'"ttl":\d+', b'"ttl":7', text))
+        redis.set(alias, b"77")
+    wait_until(lambda: server.standing.trouble is not None)
+    assert re.search(r"history@\w+\.id no longer matches", str(server.standing.trouble))
+    found = client.get_online_features(["history:seats"], entities={"plane": ["a"]}, as_of=at(6))
+    assert (found.release, found.columns[0].to_list()) == (1, [4])
+
+
 def test_a_release_of_unknown_dtypes_is_data_loss_and_not_a_crash(served, valkey):
     """A planted dtype is refused by the request that meets it, with a status of its own."""
     workspace, server, _ = served
@@ -340,7 +364,8 @@ def test_a_release_of_unknown_dtypes_is_data_loss_and_not_a_crash(served, valkey
     )
     with valkey.client() as redis:
         text = redis.get(f"{release}/{redis.get(alias).decode()}")
-        redis.set(f"{release}/77", text.replace(b"float64", b"floatXX"))
+        planted = load(text.replace(b"float64", b"floatXX"), Release)
+        redis.set(f"{release}/77", dump(replace(planted, views=(forged(planted.views[0]),))))
         redis.set(alias, b"77")
     message, _ = request_message(["history:last_delay"], entities={"plane": ["a"]})
     wait_until(lambda: "floatXX" in dump(server.standing.state.release))
