@@ -8,11 +8,15 @@ from typing import Any, Protocol, Self
 
 from featurestore.errors import InvalidRequest, NotFound
 from featurestore.jobs import apply as applying
+from featurestore.jobs import backfill as backfilling
+from featurestore.jobs import locks as locking
 from featurestore.jobs import materialize as materializing
 from featurestore.jobs import promote as promoting
+from featurestore.jobs import verify as verifying
 from featurestore.jobs.tables import DraftTables, StoredTables
 from featurestore.jobs.workspace import Clock, Workspace, system_clock
 from featurestore.model.documents import Projection, Release, Service, View
+from featurestore.model.lock import Lock
 from featurestore.model.names import suggest
 from featurestore.model.plan import Plan
 from featurestore.model.query import references, resolve
@@ -92,9 +96,40 @@ class FeatureStore:
             self._workspace, micros(end_date), views=feature_views
         )
 
+    def backfill(
+        self, feature_views: Sequence[str] = (), *, alias: str = "prod", again: bool = False
+    ) -> tuple[materializing.Outcome, ...]:
+        """Compute the applied versions' tables beside the live ones, over what those cover.
+
+        `again` computes the named views into a new generation of their tables, so that a load under
+        suspicion stands beside the last good one.
+        """
+        return backfilling.backfill(self._workspace, alias, views=feature_views, again=again)
+
+    def verify(
+        self, alias: str = "prod", *, live: bool = False, everything: bool = False
+    ) -> verifying.Verified:
+        """Check that what the next promotion would serve is what training reads.
+
+        With `live` what the alias serves now is checked; `everything` takes all entities, not a
+        sample. Its `differences` name entity and feature of every value that differs.
+        """
+        return verifying.verify(self._workspace, alias, live=live, everything=everything)
+
     def promote(self, alias: str = "prod") -> Release:
-        """Make what is materialized the release that an alias names."""
+        """Make what is applied, computed and verified the release that an alias names."""
         return promoting.promote(self._workspace, alias).release
+
+    def rollback(self, alias: str = "prod", *, to: int | None = None) -> Release:
+        """Give an alias back what it named before, or the content of release `to`."""
+        return promoting.rollback(self._workspace, alias, to=to).release
+
+    def register_lock(
+        self, lock: Lock, *, owner: str, expires: datetime | None = None
+    ) -> locking.Kept:
+        """Keep a lock's data alive, and every alias able to answer it, until it is retired."""
+        until = None if expires is None else micros(expires)
+        return locking.register(self._workspace, lock, owner=owner, expires=until)
 
     def get_historical_features(
         self,

@@ -205,7 +205,8 @@ class _Trial:
         """Give what is asked as training and as serving: every service, then all unused views."""
         asked = set[str]()
         for service in self._release.services:
-            asked |= set(_stored(resolve(service.projections, self._views)))
+            query = resolve(service.projections, self._views, full_feature_names=True)
+            asked |= set(_stored(query))
             yield service.name, service.projections
         for one in self._release.views:
             if one.table is not None and one.view.id not in asked:

@@ -101,6 +101,7 @@ def test_a_draft_equals_what_is_applied(repo, definitions, online_url):
         stored = store.get_historical_features(SPINE, names)
         by_service = store.get_historical_features(SPINE, "model")
         draft = store.get_historical_features(SPINE, [definitions["history"]])
+        store.verify()
         store.promote()
         online = store.get_online_features(names, [{"plane": "a"}], as_of=at(24))
     assert stored.to_polars().equals(draft.to_polars())
