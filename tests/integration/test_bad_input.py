@@ -310,7 +310,7 @@ COMMANDS: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         _untouched,
         ["promote"],
         4,
-        "promote: not materialized are history@.*; run `featurestore materialize START END`",
+        "promote: not materialized are history@.*; run `featurestore backfill`",
     ),
     "source missing": (
         _without_file,
