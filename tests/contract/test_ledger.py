@@ -11,8 +11,8 @@ import pytest
 from featurestore.errors import Conflict
 from featurestore.model.documents import Table
 from featurestore.model.time import BEGINNING, Interval
+from featurestore.storage.files import DataFile
 from featurestore.storage.ledger import Ledger, Run, Verification
-from featurestore.storage.offline import DataFile
 from tests.databases import opened
 from tests.races import race
 
