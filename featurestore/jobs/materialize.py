@@ -31,9 +31,9 @@ from featurestore.model.time import (
     show,
     watermark,
 )
+from featurestore.storage.files import DataFile
 from featurestore.storage.keys import bucket_of
 from featurestore.storage.ledger import Run
-from featurestore.storage.offline import DataFile
 from featurestore.storage.sources import rows_known_by
 
 ROWS_PER_BUCKET = 4_000_000

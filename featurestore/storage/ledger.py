@@ -11,7 +11,7 @@ from featurestore.errors import Conflict
 from featurestore.model.documents import Table
 from featurestore.model.time import Interval, show, union
 from featurestore.storage import sql
-from featurestore.storage.offline import DataFile
+from featurestore.storage.files import DataFile
 from featurestore.storage.process import is_dead
 
 _TABLES, _LEASES, _RUNS = sql.TABLES.c, sql.LEASES.c, sql.RUNS.c

@@ -19,7 +19,7 @@ def this_process() -> str:
     pid = os.getpid()
     machine = _machine()
     start = _start(pid)
-    if machine is None or start is None:
+    if machine is None or not start:
         return f"{socket.gethostname()}/{pid}"
     return f"{machine}/{pid}/{start}"
 
@@ -36,7 +36,10 @@ def is_dead(process: str) -> bool:
         return False
     if boot != this_boot:
         return True
-    return namespace == this_namespace and _start(int(pid)) != start
+    if namespace != this_namespace:
+        return False
+    found = _start(int(pid))
+    return _is_gone(int(pid)) if found is None else found != start
 
 
 def _machine() -> str | None:
@@ -49,14 +52,25 @@ def _machine() -> str | None:
 
 
 def _start(pid: int) -> str | None:
-    """Give the start time of a living process, or None.
+    """Give the start time of a process, nothing if it has ended, None if it cannot be seen.
 
     The name in the stat line's second field may hold spaces and brackets: fields count from the
     last closing one.
     """
     try:
         stat = (_PROC / str(pid) / "stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return None
     state, *fields = stat.rpartition(")")[2].split()
-    return None if state in _ENDED else fields[18]
+    return "" if state in _ENDED else fields[18]
+
+
+def _is_gone(pid: int) -> bool:
+    """Tell a process that is not there from one of another user that /proc hides."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False

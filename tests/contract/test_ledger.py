@@ -1,16 +1,20 @@
-"""The ledger over a real SQLite file: tables, leases, runs and what they cover."""
+"""The ledger over each database: tables, leases, runs and what they cover."""
 
-import threading
+import subprocess
+import sys
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from featurestore.errors import Conflict
 from featurestore.model.documents import Table
 from featurestore.model.time import BEGINNING, Interval
-from featurestore.storage.ledger import Ledger, Run
-from featurestore.storage.offline import DataFile
-from featurestore.storage.sql import open_engine
+from featurestore.storage.files import DataFile
+from featurestore.storage.ledger import Ledger, Run, Verification
+from tests.databases import opened
+from tests.races import race
 
 ANN = {"process": "", "note": "ann: materialize history"}
 TABLE = Table(data_id="a" * 64, generation=0, buckets=4)
@@ -27,14 +31,6 @@ RUN = Run(
     state="writing",
     started=100,
 )
-
-
-@pytest.fixture
-def engine(tmp_path):
-    """A new registry database."""
-    opened = open_engine("sqlite:///registry.db", root=tmp_path)
-    yield opened
-    opened.dispose()
 
 
 @pytest.fixture
@@ -88,30 +84,59 @@ def test_leases_of_other_names_and_projects_are_apart(engine, ledger):
     Ledger(engine, "shop2").lease("table x", "two", now=0, until=100, **ANN)
 
 
-def test_of_takers_at_once_one_gets_the_lease(tmp_path):
+def test_of_takers_at_once_one_gets_the_lease(ledger, registry_url, tmp_path):
     """Many processes that ask at the same moment: one holds it, the rest are told so."""
-    open_engine("sqlite:///registry.db", root=tmp_path).dispose()
-    taken, refused = [], []
-    ready = threading.Barrier(6)
 
     def take(owner):
-        engine = open_engine("sqlite:///registry.db", root=tmp_path)
-        ready.wait()
-        try:
+        with opened(registry_url, tmp_path) as engine:
             Ledger(engine, "shop").lease("table x", owner, now=0, until=100, **ANN)
-        except Conflict:
-            refused.append(owner)
-        else:
-            taken.append(owner)
-        finally:
-            engine.dispose()
 
-    takers = [threading.Thread(target=take, args=(str(number),)) for number in range(6)]
-    for one in takers:
-        one.start()
-    for one in takers:
-        one.join()
-    assert (len(taken), len(refused)) == (1, 5)
+    ends = race([partial(take, str(number)) for number in range(6)])
+    assert ends.count(None) == 1
+    assert sum(isinstance(end, Conflict) for end in ends) == 5
+    (winner,) = [str(number) for number, end in enumerate(ends) if end is None]
+    ledger.lease("table x", winner, now=1, until=101, **ANN)
+
+
+@pytest.fixture
+def living():
+    """A process that waits until it is killed."""
+    code = "import sys; from featurestore.storage.process import this_process as p; print(p()); "
+    code += "sys.stdout.flush(); sys.stdin.read()"
+    env = {"PATH": "", "PYTHONPATH": str(Path(__file__).parents[2])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, text=True, **pipes) as process:
+        yield process
+        process.kill()
+
+
+def test_the_lease_of_a_killed_process_is_taken_at_once(ledger, living):
+    """A job that was killed can be run again without waiting; a living one is waited for."""
+    holder = {"process": living.stdout.readline().strip(), "note": "bob: backfill history"}
+    ledger.lease("table x", "bob", now=0, until=100, **holder)
+    with pytest.raises(Conflict, match=r"table x: held by bob: backfill history \(until 1970"):
+        ledger.lease("table x", "ann", now=1, until=101, **ANN)
+    living.kill()
+    living.wait()
+    ledger.lease("table x", "ann", now=2, until=102, **ANN)
+    with pytest.raises(Conflict, match="held by ann: materialize history"):
+        ledger.lease("table x", "bob", now=3, until=103, **holder)
+
+
+def test_of_takers_over_at_once_one_gets_the_lease(ledger, living, registry_url, tmp_path):
+    """The lease of the dead goes to exactly one of those who wait for it."""
+    holder = living.stdout.readline().strip()
+    ledger.lease("table x", "dead", now=0, until=100, process=holder, note="dead")
+    living.kill()
+    living.wait()
+
+    def take(owner):
+        with opened(registry_url, tmp_path) as engine:
+            Ledger(engine, "shop").lease("table x", owner, now=1, until=101, **ANN)
+
+    ends = race([partial(take, str(number)) for number in range(6)])
+    assert ends.count(None) == 1
+    assert sum(isinstance(end, Conflict) for end in ends) == 5
 
 
 def test_a_run_is_told_from_announcement_to_service(ledger):
@@ -176,3 +201,71 @@ def test_projects_in_one_database_do_not_see_each_other(engine, ledger):
     other = Ledger(engine, "shop2")
     assert (other.table(TABLE.data_id), other.runs(), other.covered(TABLE.id)) == (None, (), ())
     assert other.add_table(replace(TABLE, buckets=1), now=1).buckets == 1
+
+
+def test_a_collected_table_is_given_no_more(ledger):
+    """The newest that was not collected counts; what was collected waits to be dropped, once."""
+    first, second = (replace(TABLE, generation=number) for number in (0, 1))
+    other = replace(TABLE, data_id="b" * 64)
+    for table in (other, second, first):
+        ledger.add_table(table, now=1)
+    assert ledger.tables() == (first, second, other)
+    assert [ledger.collect_table(second, now=now) for now in (2, 3)] == [True, False]
+    assert ledger.table(TABLE.data_id) == first
+    assert (ledger.tables(), ledger.collected()) == ((first, other), (second,))
+    ledger.drop_table(first, now=3)
+    assert ledger.tables() == (first, other)
+    ledger.collect_table(first, now=4)
+    assert ledger.table(TABLE.data_id) is None
+    ledger.drop_table(second, now=5)
+    assert ledger.collected() == (first,)
+    assert ledger.collect_table(replace(TABLE, generation=9), now=6) is False
+
+
+def test_a_generation_is_never_used_again(ledger):
+    """A new table is one past all there ever were, also collected and dropped ones."""
+    assert ledger.next_table(TABLE.data_id, 4) == TABLE
+    for generation in (0, 1):
+        table = ledger.next_table(TABLE.data_id, 4)
+        assert table == replace(TABLE, generation=generation)
+        ledger.add_table(table, now=1)
+        ledger.collect_table(table, now=2)
+        ledger.drop_table(table, now=3)
+    assert ledger.next_table(TABLE.data_id, 1) == Table(data_id=TABLE.data_id, generation=2)
+    with pytest.raises(Conflict, match="was made and collected by somebody else; run it again"):
+        ledger.add_table(TABLE, now=4)
+
+
+def test_verifications_stand_oldest_first(engine, ledger):
+    """What was found of a table is kept as it was told."""
+    found = [
+        Verification(
+            table_id=TABLE.id,
+            version="v" * 64,
+            delta_version=number,
+            watermark=2**52,
+            checked=10**10,
+            mismatches=number,
+            at=5 - number,
+            who="ann",
+        )
+        for number in range(3)
+    ]
+    for one in found:
+        ledger.add_verification(one)
+    assert ledger.verifications() == tuple(found)
+    assert Ledger(engine, "shop2").verifications() == ()
+
+
+def test_a_table_was_written_when_it_was_last_worked_on(engine, ledger):
+    """Made, a run begun, a run ended: the latest of them."""
+    assert ledger.written() == {}
+    ledger.add_table(TABLE, now=7)
+    assert ledger.written() == {TABLE.id: 7}
+    ledger.start_run(RUN)
+    assert ledger.written() == {TABLE.id: 100}
+    ledger.commit_run(RUN, 1, ())
+    ledger.end_run(RUN, "served", now=150)
+    ledger.start_run(replace(RUN, id="r2", started=120))
+    assert ledger.written() == {TABLE.id: 150}
+    assert Ledger(engine, "shop2").written() == {}
