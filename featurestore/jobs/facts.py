@@ -42,6 +42,21 @@ def need_of(workspace: Workspace, table: Table) -> Need | None:
     return next((n for n in needs(facts(workspace)) if n.table == table), None)
 
 
+def serving_table(workspace: Workspace, view: View) -> Table | None:
+    """Give the generation of a version's table that an alias serves, else the newest, or None."""
+    newest = workspace.table(view)
+    if newest is None or not newest.generation:
+        return newest
+    named = workspace.releases
+    served = {
+        one.table
+        for number in set(named.aliases().values())
+        for one in named.release(number).views
+        if one.table is not None and one.table.data_id == view.data_id
+    }
+    return max(served, key=lambda table: table.generation, default=newest)
+
+
 def committed(workspace: Workspace, table: Table) -> int:
     """Give the newest Delta version of a table that the ledger knows to be committed.
 

@@ -12,6 +12,7 @@ from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView
 from featurestore.model.lock import Lock
 from featurestore.model.needs import Registered, answered_by, features_of
+from featurestore.model.pinned import admit
 from featurestore.model.time import show
 
 
@@ -114,16 +115,7 @@ def _warm(workspace: Workspace, registered: Registered, alias: str, report: Repo
 
 
 def _refuse(workspace: Workspace, lock: Lock, owner: str, expires: int | None) -> None:
-    if lock.draft:
-        raise InvalidRequest(
-            "lock: is a draft of definitions that were never applied; apply them, and train again "
-            "from the applied ones"
-        )
-    if lock.project != workspace.config.project:
-        raise InvalidRequest(
-            f"lock.project: the lock is of project {lock.project!r}, this is "
-            f"{workspace.config.project!r}; register it there"
-        )
+    admit(lock, project=workspace.config.project)
     if not owner.strip():
         raise InvalidRequest("lock: has no owner; name who is asked before it is let go")
     now = workspace.clock()

@@ -19,12 +19,14 @@ from featurestore.jobs.online import latest, longest_ttl, pack, stored_rows
 from featurestore.jobs.promote import candidates
 from featurestore.jobs.tables import StoredTables
 from featurestore.jobs.workspace import Workspace
+from featurestore.model.catalog import Catalog
 from featurestore.model.documents import LiveView, Projection, Release, View
 from featurestore.model.query import Query, resolve
 from featurestore.model.schema import Column
 from featurestore.model.time import CREATED, EVENT, KNOWN, MOMENT, moment
 from featurestore.serving.client import FeatureClient, request_message
 from featurestore.serving.limits import Limits
+from featurestore.serving.locks import Locks
 from featurestore.serving.respond import respond
 from featurestore.serving.response import OnlineResponse, read_response
 from featurestore.serving.state import State, state_of
@@ -169,13 +171,13 @@ class _Trial:
         self._client = client
         self._seed = workspace.clock()
         self._tables = StoredTables(
-            workspace, {one.view.id: one.table for one in release.views if one.table}
+            workspace, chosen={one.view.id: one.table for one in release.views if one.table}
         )
         self._keys: dict[str, pl.DataFrame] = {}
 
     @cached_property
-    def _views(self) -> dict[str, View]:
-        return {one.view.name: one.view for one in self._release.views}
+    def _catalog(self) -> Catalog:
+        return Catalog(current={one.view.name: one.view for one in self._release.views})
 
     def in_redis(self, one: LiveView) -> Check:
         """Compare the newest offline rows with the rows in Redis, byte for byte."""
@@ -205,7 +207,7 @@ class _Trial:
         """Give what is asked as training and as serving: every service, then all unused views."""
         asked = set[str]()
         for service in self._release.services:
-            query = resolve(service.projections, self._views, full_feature_names=True)
+            query = resolve(service.projections, self._catalog, full_feature_names=True)
             asked |= set(_stored(query))
             yield service.name, service.projections
         for one in self._release.views:
@@ -218,7 +220,7 @@ class _Trial:
 
     def served(self, subject: str, projections: Sequence[Projection]) -> Check:
         """Compare training rows at the watermark with vectors as the server answers them."""
-        query = resolve(projections, self._views, full_feature_names=True)
+        query = resolve(projections, self._catalog, full_feature_names=True)
         law = "training = serving"
         marks = [one.watermark for one in self._release.views if one.view.id in _stored(query)]
         at = max((mark for mark in marks if mark is not None), default=self._workspace.clock())
@@ -326,7 +328,7 @@ class _Trial:
         features: str | list[str] = subject
         if subject not in names:
             features = [f"{p.view}:{name}" for p in projections for name in p.features]
-        query = resolve(projections, self._views, full_feature_names=True)
+        query = resolve(projections, self._catalog, full_feature_names=True)
         entities = rows.select(column.name for column in query.entities)
         request = rows.select(column.name for column in query.request)
         brought = entities if entities.width else None
@@ -356,6 +358,7 @@ class _Trial:
                 most=Limits().rows,
                 clock=self._workspace.clock,
                 read=self._workspace.online().read,
+                locks=Locks(self._release.project),
             )
             answer = read_response(raw, columns)
         return pl.DataFrame(answer.columns)
