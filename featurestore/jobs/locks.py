@@ -117,7 +117,9 @@ def _warm(workspace: Workspace, registered: Registered, alias: str, report: Repo
 def _refuse(workspace: Workspace, lock: Lock, owner: str, expires: int | None) -> None:
     admit(lock, project=workspace.config.project)
     if not owner.strip():
-        raise InvalidRequest("lock: has no owner; name who is asked before it is let go")
+        raise InvalidRequest(
+            "lock.owner: is empty; name the person or team to ask before it is let go"
+        )
     now = workspace.clock()
     if expires is not None and expires <= now:
         raise InvalidRequest(

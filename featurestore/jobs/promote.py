@@ -1,9 +1,10 @@
 """Promote what is applied to an alias, and roll an alias back: one step each way, no data moves."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from featurestore.errors import InvalidRequest, NotFound, NotMaterialized
-from featurestore.jobs.facts import verified
+from featurestore.jobs.facts import facts, verified
 from featurestore.jobs.publish import Published, marked, publish
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, View
@@ -56,12 +57,11 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
     moves = [move for move in releases.moves() if move.alias == alias]
     number = _before(moves, alias) if to is None else _named(moves, alias, to)
     wanted = releases.release(number)
-    _refuse_cold(workspace, wanted)
     return publish(
         workspace,
         alias,
         expected=expected,
-        views=[marked(workspace, one) for one in wanted.views],
+        views=_restored(workspace, wanted),
         services=wanted.services,
         action="rollback",
         restores=number,
@@ -156,19 +156,34 @@ def _named(moves: list[Move], alias: str, number: int) -> int:
     return number
 
 
-def _refuse_cold(workspace: Workspace, wanted: Release) -> None:
-    """Refuse a release whose tables are gone: to answer from it would answer nothing."""
-    there, online = set(workspace.ledger.tables()), workspace.online()
-    tables = [(one.view.version, one.table) for one in wanted.views if one.table is not None]
-    collected = [version for version, table in tables if table not in there]
+def _restored(workspace: Workspace, wanted: Release) -> tuple[LiveView, ...]:
+    """Give a release's views as they can be answered now.
+
+    A table that was collected may have been computed again since, and verified.
+
+    Raises:
+        NotMaterialized: tables are gone, or not in Redis; to answer from them would answer nothing.
+    """
+    known, online = facts(workspace), workspace.online()
+    views, collected, lost = [], [], []
+    for one in wanted.views:
+        table = one.table
+        if table is not None and table not in known.tables:
+            table = known.sound(table.data_id)
+            if table is None or not verified(workspace, one.view, table):
+                collected.append(one.view.version)
+                continue
+        if table is not None and not online.is_marked(table.id):
+            lost.append(one.view.version)
+        views.append(marked(workspace, replace(one, table=table)))
     if collected:
         raise NotMaterialized(
             f"rollback: the tables of {', '.join(collected)} in release {wanted.number} were "
             "collected; apply that release's definitions, then backfill and promote them"
         )
-    lost = [version for version, table in tables if not online.is_marked(table.id)]
     if lost:
         raise NotMaterialized(
             f"rollback: {', '.join(lost)} of release {wanted.number} are not in Redis; run "
             "`featurestore rebuild-online` first"
         )
+    return tuple(views)
