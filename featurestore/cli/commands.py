@@ -156,12 +156,16 @@ def serve(
     epilog="Example: featurestore get-online tailnum=N14228 distance=1400 --service lateness_v1",
 )
 def get_online(
-    service: Annotated[
-        str, typer.Option("--service", "-s", metavar="NAME", help="The feature service.")
-    ],
     pairs: Annotated[
         list[str] | None,
         typer.Argument(metavar="COLUMN=VALUE", help="Entities and request data."),
+    ] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", "-s", metavar="NAME", help="The feature service.")
+    ] = None,
+    lock: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A training set's lock, instead of a service."),
     ] = None,
     address: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where the server listens.")
@@ -175,7 +179,9 @@ def get_online(
     json: Json = False,
 ) -> None:
     """Look one entity up on a running server: each value with its status and event time."""
-    cli.online.get_online(service, pairs or [], address=address, as_of=as_of, json=json)
+    if (service is None) == (lock is None):
+        raise typer.BadParameter("give exactly one of --service and --lock")
+    cli.online.get_online(service, lock, pairs or [], address=address, as_of=as_of, json=json)
 
 
 @app.command("rebuild-online")

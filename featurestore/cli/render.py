@@ -9,6 +9,7 @@ from featurestore.cli.terminal import facts, grouped, out, table
 from featurestore.cli.values import texts
 from featurestore.jobs.materialize import Outcome
 from featurestore.jobs.rebuild import Rebuilt
+from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Project, Release, Service, View
 from featurestore.model.plan import Change, Plan
 from featurestore.model.query import resolve
@@ -151,7 +152,7 @@ def view(found: View, mark: int | None) -> None:
 
 def service(found: Service, views: Mapping[str, View]) -> None:
     """Print one service: what a request brings, the views it uses, its features in order."""
-    asked = resolve(found.projections, views, full_feature_names=True)
+    asked = resolve(found.projections, Catalog(current=views), full_feature_names=True)
     _title(f"{found.name}@{found.id[:12]}", found.info.description)
     facts(
         {

@@ -7,6 +7,7 @@ from typing import Any
 
 from featurestore.jobs.materialize import Outcome
 from featurestore.model import expressions
+from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Project, Release, Service, View
 from featurestore.model.plan import Plan
 from featurestore.model.query import resolve
@@ -82,7 +83,7 @@ def view(found: View, mark: int | None) -> dict[str, Any]:
 
 def service(found: Service, views: Mapping[str, View]) -> dict[str, Any]:
     """Give one service as plain values: what a request brings and what it answers, in order."""
-    asked = resolve(found.projections, views, full_feature_names=True)
+    asked = resolve(found.projections, Catalog(current=views), full_feature_names=True)
     versions = {p.alias: views[p.view].version for p in found.projections}
     return {
         "name": found.name,

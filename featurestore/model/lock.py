@@ -27,7 +27,9 @@ class LockedView:
 class LockedLookup:
     """One use of a stored view: `join_key_map` pairs each join key with the caller's column.
 
-    Of `valued` entity rows with a value by event time, known-at withheld it from `withheld`.
+    `version` is the id of the version that was read, `features` the ids of the features that were,
+    and `readers` the version ids of the on-demand views that read them. Of `valued` entity rows
+    with a value by event time, known-at withheld it from `withheld`.
     """
 
     view: str
@@ -35,6 +37,9 @@ class LockedLookup:
     join_key_map: tuple[tuple[str, str], ...] = ()
     withheld: int = 0
     valued: int = 0
+    version: str = ""
+    features: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -190,6 +190,9 @@ def features_of(lock: Lock, versions: Mapping[str, View]) -> dict[str, frozenset
             for one in versions[output.version].inputs:
                 if one.feature_id in home:
                     asked[home[one.feature_id]].add(one.feature_id)
+    for lookup in lock.lookups:
+        if lookup.version in asked:
+            asked[lookup.version].update(lookup.features)
     return {version: frozenset(ids) for version, ids in asked.items()}
 
 

@@ -260,7 +260,8 @@ class OnlineStore:
     def _missing(self, table_id: str) -> OnlineDataMissing:
         return OnlineDataMissing(
             f"{self.project}.{table_id}: its rows are not in Redis at {self.where}: it was emptied "
-            "or never loaded; run `featurestore rebuild-online` to bring them back from offline"
+            "or never loaded; run `featurestore rebuild-online` to bring them back from offline",
+            table=table_id,
         )
 
     def _scan(self, table_id: str) -> Iterator[list[bytes]]:

@@ -26,6 +26,7 @@ from featurestore.jobs.promote import promote
 from featurestore.jobs.rebuild import rebuild_online
 from featurestore.jobs.tables import StoredTables
 from featurestore.jobs.workspace import Workspace
+from featurestore.model.catalog import Catalog
 from featurestore.model.declare import batch_view, on_demand_view
 from featurestore.model.documents import Projection, Release, dump, load
 from featurestore.model.identity import identified
@@ -71,7 +72,7 @@ def run(workspace, start=0, end=24):
 
 def train(workspace, wanted, entity_df=None):
     """Give the features of entity rows, by default of three planes at one moment."""
-    views = {view.name: view for view in workspace.project().views}
+    views = Catalog(current={view.name: view for view in workspace.project().views})
     if entity_df is None:
         entity_df = pl.DataFrame({"plane": ["a", "b", "z"], "event_timestamp": [at(6)] * 3})
     query = resolve(references(wanted, views), views)
@@ -235,7 +236,8 @@ def test_another_column_behind_a_key_time_or_id_is_another_version(name):
 
 def test_pandas_frames_with_what_polars_cannot_hold_are_refused_by_name():
     """Columns of one name or of unknown dtypes are an error of ours, not of a library."""
-    query = resolve(references(["history:seats"], {"history": history()}), {"history": history()})
+    catalog = Catalog(current={"history": history()})
+    query = resolve(references(["history:seats"], catalog), catalog)
     moments = pd.to_datetime(["2024-03-01 06:00+02:00"])
     frame = pd.DataFrame({"plane": ["a"], "event_timestamp": moments, "own": moments})
     for bad in (pd.concat([frame, frame[["own"]]], axis=1), frame.assign(own=[1j])):

@@ -122,7 +122,7 @@ def test_what_is_no_reference_is_refused(repo, online_url):
             ("modle", NotFound, "no service is called 'modle'; did you mean 'model'"),
             (["histor:seats"], NotFound, "no view is called 'histor'; did you mean 'history'"),
             (["history:seat"], NotFound, "no such feature; did you mean 'seats'"),
-            (["history@abc:seats"], NotFound, "history@abc is not here"),
+            (["history@0000:seats"], NotFound, "history@0000 is not here"),
             ([3], InvalidRequest, "int is no reference"),
             (3, InvalidRequest, "int names no features"),
             ([], InvalidRequest, "none asked for"),

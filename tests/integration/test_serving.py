@@ -295,7 +295,7 @@ REFUSALS: list[tuple[str, dict[str, Any], type[FeatureStoreError], str]] = [
     ("service", {"features": "lato"}, NotFound, "feature_service: .*did you mean 'late'"),
     ("view", {"features": ["plan:seats"]}, NotFound, "features: .*did you mean 'plane'"),
     ("feature", {"features": ["plane:seat"]}, NotFound, "plane:seat: .*did you mean 'seats'"),
-    ("version", {"features": ["plane@00:seats"]}, NotFound, "plane@00"),
+    ("version", {"features": ["plane@0000:seats"]}, NotFound, "plane@0000"),
     ("form", {"features": ["seats"]}, InvalidRequest, "not of the form"),
     ("none", {"features": []}, InvalidRequest, "features: none"),
     (

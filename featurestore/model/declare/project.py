@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from featurestore.errors import InvalidDefinition, InvalidRequest, NotFound
 from featurestore.model import expressions
+from featurestore.model.catalog import Catalog
 from featurestore.model.declare.rules import check_name
 from featurestore.model.documents import Info, Project, Projection, Service, Source, View
 from featurestore.model.identity import service_id
@@ -49,7 +50,7 @@ def service(
                 f"{name}: two uses are called {alias!r}; give one another name with with_name(…)"
             )
     try:
-        resolve(filled, views, full_feature_names=True)
+        resolve(filled, Catalog(current=views), full_feature_names=True)
     except (NotFound, InvalidRequest) as error:
         raise InvalidDefinition(f"{name}: {error}") from error
     return Service(id=service_id(name, filled), name=name, projections=tuple(filled), info=info)
