@@ -1,6 +1,6 @@
 """What a lock asks for: its very outputs, from whichever version here holds its features."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from featurestore.errors import InvalidRequest, NotMaterialized
@@ -71,16 +71,15 @@ class _Home:
 
 def _homes(lock: Lock, catalog: Catalog) -> dict[str, _Home]:
     """Find the view that answers for each version of a lock."""
-    asked = dict(_asked(lock))
+    asked = _asked(lock)
     homes: dict[str, _Home] = {}
     for number, one in enumerate(lock.views):
         path = f"lock.views[{number}]"
         if one.ttl is not None and not 0 < one.ttl <= _LONGEST:
             raise InvalidRequest(f"{path}.ttl: {one.ttl} microseconds is no ttl")
-        ids = {feature_id for feature_id, _ in asked.get(one.id, ())}
-        view = catalog.holding(one.name, ids, own=one.id)
+        view = catalog.holding(one.name, asked[one.id], own=one.id)
         if view is None:
-            names = ", ".join(sorted({name for _, name in asked.get(one.id, ())}))
+            names = ", ".join(sorted(asked[one.id].values()))
             raise NotMaterialized(
                 f"{one.name}@{one.id[:12]}: no version that answers here has its features "
                 f"({names}); run `featurestore lock register FILE` with this lock"
@@ -95,12 +94,17 @@ def _homes(lock: Lock, catalog: Catalog) -> dict[str, _Home]:
     return homes
 
 
-def _asked(lock: Lock) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Give, for each version of a lock, the ids and names of the features it is read for."""
+def _asked(lock: Lock) -> dict[str, dict[str, str]]:
+    """Give, for each version of a lock, the features it is read for: their ids and what to call."""
     if not lock.outputs:
         raise InvalidRequest("lock.outputs: is empty; a lock names what is answered")
     names = {view.id: view.name for view in lock.views}
-    asked: dict[str, list[tuple[str, str]]] = {version: [] for version in names}
+    asked: dict[str, dict[str, str]] = {version: {} for version in names}
+    for number, lookup in enumerate(lock.lookups):
+        if lookup.features and lookup.version not in asked:
+            raise InvalidRequest(f"lock.lookups[{number}].version: is none of lock.views")
+        if lookup.features:
+            asked[lookup.version].update({one: one[:12] for one in lookup.features})
     for number, output in enumerate(lock.outputs):
         path = f"lock.outputs[{number}]"
         if output.version not in asked:
@@ -110,13 +114,8 @@ def _asked(lock: Lock) -> Iterator[tuple[str, list[tuple[str, str]]]]:
                 f"{path}.view: is {output.view!r}, but its version is one of "
                 f"{names[output.version]!r}"
             )
-        asked[output.version].append((output.feature_id, output.feature))
-    for number, lookup in enumerate(lock.lookups):
-        if lookup.features and lookup.version not in asked:
-            raise InvalidRequest(f"lock.lookups[{number}].version: is none of lock.views")
-        if lookup.features:
-            asked[lookup.version] += [(one, one[:12]) for one in lookup.features]
-    yield from asked.items()
+        asked[output.version][output.feature_id] = output.feature
+    return asked
 
 
 def _feature(output: LockedOutput, home: _Home, path: str) -> Feature:
