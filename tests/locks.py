@@ -16,10 +16,10 @@ from tests.tables import EVERYTHING
 class _Empty:
     """Tables of every version, without rows."""
 
-    def rows(self, view: View, features: Sequence[str]) -> pl.DataFrame:
+    def rows(self, view: View, features: Sequence[str]) -> pl.DataFrame:  # noqa: ARG002
         return pl.DataFrame(schema=table_schema(view))
 
-    def covered(self, view: View) -> tuple[Interval, ...]:
+    def covered(self, view: View) -> tuple[Interval, ...]:  # noqa: ARG002
         return (EVERYTHING,)
 
     def data_version(self, view: View) -> str:
