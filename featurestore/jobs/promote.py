@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from featurestore.errors import InvalidRequest, NotFound, NotMaterialized
 from featurestore.jobs.facts import facts, verified
+from featurestore.jobs.online import follow_alias
 from featurestore.jobs.publish import Published, marked, publish
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, View
@@ -44,7 +45,8 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
     """Give an alias the views and services of the release that it named before, or of release `to`.
 
     That is a new release of the old content, with what locks need beside it; tables stay as they
-    are. Rolled back twice, an alias goes back two promotions.
+    are. Rolled back twice, an alias goes back two promotions; but a rollback that died before Redis
+    followed is completed first, and not done again.
 
     Raises:
         NotFound: the alias does not exist, or never named that release.
@@ -55,6 +57,9 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
     releases = workspace.releases
     expected = releases.alias(alias).number
     moves = [move for move in releases.moves() if move.alias == alias]
+    if to is None and moves[-1].action == "rollback" and _lags(workspace, alias, expected):
+        follow_alias(workspace, alias)
+        return Published(release=releases.release(expected), fresh=False)
     number = _before(moves, alias) if to is None else _named(moves, alias, to)
     wanted = releases.release(number)
     return publish(
@@ -137,6 +142,11 @@ def _refuse_unverified(
             f"promote: not verified are {', '.join(unverified)}; run `featurestore verify` first; "
             "nothing was written"
         )
+
+
+def _lags(workspace: Workspace, alias: str, number: int) -> bool:
+    """Say whether Redis does not name the release yet that SQL names."""
+    return workspace.online().alias(alias) != number
 
 
 def _before(moves: list[Move], alias: str) -> int:

@@ -14,10 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from shutil import copytree
 
+import polars as pl
 import pytest
 
+from featurestore import FeatureStore
 from featurestore.cli import main
-from tests.repos import applied, landings, write
+from tests.repos import applied, at, landings, write
 from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -256,6 +258,26 @@ def test_a_served_row_is_shown_with_status_and_event_time(shop, address, run):
         run(*[w.replace("miles=4", "miles=nan") for w in asked], "--json", repo=shop).stdout
     )
     assert nan["features"]["pace__per_mile"] == ["NaN"]
+
+
+def test_a_lock_is_looked_up_in_the_place_of_a_service(shop, address, run, environ, tmp_path):
+    """The lock's outputs, under its names; a service beside it, or neither, is a usage error."""
+    spine = pl.DataFrame({"plane": ["a"], "miles": [4.0], "event_timestamp": [at(6)]})
+    with FeatureStore(shop, environ=environ) as store:
+        made = store.get_historical_features(spine, [f"{VIEW}:seats", "pace:per_mile"])
+    file = tmp_path / "lock.json"
+    file.write_text(made.lock.to_json())
+    asked = ["get-online", "plane=a", "miles=4", "--address", address, "--as-of", "2024-03-02"]
+    found = json.loads(run(*asked, "--lock", str(file), "--json", repo=shop).stdout)
+    assert (found["features"]["seats"], found["features"]["per_mile"]) == ([4], [5.0])
+    assert (
+        f"lock {made.lock.id[:12]}, release" in run(*asked, "--lock", str(file), repo=shop).stdout
+    )
+    for words in ([], ["--lock", str(file), "--service", "model"]):
+        done = run(*asked, *words, repo=shop, code=2)
+        assert "exactly one of --service and --lock" in done.stderr
+    done = run(*asked, "--lock", str(shop / "feature_store.yaml"), repo=shop, code=1)
+    assert "is no lock" in done.stderr
 
 
 def test_a_wrong_look_up_says_what_is_wrong(shop, address, run):
