@@ -1,10 +1,6 @@
 """What a lock asks for: its very outputs, from whichever version here holds its features."""
 
-<<<<<<< HEAD
-from collections.abc import Iterator, Mapping
-=======
 from collections.abc import Mapping
->>>>>>> lock
 from dataclasses import dataclass, replace
 
 from featurestore.errors import InvalidRequest, NotMaterialized
@@ -75,26 +71,15 @@ class _Home:
 
 def _homes(lock: Lock, catalog: Catalog) -> dict[str, _Home]:
     """Find the view that answers for each version of a lock."""
-<<<<<<< HEAD
-    asked = dict(_asked(lock))
-=======
     asked = _asked(lock)
->>>>>>> lock
     homes: dict[str, _Home] = {}
     for number, one in enumerate(lock.views):
         path = f"lock.views[{number}]"
         if one.ttl is not None and not 0 < one.ttl <= _LONGEST:
             raise InvalidRequest(f"{path}.ttl: {one.ttl} microseconds is no ttl")
-<<<<<<< HEAD
-        ids = {feature_id for feature_id, _ in asked.get(one.id, ())}
-        view = catalog.holding(one.name, ids, own=one.id)
-        if view is None:
-            names = ", ".join(sorted({name for _, name in asked.get(one.id, ())}))
-=======
         view = catalog.holding(one.name, asked[one.id], own=one.id)
         if view is None:
             names = ", ".join(sorted(asked[one.id].values()))
->>>>>>> lock
             raise NotMaterialized(
                 f"{one.name}@{one.id[:12]}: no version that answers here has its features "
                 f"({names}); run `featurestore lock register FILE` with this lock"
@@ -109,14 +94,6 @@ def _homes(lock: Lock, catalog: Catalog) -> dict[str, _Home]:
     return homes
 
 
-<<<<<<< HEAD
-def _asked(lock: Lock) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Give, for each version of a lock, the ids and names of the features it is read for."""
-    if not lock.outputs:
-        raise InvalidRequest("lock.outputs: is empty; a lock names what is answered")
-    names = {view.id: view.name for view in lock.views}
-    asked: dict[str, list[tuple[str, str]]] = {version: [] for version in names}
-=======
 def _asked(lock: Lock) -> dict[str, dict[str, str]]:
     """Give, for each version of a lock, the features it is read for: their ids and what to call."""
     if not lock.outputs:
@@ -128,7 +105,6 @@ def _asked(lock: Lock) -> dict[str, dict[str, str]]:
             raise InvalidRequest(f"lock.lookups[{number}].version: is none of lock.views")
         if lookup.features:
             asked[lookup.version].update({one: one[:12] for one in lookup.features})
->>>>>>> lock
     for number, output in enumerate(lock.outputs):
         path = f"lock.outputs[{number}]"
         if output.version not in asked:
@@ -138,18 +114,8 @@ def _asked(lock: Lock) -> dict[str, dict[str, str]]:
                 f"{path}.view: is {output.view!r}, but its version is one of "
                 f"{names[output.version]!r}"
             )
-<<<<<<< HEAD
-        asked[output.version].append((output.feature_id, output.feature))
-    for number, lookup in enumerate(lock.lookups):
-        if lookup.features and lookup.version not in asked:
-            raise InvalidRequest(f"lock.lookups[{number}].version: is none of lock.views")
-        if lookup.features:
-            asked[lookup.version] += [(one, one[:12]) for one in lookup.features]
-    yield from asked.items()
-=======
         asked[output.version][output.feature_id] = output.feature
     return asked
->>>>>>> lock
 
 
 def _feature(output: LockedOutput, home: _Home, path: str) -> Feature:

@@ -109,10 +109,7 @@ def _parsed(text: bytes, path: str) -> tuple[Lock, str]:
     """Give a lock and its id."""
     try:
         lock = Lock.from_json(text)
-<<<<<<< HEAD
-=======
         lock.to_json().encode()  # half a character passes JSON, and nothing after it
->>>>>>> lock
         digest = lock.id
     except (ValueError, ExceptionGroup, RecursionError) as error:
         told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
