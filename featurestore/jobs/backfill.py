@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from featurestore.errors import InvalidRequest
 from featurestore.jobs.leases import held
-from featurestore.jobs.materialize import Outcome, Report, new_table, run
+from featurestore.jobs.materialize import Outcome, Report, finish, new_table, run
 from featurestore.jobs.publish import lasting
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Table, View
@@ -80,6 +80,8 @@ def fill(
     A table that is not in Redis, or not for as long as its ttl needs, is loaded there.
     """
     outcomes = []
+    if table is not None:
+        finish(workspace, view, table)
     for interval in missing(workspace, view, table, live):
         made = run(workspace, view, table, interval, report)
         table = table or workspace.table(view)

@@ -189,6 +189,17 @@ def run(
     )
 
 
+def finish(workspace: Workspace, view: View, table: Table) -> None:
+    """Finish what died of a table's runs: serve what was committed, fence off what was not.
+
+    Raises:
+        Conflict: a run is on, which does so itself.
+    """
+    if any(one.state in ("writing", "committed") for one in workspace.ledger.runs(table.id)):
+        with leased(workspace, table, secrets.token_hex(16), why=f"finish {view.version}"):
+            _finish_pending(workspace, view, table)
+
+
 def _refuse_collected(workspace: Workspace, view: View, table: Table) -> None:
     """Stop before a table is written that was given up between choosing and leasing it."""
     if table not in workspace.ledger.tables():
