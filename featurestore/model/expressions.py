@@ -87,6 +87,21 @@ def decode(expression: Expression, *, path: str) -> pl.Expr:
     return expr
 
 
+def rewritten(expression: Expression, *, path: str) -> bytes | None:
+    """Give the bytes that the running Polars writes for another one's; None if it reads none.
+
+    Whether they still mean the same is for the caller to find out.
+    """
+    for spelling in expression.spellings:
+        try:
+            expr = pl.Expr.deserialize(io.BytesIO(spelling.data), format="binary")
+            check(expr, path=path)
+            return expr.meta.serialize()
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, InvalidExpression):
+            continue
+    return None
+
+
 def reads(expr: pl.Expr) -> tuple[str, ...]:
     """Give the names of the columns an expression reads, sorted, each once."""
     return tuple(sorted(set(expr.meta.root_names())))
