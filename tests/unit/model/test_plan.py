@@ -8,8 +8,7 @@ import pytest
 
 from featurestore.model.declare import project, service
 from featurestore.model.documents import LiveView, Release, Spelling, Table
-from featurestore.model.lock import Lock, LockedLookup, LockedOutput, LockedView
-from featurestore.model.needs import Facts, Registered
+from featurestore.model.needs import Facts
 from featurestore.model.plan import plan, plan_id, registered, same_definitions, stale
 from featurestore.model.steps import (
     Backfill,
@@ -22,6 +21,7 @@ from featurestore.model.steps import (
 )
 from featurestore.model.time import BEGINNING, Interval
 from tests.declared import pace, use, view
+from tests.locks import locked
 
 DELAY = pl.col("delay")
 DAY = timedelta(days=1)
@@ -233,34 +233,6 @@ def test_a_change_names_its_services_and_the_aliases_of_other_versions():
         "history": ("breaking", ("direct", "through"), ("prod",)),
         "pace": ("breaking", ("through",), ("prod",)),
     }
-
-
-def locked(of, *features, owner="alice", **changes):
-    """Register a lock on features of a view."""
-    outputs = tuple(
-        LockedOutput(
-            name=name,
-            view=of.name,
-            alias=of.name,
-            feature=name,
-            feature_id=of.feature(name).id,
-            version=of.id,
-            dtype="float64",
-        )
-        for name in features
-    )
-    lock = Lock(
-        project="shop",
-        draft=False,
-        outputs=outputs,
-        lookups=(LockedLookup(view=of.name, alias=of.name),),
-        views=(LockedView(name=of.name, id=of.id, kind=of.kind),),
-        dialect="polars-2.1",
-        polars="2.1.0",
-        spine="",
-        rows=1,
-    )
-    return Registered(id=lock.id, lock=lock, owner=owner, registered=0, **changes)
 
 
 BREAKS = {
