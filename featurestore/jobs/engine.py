@@ -15,7 +15,7 @@ from featurestore.jobs.online import stored_rows
 from featurestore.jobs.sample import ROWS, newest, relocated
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Expression, Feature, Project, Spelling, View
-from featurestore.model.expressions import DIALECT, rewritten
+from featurestore.model.expressions import DIALECT, decode, reread
 from featurestore.model.identity import identified
 from featurestore.model.needs import Facts
 from featurestore.model.tree import constants
@@ -119,7 +119,12 @@ def _here(expression: Expression) -> bytes:
 
 
 def _alike(was: Expression, now: Expression, path: str) -> bool:
-    return _here(was) == _here(now) or rewritten(was, path=path) == _here(now)
+    return _here(was) == _here(now) or _rewritten(was, path) == _here(now)
+
+
+def _rewritten(expression: Expression, path: str) -> bytes | None:
+    expr = reread(expression, path=path)
+    return None if expr is None else expr.meta.serialize()
 
 
 def _found(pairs: Iterable[tuple[Expression, Expression]]) -> str:
@@ -188,8 +193,8 @@ def _may_be(was: Expression, now: Expression, path: str) -> bool:
 
     Rows alone cannot say so: few of them tell a threshold of a million from none at all.
     """
-    data = rewritten(was, path=path)
-    return data is None or constants(data) == constants(_here(now))
+    old = reread(was, path=path)
+    return old is None or constants(old) == constants(decode(now, path=path))
 
 
 def _against_stored(
@@ -258,7 +263,7 @@ def _carried(version: View, bytes_of: Mapping[bytes, bytes]) -> View | None:
     def carried(one: Expression) -> Expression | None:
         if _known(one) is not None:
             return one
-        data = bytes_of.get(_here(one)) or rewritten(one, path=version.name)
+        data = bytes_of.get(_here(one)) or _rewritten(one, version.name)
         if data is None:
             return None
         return Expression(spellings=(*one.spellings, Spelling(dialect=DIALECT, data=data)))

@@ -87,18 +87,18 @@ def decode(expression: Expression, *, path: str) -> pl.Expr:
     return expr
 
 
-def rewritten(expression: Expression, *, path: str) -> bytes | None:
-    """Give the bytes that the running Polars writes for another one's; None if it reads none.
+def reread(expression: Expression, *, path: str) -> pl.Expr | None:
+    """Read an expression of any dialect as the running Polars does; None if it cannot.
 
-    Whether they still mean the same is for the caller to find out.
+    Whether it still means the same is for the caller to find out.
     """
     for spelling in expression.spellings:
         try:
             expr = pl.Expr.deserialize(io.BytesIO(spelling.data), format="binary")
             check(expr, path=path)
-            return expr.meta.serialize()
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, InvalidExpression):
             continue
+        return expr
     return None
 
 

@@ -1,6 +1,5 @@
 """The tree of an expression: Polars' serialized nodes, read without believing them."""
 
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,12 +38,11 @@ def parse(expr: pl.Expr) -> Node:
     return _node(json.loads(expr.meta.serialize(format="json")))
 
 
-def constants(data: bytes) -> tuple[str, ...]:
-    """Give all that an expression's bytes name and count, sorted: columns, literals, arguments.
+def constants(expr: pl.Expr) -> tuple[str, ...]:
+    """Give all that an expression names and counts, sorted: columns, literals, arguments.
 
-    Two ways to write one expression have the same. The bytes are walked, never evaluated.
+    Two ways to write one expression have the same. It is walked, never evaluated.
     """
-    expr = pl.Expr.deserialize(io.BytesIO(data), format="binary")
     return tuple(sorted(_leaves(json.loads(expr.meta.serialize(format="json")))))
 
 
