@@ -11,6 +11,7 @@ from featurestore.jobs import apply as applying
 from featurestore.jobs import backfill as backfilling
 from featurestore.jobs import locks as locking
 from featurestore.jobs import materialize as materializing
+from featurestore.jobs import plan as planning
 from featurestore.jobs import promote as promoting
 from featurestore.jobs import verify as verifying
 from featurestore.jobs.tables import DraftTables, StoredTables
@@ -70,7 +71,7 @@ class FeatureStore:
 
     def plan(self) -> Plan:
         """Say what `apply` would change, and why; writes nothing."""
-        return applying.plan(self._workspace)[0]
+        return planning.plan(self._workspace).plan
 
     def apply(self) -> Plan:
         """Register what the repo defines; computes nothing."""

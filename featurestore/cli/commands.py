@@ -24,7 +24,8 @@ app = typer.Typer(
     name="featurestore",
     help="A feature store where training and serving read the same number.",
     epilog=(
-        "Exit codes: 0 done; 1 refused; 2 usage, or `plan` found changes; 4 not materialized, or "
+        "Exit codes: 0 done; 1 refused; 2 usage, or `plan` found changes; 3 `plan` "
+        "found a change that breaks a registered lock; 4 not materialized, or "
         "not in Redis; 5 somebody else was first, run it again; 6 unreachable, try later; 7 bad "
         "source or data."
     ),
@@ -49,6 +50,9 @@ Repo = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Alias = Annotated[
+    str, typer.Option("--alias", metavar="NAME", help="The alias that the steps lead to.")
+]
 Views = Annotated[
     list[str] | None,
     typer.Option("--view", "-v", metavar="VIEW", help="Only this view; may be repeated."),
@@ -66,16 +70,38 @@ def main() -> None:
 
 
 @app.command()
-def plan(repo: Repo = HERE, json: Json = False) -> None:
-    """Show what `apply` would change, and why; exit 2 if anything would."""
-    if cli.repo.plan(repo, json=json):
-        raise typer.Exit(2)
+def plan(
+    repo: Repo = HERE,
+    alias: Alias = "prod",
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Compare old and new values on the newest rows.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show what `apply` would change, why, and the steps from there to an alias.
+
+    Exit 0 if the definitions are as applied, 2 if they change, 3 if they break a registered lock.
+    """
+    found = cli.repo.plan(repo, alias=alias, sample=sample, json=json)
+    if found.changed:
+        raise typer.Exit(3 if found.broken else 2)
 
 
 @app.command()
-def apply(repo: Repo = HERE, json: Json = False) -> None:
+def apply(
+    repo: Repo = HERE,
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="ID", help="Only what this plan showed.")
+    ] = None,
+    alias: Alias = "prod",
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", help="Replace what was applied from a commit you do not have."),
+    ] = False,
+    json: Json = False,
+) -> None:
     """Register the repo's definitions; computes nothing."""
-    cli.repo.apply(repo, json=json)
+    cli.repo.apply(repo, plan=plan, alias=alias, anyway=anyway, json=json)
 
 
 @app.command(epilog="Example: featurestore materialize 2013-01-01 2013-11-01T18:00")

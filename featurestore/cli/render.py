@@ -1,9 +1,8 @@
-"""What each command's answer looks like: on a terminal."""
+"""What each command's answer looks like on a terminal; plans are in `plans`."""
 
 from collections.abc import Mapping, Sequence
 
 from rich.markup import escape
-from rich.table import Table
 
 from featurestore.cli.terminal import facts, grouped, out, table
 from featurestore.cli.values import texts
@@ -11,46 +10,9 @@ from featurestore.jobs.materialize import Outcome
 from featurestore.jobs.rebuild import Rebuilt
 from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Project, Release, Service, View
-from featurestore.model.plan import Change, Plan
 from featurestore.model.query import resolve
 from featurestore.model.schema import Column
 from featurestore.model.time import show
-
-_COLORS: Mapping[str, str] = {
-    "additive": "green",
-    "breaking": "red",
-    "policy": "yellow",
-    "described": "cyan",
-    "engine": "magenta",
-}
-
-
-def plan(found: Plan, *, applied: bool = False) -> None:
-    """Print what changes and why."""
-    if not found.changed:
-        out.print(f"Nothing to change: {len(found.changes)} views and services are as applied.")
-        return
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for change in found.changed:
-        color = _COLORS.get(change.kind, "white")
-        grid.add_row(f"[bold {color}]{change.kind}[/]", change.what, escape(_arrow(change)))
-        for reason in change.reasons if change.before and change.after else ():
-            grid.add_row("", "", f"[dim]{escape(reason)}[/]")
-    out.print(grid)
-    same = len(found.changes) - len(found.changed)
-    rest = f", {same} as they were" if same else ""
-    if applied:
-        out.print(f"\nApplied: {len(found.changed)} changed{rest}.")
-    else:
-        out.print(f"\n{len(found.changed)} to change{rest}; `featurestore apply` registers them.")
-
-
-def _arrow(change: Change) -> str:
-    if change.before is None or change.before == change.after:
-        return change.after or change.name
-    if change.after is None:
-        return f"{change.before} → (removed)"
-    return f"{change.before} → {change.after.rsplit('@', 1)[1]}"
 
 
 def outcomes(found: Sequence[Outcome]) -> None:
@@ -99,7 +61,7 @@ def project(found: Project, marks: Mapping[str, int | None]) -> None:
                 v.version,
                 ", ".join(k.name for k in v.join_keys) or "-",
                 len(v.features),
-                _span(v.ttl) if v.kind == "batch" else "-",
+                span(v.ttl) if v.kind == "batch" else "-",
                 _stamp(marks[v.name]) if v.kind == "batch" else "on demand",
             )
             for v in found.views
@@ -133,7 +95,7 @@ def view(found: View, mark: int | None) -> None:
             "source": f"{found.source.name} ({found.source.path})",
             "event time": found.source.timestamp_field,
             "known at": found.known_at if found.source.created_field else "event",
-            "ttl": _span(found.ttl),
+            "ttl": span(found.ttl),
             "complete to": show(mark),
         }
     else:
@@ -207,7 +169,8 @@ def _stamp(us: int | None) -> str:
     return show(us).removesuffix(" UTC").removesuffix(":00")
 
 
-def _span(us: int | None) -> str:
+def span(us: int | None) -> str:
+    """Write a duration with its greatest whole unit."""
     if us is None:
         return "none"
     for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000)):

@@ -7,16 +7,18 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from featurestore.cli import render, terminal, values
+from featurestore.cli import plans, render, terminal, values
 from featurestore.cli.typed import moment
 from featurestore.errors import NotFound
 from featurestore.jobs import apply as applying
 from featurestore.jobs import materialize as materializing
+from featurestore.jobs import plan as planning
 from featurestore.jobs import promote as promoting
 from featurestore.jobs import rebuild as rebuilding
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import View
 from featurestore.model.names import suggest
+from featurestore.model.plan import Plan
 from featurestore.model.time import micros, watermark
 
 _Job = Callable[[Workspace, materializing.Report], tuple[materializing.Outcome, ...]]
@@ -31,25 +33,27 @@ def _workspace(repo: Path) -> Iterator[Workspace]:
         workspace.close()
 
 
-def plan(repo: Path, *, json: bool) -> bool:
-    """Show what applying would change; say whether anything would."""
+def plan(repo: Path, *, alias: str, sample: bool, json: bool) -> Plan:
+    """Show what applying would change and what an alias then needs; give the plan."""
     with _workspace(repo) as workspace, terminal.busy("reading the definitions"):
-        found, _ = applying.plan(workspace)
+        found = planning.plan(workspace, alias)
+        samples = planning.samples(workspace, found) if sample else None
     if json:
-        terminal.as_json(values.plan(found))
+        terminal.as_json(values.plan(found.plan, samples))
     else:
-        render.plan(found)
-    return bool(found.changed)
+        plans.plan(found.plan)
+        plans.samples(samples or ())
+    return found.plan
 
 
-def apply(repo: Path, *, json: bool) -> None:
+def apply(repo: Path, *, plan: str | None, alias: str, anyway: bool, json: bool) -> None:
     """Register the definitions."""
     with _workspace(repo) as workspace, terminal.busy("reading the definitions"):
-        found = applying.apply(workspace)
+        found = applying.apply(workspace, plan, alias=alias, anyway=anyway)
     if json:
         terminal.as_json(values.plan(found))
     else:
-        render.plan(found, applied=True)
+        plans.plan(found, applied=True)
 
 
 def materialize(repo: Path, start: str, end: str, *, views: Sequence[str], json: bool) -> None:

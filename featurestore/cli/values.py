@@ -1,22 +1,57 @@
 """Each command's answer as plain values, for JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from featurestore.jobs.materialize import Outcome
+from featurestore.jobs.sample import Sample
 from featurestore.model import expressions
 from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Project, Release, Service, View
 from featurestore.model.plan import Plan
 from featurestore.model.query import resolve
-from featurestore.model.time import BEGINNING, moment
+from featurestore.model.steps import Backfill, Step
+from featurestore.model.time import BEGINNING, Interval, moment
 
 
-def plan(found: Plan) -> dict[str, Any]:
-    """Give a plan as plain values."""
-    return {"revision": found.revision, "changes": [asdict(c) for c in found.changes]}
+def plan(found: Plan, samples: Sequence[Sample] | None = None) -> dict[str, Any]:
+    """Give a plan as plain values: `steps` in the order they are carried out."""
+    given = {
+        "id": found.id,
+        "alias": found.alias,
+        "revision": found.revision,
+        "changes": [asdict(change) for change in found.changes],
+        "steps": [_step(step) for step in found.steps],
+        "breaks_locks": sorted({one.lock for one in found.broken}),
+    }
+    return given if samples is None else given | {"samples": [_sample(one) for one in samples]}
+
+
+def _step(step: Step) -> dict[str, Any]:
+    given = {"step": type(step).__name__.lower(), **asdict(step)}
+    if isinstance(step, Backfill):
+        given["intervals"] = [_interval(one) for one in step.intervals]
+    return given
+
+
+def _interval(one: Interval) -> dict[str, Any]:
+    """Give an interval: known after `start` (null: ever) up to and with `end`."""
+    return {"start": _when(one.start), "end": _when(one.end)}
+
+
+def _sample(one: Sample) -> dict[str, Any]:
+    given: dict[str, Any] = {"view": one.view, "before": one.before, "after": one.after}
+    if one.found is None or one.interval is None:
+        return given | {"why_not": one.why_not}
+    features = [
+        asdict(feature)
+        | {"examples": [asdict(e) | {"event": _when(e.event)} for e in feature.examples]}
+        for feature in one.found.features
+    ]
+    counts = {"rows": one.found.rows, "gone": one.found.gone, "came": one.found.came}
+    return given | {"interval": _interval(one.interval), **counts, "features": features}
 
 
 def outcome(outcome: Outcome) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from featurestore.errors import NotFound
+from featurestore.jobs.commit import head_commit
 from featurestore.jobs.config import Config, read_config
 from featurestore.model.documents import Project, Table, View
 from featurestore.model.names import suggest
@@ -64,8 +65,8 @@ class Workspace:
 
     @cached_property
     def commit(self) -> str | None:
-        """The git commit that the repo is at."""
-        return None
+        """The git commit of the repo's definitions, for the audit; None where there is none."""
+        return head_commit(self.config.root)
 
     @cached_property
     def registry(self) -> Registry:

@@ -87,6 +87,21 @@ def decode(expression: Expression, *, path: str) -> pl.Expr:
     return expr
 
 
+def reread(expression: Expression, *, path: str) -> pl.Expr | None:
+    """Read an expression of any dialect as the running Polars does; None if it cannot.
+
+    Whether it still means the same is for the caller to find out.
+    """
+    for spelling in expression.spellings:
+        try:
+            expr = pl.Expr.deserialize(io.BytesIO(spelling.data), format="binary")
+            check(expr, path=path)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, InvalidExpression):
+            continue
+        return expr
+    return None
+
+
 def reads(expr: pl.Expr) -> tuple[str, ...]:
     """Give the names of the columns an expression reads, sorted, each once."""
     return tuple(sorted(set(expr.meta.root_names())))

@@ -197,6 +197,14 @@ class OnlineStore:
         """Count a table's rows, for people: it walks all keys of the server."""
         return len(set(chain.from_iterable(self._scan(table_id))))
 
+    def memory(self, table_id: str, canonical: Sequence[bytes]) -> list[int]:
+        """Give the bytes of memory that each row which is there takes, its key included."""
+        with self._answers(), self.client.pipeline(transaction=False) as pipeline:
+            for key in redis_keys(self.project, table_id, canonical):
+                pipeline.memory_usage(key)
+            found: list[int | None] = pipeline.execute()
+        return [used for used in found if used is not None]
+
     def drop_table(self, table_id: str) -> int:
         """Remove a table's marker, then its rows, and nothing else; give how many rows went."""
         with self._answers():

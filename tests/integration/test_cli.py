@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,8 @@ import pytest
 
 from featurestore import FeatureStore
 from featurestore.cli import main
+from featurestore.jobs.workspace import Workspace
+from tests.locks import locked
 from tests.repos import applied, at, landings, write
 from tests.servers import free_port
 
@@ -158,23 +160,43 @@ def test_plan_says_what_apply_will_do_and_apply_leaves_nothing_to_do(plans):
         ("model", "service", "additive"),
     }
     assert before["revision"] is None
+    assert before["id"].startswith("-.-.")
+    assert [step["step"] for step in before["steps"]] == [
+        *["register"] * 3,
+        *["backfill", "verify", "promote"],
+    ]
+    assert after["id"] == before["id"].replace("-", "0", 1)
+    assert f"Plan {after['id']}." in done
     assert "Applied: 3 changed." in done
     assert fits(done)
     assert [c["kind"] for c in after["changes"]] == ["none"] * 3
 
 
-def test_an_edit_is_planned_with_its_reason(shop, run, tmp_path):
-    """A changed argument, which Polars does not print, and a changed ttl are told by path."""
+def test_an_edit_is_planned_with_its_reason(shop, outcomes, run, tmp_path):
+    """A changed argument, which Polars does not print, and a changed ttl are told by path.
+
+    What it breaks and how values move is told too, and a plan that was overtaken is not applied.
+    """
     repo = copytree(shop, tmp_path / "edited")
     edited = DEFINITIONS.replace("round(1)", "round(2)").replace("days=7", "days=8")
     (repo / "definitions.py").write_text(edited)
-    text = run("plan", repo=repo, code=2).stdout
+    with closing(Workspace.open(repo)) as workspace:
+        name = "was_later_than_anybody_had_expected"
+        registered = locked(workspace.view(VIEW), name, project="cli_shop")
+        workspace.releases.register_lock(registered, now=0, who="alice")
+    text = run("plan", "--sample", repo=repo, code=3).stdout
     words = " ".join(text.split())
     assert f"{VIEW}.was_later_than_anybody_had_expected: expression changed:" in words
     assert "in an argument that is not printed" in words
     assert f"{VIEW}.ttl: 7d → 8d" in words
+    assert "touches services model" in words
+    assert f"breaks lock {registered.id[:12]} of alice" in words
+    assert "Breaking for 1 registered lock." in words
+    assert "3 rows known from 2024-03-01" in words
     assert "`featurestore apply` registers them" in words
     assert fits(text)
+    said = run("apply", "--plan", "7.7.00000000", repo=repo, code=5).stderr
+    assert "apply: prod moved from release 7" in said
 
 
 def test_a_materialization_reports_to_programs_and_twice_changes_nothing(outcomes):
