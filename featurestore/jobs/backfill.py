@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from featurestore.errors import InvalidRequest
+from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.leases import held
 from featurestore.jobs.materialize import Outcome, Report, finish, new_table, run
 from featurestore.jobs.publish import lasting
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Table, View
-from featurestore.model.time import BEGINNING, Interval, gaps, union, watermark
+from featurestore.model.steps import current, lacking
+from featurestore.model.time import Interval
 
 
 def backfill(
@@ -49,40 +51,26 @@ def backfill(
     with held(
         workspace, f"backfill {alias}", secrets.token_hex(16), why=f"backfill for {alias}"
     ) as on:
-        live = live_views(workspace, alias)
         for view in (one for one in chosen if one.kind == "batch"):
             table = workspace.table(view)
             if again:
-                table = _generation(workspace, view, table, live)
+                table = _generation(workspace, view, table, alias)
             on()
-            outcomes += fill(workspace, view, table, live, report or _silent)
+            outcomes += fill(workspace, view, table, alias, report or _silent)
     return tuple(outcomes)
 
 
-def live_views(workspace: Workspace, alias: str) -> tuple[LiveView, ...]:
-    """Give the stored views of an alias's release; none if there is no such alias."""
-    number = workspace.releases.aliases().get(alias)
-    if number is None:
-        return ()
-    views = workspace.releases.release(number).views
-    return tuple(one for one in views if one.table is not None)
-
-
 def fill(
-    workspace: Workspace,
-    view: View,
-    table: Table | None,
-    live: Sequence[LiveView],
-    report: Report,
+    workspace: Workspace, view: View, table: Table | None, alias: str, report: Report
 ) -> list[Outcome]:
-    """Compute what a version's table (None: a new one) lacks of what the live tables cover.
+    """Compute what a version's table (None: a new one) lacks to be live in an alias.
 
     A table that is not in Redis, or not for as long as its ttl needs, is loaded there.
     """
     outcomes = []
     if table is not None:
         finish(workspace, view, table)
-    for interval in missing(workspace, view, table, live):
+    for interval in _missing(workspace, view, table, alias):
         made = run(workspace, view, table, interval, report)
         table = table or workspace.table(view)
         outcomes.append(made)
@@ -91,27 +79,16 @@ def fill(
     return outcomes
 
 
-def missing(
-    workspace: Workspace, view: View, table: Table | None, live: Sequence[LiveView]
+def _missing(
+    workspace: Workspace, view: View, table: Table | None, alias: str
 ) -> tuple[Interval, ...]:
-    """Give what a version's table lacks of what it must cover, in the pieces of the live runs.
-
-    Every moment of the view's own live table counts, and every hole between what the table holds.
-    """
-    ledger = workspace.ledger
-    own = [one.table for one in live if one.view.name == view.name and one.table is not None]
-    covered = ledger.covered(table.id) if table else ()
-    wanted = [interval for one in own for interval in ledger.covered(one.id)]
-    if not wanted:
-        marks = [watermark(ledger.covered(one.table.id)) for one in live if one.table is not None]
-        ends = [mark for mark in marks if mark is not None]
-        end = max(ends, default=workspace.clock())
-        wanted = [Interval(start=BEGINNING, end=end)]
-    whole = union([*wanted, *covered])
-    wanted += [Interval(start=whole[0].start, end=whole[-1].end)]
-    cuts = {r.interval.end for one in own for r in ledger.runs(one.id) if r.state == "served"}
-    lacking = [gap for need in union(wanted) for gap in gaps(need, covered)]
-    return tuple(piece for gap in lacking for piece in _cut(gap, cuts))
+    """Give what a version's table lacks, in the pieces in which the live one was written."""
+    known, covered = facts(workspace), coverage(workspace)
+    one = current(known, view.name, alias)
+    runs = workspace.ledger.runs(one.table.id) if one and one.table else ()
+    cuts = {done.interval.end for done in runs if done.state == "served"}
+    gaps = lacking(known, covered, view, table, alias)
+    return tuple(piece for gap in gaps for piece in _cut(gap, cuts))
 
 
 def _cut(gap: Interval, cuts: set[int]) -> list[Interval]:
@@ -120,12 +97,12 @@ def _cut(gap: Interval, cuts: set[int]) -> list[Interval]:
     return [Interval(start=start, end=end) for start, end in pairwise(edges)]
 
 
-def _generation(
-    workspace: Workspace, view: View, table: Table | None, live: Sequence[LiveView]
-) -> Table | None:
+def _generation(workspace: Workspace, view: View, table: Table | None, alias: str) -> Table | None:
     """Give the table that `again` computes into: an unfinished one that is not live, else a new."""
+    known = facts(workspace)
+    live = known.releases[known.aliases[alias]].views if alias in known.aliases else ()
     is_live = any(one.table == table for one in live)
-    if table is None or is_live or not missing(workspace, view, table, live):
+    if table is None or is_live or not _missing(workspace, view, table, alias):
         return new_table(workspace, view, workspace.clock())
     return table
 

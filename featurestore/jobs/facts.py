@@ -1,11 +1,13 @@
 """What is known of a project now, gathered from its stores: the input of every decision."""
 
+from collections.abc import Iterator, Mapping
+
 from featurestore.errors import NotMaterialized
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.needs import Facts, Need, needs, recent
 from featurestore.model.time import Interval
-from featurestore.storage.ledger import Run, Verification
+from featurestore.storage.ledger import Ledger, Run, Verification
 
 
 def facts(workspace: Workspace) -> Facts:
@@ -15,8 +17,13 @@ def facts(workspace: Workspace) -> Facts:
     aliases, moves = named.aliases(), named.moves()
     releases = {n: named.release(n) for n in recent(moves, aliases, now - retention)}
     head = workspace.registry.head()
-    live = {one.table.id for release in releases.values() for one in release.views if one.table}
-    passed = {one.table_id for one in ledger.verifications() if not one.mismatches}
+    versions = workspace.registry.all_versions()
+    live = {
+        (one.view.id, one.table.id)
+        for release in releases.values()
+        for one in release.views
+        if one.table
+    }
     return Facts(
         now=now,
         retention=retention,
@@ -26,9 +33,9 @@ def facts(workspace: Workspace) -> Facts:
         releases=releases,
         locks=named.locks(),
         tables=ledger.tables(),
-        versions=workspace.registry.all_versions(),
+        versions=versions,
         written=ledger.written(),
-        verified=frozenset(live | passed),
+        verified=frozenset(live | set(_standing(ledger, versions))),
     )
 
 
@@ -73,22 +80,21 @@ def committed(workspace: Workspace, table: Table) -> int:
     return max(known)
 
 
-def verified(workspace: Workspace, view: View, table: Table) -> bool:
-    """Say whether a version's table passed a verification that still stands.
+def _standing(ledger: Ledger, versions: Mapping[str, View]) -> Iterator[tuple[str, str]]:
+    """Give the versions and tables whose newest verification passed, and still stands.
 
     It stands until a run changes rows that were known when it was made, save the youngest: those
     within the view's settle span are expected to move.
     """
-    passed = [
-        one
-        for one in workspace.ledger.verifications()
-        if (one.table_id, one.version) == (table.id, view.id)
-    ]
-    if not passed or passed[-1].mismatches:
-        return False
-    return not any(_undoes(run, passed[-1], view) for run in workspace.ledger.runs(table.id))
+    newest = {(one.version, one.table_id): one for one in ledger.verifications()}
+    runs = ledger.runs() if newest else ()
+    for (version, table), one in newest.items():
+        settle = versions[version].settle if version in versions else 0
+        changed = any(_undoes(run, one, settle) for run in runs if run.table_id == table)
+        if not one.mismatches and not changed:
+            yield version, table
 
 
-def _undoes(run: Run, passed: Verification, view: View) -> bool:
+def _undoes(run: Run, passed: Verification, settle: int) -> bool:
     changed = run.delta_version is not None and run.delta_version > passed.delta_version
-    return changed and run.interval.start < passed.watermark - view.settle
+    return changed and run.interval.start < passed.watermark - settle

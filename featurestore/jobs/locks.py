@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from featurestore.errors import InvalidRequest, NotFound
-from featurestore.jobs.backfill import fill, live_views
+from featurestore.jobs.backfill import fill
 from featurestore.jobs.facts import facts
 from featurestore.jobs.materialize import Report
 from featurestore.jobs.publish import lasting, refresh
@@ -98,14 +98,13 @@ def _warm(workspace: Workspace, registered: Registered, alias: str, report: Repo
     """Make tables that answer a lock where an alias's live views do not; gives the versions."""
     known = facts(workspace)
     warmed = []
-    live = live_views(workspace, alias)
     current = known.releases[known.aliases[alias]].views
     for locked, one in answered_by(known, registered.lock, current):
-        if one is not None and any(one.table == view.table for view in live):
+        if one is not None and any(one.table == view.table for view in current):
             warmed += [one.view.version] if lasting(workspace, one) else []
             continue
         view = one.view if one is not None else known.versions[locked.id]
-        made = fill(workspace, view, one.table if one else None, live, report)
+        made = fill(workspace, view, one.table if one else None, alias, report)
         table = one.table if one is not None else workspace.table(view)
         ready = LiveView(view=view, table=table)
         loaded = lasting(workspace, replace(ready, view=replace(view, ttl=locked.ttl)))

@@ -1,36 +1,43 @@
 """Promote what is applied to an alias, and roll an alias back: one step each way, no data moves."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-from featurestore.errors import InvalidRequest, NotFound, NotMaterialized
-from featurestore.jobs.facts import facts, verified
+from featurestore.errors import Conflict, InvalidRequest, NotFound, NotMaterialized
+from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.online import follow_alias
 from featurestore.jobs.publish import Published, marked, publish
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, View
 from featurestore.model.names import suggest
-from featurestore.model.needs import Move
-from featurestore.model.time import Interval, gaps, show, union
+from featurestore.model.needs import Facts, Move
+from featurestore.model.plan import plan_id as plan_of
+from featurestore.model.plan import stale
+from featurestore.model.steps import lacking
+from featurestore.model.time import show
 from featurestore.storage.keys import check_name
 
 
-def promote(workspace: Workspace, alias: str = "prod") -> Published:
+def promote(workspace: Workspace, alias: str = "prod", *, plan_id: str | None = None) -> Published:
     """Make the applied project what an alias names; all views move at once.
+
+    With `plan_id` (as `apply` gave it) that is what was planned, or nothing.
 
     Raises:
         InvalidRequest: the alias has other characters than it may; nothing was written.
         NotMaterialized: a view has no table, gaps, less than what is live, or no verification that
             stands; all are named, nothing was written.
-        Conflict: somebody else moved the alias or is arranging releases; nothing was written.
+        Conflict: the plan is stale, or somebody else moved the alias or is arranging releases;
+            nothing was written.
     """
     check_name(alias, "alias")
     project = workspace.project()
     expected = workspace.releases.aliases().get(alias)
-    current = None if expected is None else workspace.releases.release(expected)
+    if plan_id is not None:
+        _refuse_stale(workspace, plan_id, alias)
     views = candidates(workspace, project.views)
-    _refuse_gaps(workspace, views, current)
-    _refuse_unverified(workspace, views, current)
+    known = facts(workspace)
+    _refuse_gaps(workspace, known, views, alias)
+    _refuse_unverified(known, views)
     return publish(
         workspace,
         alias,
@@ -98,15 +105,15 @@ def candidates(workspace: Workspace, views: tuple[View, ...]) -> tuple[LiveView,
 
 
 def _refuse_gaps(
-    workspace: Workspace, views: tuple[LiveView, ...], current: Release | None
+    workspace: Workspace, known: Facts, views: tuple[LiveView, ...], alias: str
 ) -> None:
     """Refuse tables with holes, or that hold less than what they would replace."""
-    live = {one.view.name: one for one in current.views} if current else {}
+    covered = coverage(workspace)
     found = [
         f"{one.view.version} from {show(gap.start)} to {show(gap.end)}"
         for one in views
         if one.table is not None
-        for gap in _missing(workspace, one, live.get(one.view.name))
+        for gap in lacking(known, covered, one.view, one.table, alias)
     ]
     if found:
         raise NotMaterialized(
@@ -115,33 +122,26 @@ def _refuse_gaps(
         )
 
 
-def _missing(workspace: Workspace, one: LiveView, live: LiveView | None) -> Iterator[Interval]:
-    assert one.table is not None
-    covered = workspace.ledger.covered(one.table.id)
-    whole = Interval(start=covered[0].start, end=covered[-1].end)
-    wanted = [whole]
-    if live is not None and live.table is not None:
-        wanted += workspace.ledger.covered(live.table.id)
-    for need in union(wanted):
-        yield from gaps(need, covered)
-
-
-def _refuse_unverified(
-    workspace: Workspace, views: tuple[LiveView, ...], current: Release | None
-) -> None:
-    answering = {(one.view.id, one.table) for one in current.views} if current else set()
+def _refuse_unverified(known: Facts, views: tuple[LiveView, ...]) -> None:
     unverified = [
         one.view.version
         for one in views
-        if one.table is not None
-        and (one.view.id, one.table) not in answering
-        and not verified(workspace, one.view, one.table)
+        if one.table is not None and (one.view.id, one.table.id) not in known.verified
     ]
     if unverified:
         raise NotMaterialized(
             f"promote: not verified are {', '.join(unverified)}; run `featurestore verify` first; "
             "nothing was written"
         )
+
+
+def _refuse_stale(workspace: Workspace, plan_id: str, alias: str) -> None:
+    head = workspace.registry.head()
+    release = workspace.releases.aliases().get(alias)
+    if head is not None:
+        moved = stale(plan_id, plan_of(head.revision, release, head.project), alias=alias)
+        if moved is not None:
+            raise Conflict(f"promote: {moved}; plan again, nothing was written")
 
 
 def _lags(workspace: Workspace, alias: str, number: int) -> bool:
@@ -180,7 +180,7 @@ def _restored(workspace: Workspace, wanted: Release) -> tuple[LiveView, ...]:
         table = one.table
         if table is not None and table not in known.tables:
             table = known.sound(table.data_id)
-            if table is None or not verified(workspace, one.view, table):
+            if table is None or (one.view.id, table.id) not in known.verified:
                 collected.append(one.view.version)
                 continue
         if table is not None and not online.is_marked(table.id):

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from featurestore.jobs.facts import facts, verified
+from featurestore.jobs.facts import facts
 from featurestore.jobs.leases import arranging, leased
 from featurestore.jobs.online import follow_alias, lifetime, load_online
 from featurestore.jobs.workspace import Workspace
@@ -107,17 +107,11 @@ def marked(workspace: Workspace, one: LiveView) -> LiveView:
 def _warm(workspace: Workspace, views: Sequence[LiveView]) -> tuple[LiveView, ...]:
     """Give what can be answered from beside the live views: verified, and there in Redis."""
     known, online = facts(workspace), workspace.online()
-    answered = {
-        (one.view.id, one.table) for release in known.releases.values() for one in release.views
-    }
     return tuple(
         marked(workspace, one)
         for one in warm(known, views)
         if one.table is None
-        or (
-            online.is_marked(one.table.id)
-            and ((one.view.id, one.table) in answered or verified(workspace, one.view, one.table))
-        )
+        or ((one.view.id, one.table.id) in known.verified and online.is_marked(one.table.id))
     )
 
 

@@ -52,8 +52,8 @@ class Facts:
 
     `releases` are the recent ones: named by an alias, or left by one within the retention. `tables`
     are those that were not collected, `versions` the registered views by id. `written` is when each
-    table, by id, was last worked on; `verified` are the ids of tables that passed a verification or
-    were live. `retention` is in microseconds.
+    table, by id, was last worked on; `verified` are pairs of version and table ids that passed a
+    verification which still stands, or are live. `retention` is in microseconds.
     """
 
     now: int
@@ -66,7 +66,7 @@ class Facts:
     tables: Sequence[Table]
     versions: Mapping[str, View]
     written: Mapping[str, int]
-    verified: frozenset[str] = frozenset()
+    verified: frozenset[tuple[str, str]] = frozenset()
 
     def newest(self, data_id: str) -> Table | None:
         """Give the newest generation of a data id's table, or None."""
@@ -75,7 +75,8 @@ class Facts:
 
     def sound(self, data_id: str) -> Table | None:
         """Give the newest verified generation of a data id's table, else the newest."""
-        found = [t for t in self.tables if t.data_id == data_id and t.id in self.verified]
+        passed = {table for _, table in self.verified}
+        found = [t for t in self.tables if t.data_id == data_id and t.id in passed]
         return max(found, key=lambda table: table.generation, default=self.newest(data_id))
 
 

@@ -123,9 +123,9 @@ def _towards(facts: Facts, coverage: Coverage, project: Project, alias: str) -> 
     live = _live(facts, alias)
     stored = [view for view in project.views if view.kind == "batch"]
     tables = {view.name: facts.newest(view.data_id) for view in stored}
-    lacking = {v.name: _lacking(facts, coverage, v, tables[v.name], live) for v in stored}
+    lacks = {v.name: lacking(facts, coverage, v, tables[v.name], alias) for v in stored}
     for view in stored:
-        table, intervals = tables[view.name], lacking[view.name]
+        table, intervals = tables[view.name], lacks[view.name]
         if intervals:
             place = table.id if table else None
             yield Backfill(view=view.name, version=view.id, table=place, intervals=intervals)
@@ -134,7 +134,7 @@ def _towards(facts: Facts, coverage: Coverage, project: Project, alias: str) -> 
         if table is not None and _outlasts(facts, view, table):
             yield Reload(view=view.name, version=view.id, table=table.id)
     moves = tuple(_moves(project, tables, live))
-    yield from _verify(facts, moves, tables, lacking)
+    yield from _verify(facts, moves, tables, lacks)
     services = _relisted(facts, project, alias)
     if moves or services or alias not in facts.aliases:
         yield Promote(alias=alias, release=facts.aliases.get(alias), moves=moves, services=services)
@@ -145,25 +145,24 @@ def _live(facts: Facts, alias: str) -> dict[str, LiveView]:
     return {} if number is None else {one.view.name: one for one in facts.releases[number].views}
 
 
-def _lacking(
-    facts: Facts,
-    coverage: Coverage,
-    view: View,
-    table: Table | None,
-    live: Mapping[str, LiveView],
+def lacking(
+    facts: Facts, coverage: Coverage, view: View, table: Table | None, alias: str
 ) -> tuple[Interval, ...]:
-    """Give what a version's table must hold before it may be live, and does not hold yet.
+    """Give what a version's table (None: a new one) must hold to be live, and does not hold yet.
 
-    That is what its view's live table covers, else all up to the newest moment a live one is
-    complete to, else up to now; and no holes between.
+    That is what its view's live table covers, and no holes between. A view that is new to the alias
+    must reach the newest moment that a live one is complete to. Where nothing is live, what it
+    holds will do, and a new table starts with all up to now.
     """
+    live = _live(facts, alias)
     one, covered = live.get(view.name), coverage.get(table.id, ()) if table else ()
     if one is not None and one.table is not None:
         wanted = coverage.get(one.table.id, ())
     else:
         marks = (watermark(coverage.get(o.table.id, ())) for o in live.values() if o.table)
-        newest = max((mark for mark in marks if mark is not None), default=facts.now)
-        wanted = (Interval(start=BEGINNING, end=newest),)
+        newest = max((mark for mark in marks if mark is not None), default=None)
+        end = newest or watermark(covered) or facts.now
+        wanted = (Interval(start=covered[0].start if covered else BEGINNING, end=end),)
     whole = union((*wanted, *covered))
     hull = (Interval(start=whole[0].start, end=whole[-1].end),) if whole else ()
     return tuple(gap for interval in hull for gap in gaps(interval, covered))
@@ -214,14 +213,14 @@ def _verify(
     facts: Facts,
     moves: tuple[Moved, ...],
     tables: Mapping[str, Table | None],
-    lacking: Mapping[str, tuple[Interval, ...]],
+    lacks: Mapping[str, tuple[Interval, ...]],
 ) -> Iterator[Verify]:
     """Ask for proof of what is not proven: unverified tables, and what requests compute."""
     unproven = []
     for move in moves:
         table = tables.get(move.view)
-        proven = table is not None and table.id in facts.verified and not lacking[move.view]
-        proven = proven and move.before in (None, move.after)
+        proven = table is not None and (move.after, table.id) in facts.verified
+        proven = proven and not lacks[move.view]
         if move.after is not None and not proven:
             unproven.append(move.after)
     if unproven:
