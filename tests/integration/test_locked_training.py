@@ -8,10 +8,9 @@ from polars.testing import assert_frame_equal
 
 from featurestore.errors import InvalidRequest, NotFound, NotMaterialized
 from featurestore.jobs.materialize import materialize
-from featurestore.jobs.promote import promote
 from featurestore.model.lock import Lock
 from featurestore.model.time import micros
-from tests.repos import applied, at, history, landings, notebook, pace, write
+from tests.repos import applied, at, history, landings, notebook, pace, released, write
 
 ROWS = [("a", 1, None, 10.0, 3), ("a", 5, None, 20.0, 4), ("b", 2, 9, 30.0, None)]
 SPINE = pl.DataFrame(
@@ -211,7 +210,7 @@ def test_the_store_looks_a_lock_up_in_process(opened):
     """The same lock answers online what it answered in training."""
     workspace = opened(OLD, pace(OLD))
     first = train(workspace, ASKED)
-    promote(workspace)
+    released(workspace)
     rows = SPINE.select("plane", "miles").unique(maintain_order=True)
     with notebook(workspace, now=at(10)) as store:
         found = store.get_online_features(lock=first.lock, entities=rows)
