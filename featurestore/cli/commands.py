@@ -1,6 +1,7 @@
 """The command line: the commands of `featurestore`, their arguments, help and exit codes."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
