@@ -48,7 +48,7 @@ class Lineage:
         Under a version stand only services and locks of all the versions above it too, and none
         that can be drawn further below.
         """
-        versions = [one for one in above if one.kind == "version"]
+        versions = [one for one in above if one.kind == node.kind == "version"]
         kept = [
             one
             for one in self._after(node)
@@ -193,6 +193,8 @@ def _version(facts: Facts, view: View) -> Node:
         for alias, number in sorted(facts.aliases.items())
         if any(one.view.id == view.id for one in facts.releases[number].views)
     ]
+    if not notes and any(table.data_id == view.data_id for table in facts.tables):
+        notes = ["stored"]
     return Node(id=f"version/{view.id}", kind="version", name=view.version, note=", ".join(notes))
 
 
