@@ -110,16 +110,16 @@ def _kept(found: Collection) -> None:
 
 def collected(found: Collection, *, removed: bool) -> None:
     """Print what became of what nobody needs."""
-    tables, releases = count(len(found.tables), "table"), count(len(found.releases), "release")
-    stay = count(len(found.kept), "table")
-    if not found.tables and not found.releases:
-        out.print(f"Nothing to collect: {stay} stay, all of them needed.")
+    parts = [count(len(found.tables), "table")] if found.tables else []
+    parts += [f"copies of {count(len(found.releases), 'release')}"] if found.releases else []
+    what, stay = " and ".join(parts), count(len(found.kept), "table")
+    if not parts:
+        out.print(f"Nothing to collect; kept: {stay}.")
     elif removed:
-        out.print(f"\nRemoved {tables} and copies of {releases}; {stay} stay.")
+        out.print(f"\nRemoved {what}; kept: {stay}.")
     else:
         out.print(
-            f"\nNothing was removed: {tables} and copies of {releases} may go with "
-            f"`featurestore collect --yes`; {stay} stay."
+            f"\nNothing was removed: {what} may go with `featurestore collect --yes`; kept: {stay}."
         )
 
 
