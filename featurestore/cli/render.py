@@ -204,3 +204,17 @@ def span(us: int | None) -> str:
         if us and us % size == 0:
             return f"{us // size}{unit}"
     return f"{us / 1e6:g}s"
+
+
+def count(number: int, what: str) -> str:
+    """Write so many of something."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def size(number: float) -> str:
+    """Write a size in bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"

@@ -38,7 +38,7 @@ def _step(step: Step) -> dict[str, Any]:
 
 def _interval(one: Interval) -> dict[str, Any]:
     """Give an interval: known after `start` (null: ever) up to and with `end`."""
-    return {"start": _when(one.start), "end": _when(one.end)}
+    return {"start": when(one.start), "end": when(one.end)}
 
 
 def _sample(one: Sample) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _sample(one: Sample) -> dict[str, Any]:
         return given | {"why_not": one.why_not}
     features = [
         asdict(feature)
-        | {"examples": [asdict(e) | {"event": _when(e.event)} for e in feature.examples]}
+        | {"examples": [asdict(e) | {"event": when(e.event)} for e in feature.examples]}
         for feature in one.found.features
     ]
     counts = {"rows": one.found.rows, "gone": one.found.gone, "came": one.found.came}

@@ -7,7 +7,8 @@ from operator import itemgetter
 from rich.markup import escape
 from rich.tree import Tree
 
-from featurestore.cli.render import changes, definition, second, stamp, title
+from featurestore.cli.plans import changes
+from featurestore.cli.render import count, definition, second, size, stamp, title
 from featurestore.cli.terminal import facts, grouped, out, table
 from featurestore.cli.values import texts
 from featurestore.cli.versions_values import state, versions
@@ -289,17 +290,3 @@ def _entries(found: Sequence[Entry]) -> Iterator[Sequence[str]]:
             one.action,
             one.detail,
         )
-
-
-def count(number: int, what: str) -> str:
-    """Write so many of something."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
-
-
-def size(number: float) -> str:
-    """Write a size in bytes."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:,.3g} TB"

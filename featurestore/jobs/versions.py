@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from featurestore.errors import InvalidRequest, NotFound
-from featurestore.jobs.facts import coverage, facts, verified
+from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.workspace import Workspace
+from featurestore.model.changes import Change, compare
 from featurestore.model.documents import Project, Release, Service, Table, View
 from featurestore.model.expressions import DIALECT
 from featurestore.model.names import suggest
 from featurestore.model.needs import Facts, Registered, needs
-from featurestore.model.plan import Change, compare
 from featurestore.model.states import State, states, tables_of
 from featurestore.model.time import Interval
 
@@ -80,7 +80,6 @@ def show(workspace: Workspace, name: str) -> Shown:
     """
     view, known, covered = version(workspace, name), facts(workspace), coverage(workspace)
     there = tables_of(known, view)
-    proven = {table.id for table in there if verified(workspace, view, table)}
     kept = {need.table.id: need.reasons for need in needs(known)}
     stored = []
     for table in there:
@@ -91,7 +90,7 @@ def show(workspace: Workspace, name: str) -> Shown:
                 rows=rows,
                 bytes=size,
                 covered=covered[table.id],
-                verified=table.id in proven,
+                verified=(view.id, table.id) in known.verified,
                 reasons=kept.get(table.id, ()),
             )
         )
@@ -100,7 +99,7 @@ def show(workspace: Workspace, name: str) -> Shown:
     return Shown(
         view=view,
         registered=workspace.registry.registered(view),
-        states=states(known, view, covered=covered, verified=proven),
+        states=states(known, view, covered=covered),
         tables=tuple(stored),
         releases={
             one.number: _aliases(known, one.number)
@@ -169,7 +168,7 @@ def _named(workspace: Workspace, name: str) -> View | Release:
 
 
 def _changes(before: Project, after: Project) -> tuple[Change, ...]:
-    return compare(before, after, revision=None).changes
+    return compare(before, after)
 
 
 def _project(release: Release) -> Project:

@@ -6,7 +6,7 @@ beside what is live, and cold when nothing keeps its data, or its data is gone. 
 stored.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,12 +30,10 @@ def states(
     view: View,
     *,
     covered: Mapping[str, tuple[Interval, ...]],
-    verified: Collection[str],
 ) -> tuple[State, ...]:
     """Give a version's states, in the order in which a version comes by them.
 
-    `covered` are the known-at intervals that each table holds, by table id; `verified` the ids of
-    tables with a verification of this version that stands.
+    `covered` are the known-at intervals that each table holds, by table id.
     """
     found = [State(name="declared", why=_declared(facts, view))]
     held = [t for t in tables_of(facts, view) if covered.get(t.id)]
@@ -43,7 +41,7 @@ def states(
         newest = held[-1].id
         mark = watermark(covered[newest])
         found.append(State(name="backfilled", why=f"table {newest}, complete to {show(mark)}"))
-    proven = [table.id for table in held if table.id in verified]
+    proven = [table.id for table in held if (view.id, table.id) in facts.verified]
     if proven:
         found.append(State(name="verified", why=f"table {proven[-1]}"))
     live = live_in(view, {alias: facts.releases[n] for alias, n in facts.aliases.items()})

@@ -56,9 +56,10 @@ def told(of, *, tables=(TABLE,), covered=(TABLE,), verified=(), head=(ONE,), **c
         "tables": tables,
         "versions": {one.id: one for one in (ONE, TWO, PACE)},
         "written": {},
+        "verified": frozenset((of.id, table.id) for table in verified),
     }
     intervals = {table.id: HELD for table in covered}
-    found = states(Facts(**arguments | changes), of, covered=intervals, verified=verified)
+    found = states(Facts(**arguments | changes), of, covered=intervals)
     return {state.name: state.why for state in found}
 
 
@@ -81,11 +82,11 @@ CASES = {
     "a table without rows": (told(ONE, covered=()), {"declared": "applied now"}),
     "backfilled": (told(ONE), {"declared": "applied now", "backfilled": COMPLETE}),
     "verified": (
-        told(ONE, verified=(TABLE.id,)),
+        told(ONE, verified=(TABLE,)),
         {"declared": "applied now", "backfilled": COMPLETE, "verified": f"table {TABLE.id}"},
     ),
     "computed again, the first verified": (
-        told(ONE, tables=(AGAIN, TABLE), covered=(TABLE, AGAIN), verified=(TABLE.id,)),
+        told(ONE, tables=(AGAIN, TABLE), covered=(TABLE, AGAIN), verified=(TABLE,)),
         {
             "declared": "applied now",
             "backfilled": COMPLETE.replace(TABLE.id, AGAIN.id),
