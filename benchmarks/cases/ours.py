@@ -64,6 +64,7 @@ def materialize(
     """Materialize the whole source into Delta and Redis; look rows up to show they are there."""
     with apply(repo, folder, url, features) as store:
         outcomes, measured = timed(lambda: store.materialize(START, END))
+        store.verify()
         store.promote()
         if keep is not None:
             asked = latest(pl.read_parquet(Path(folder) / READINGS)).select(KEY).head(ASKED)

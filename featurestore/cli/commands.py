@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from featurestore import cli, errors
-from featurestore.cli import terminal
+from featurestore.cli import terminal, versioning
+from featurestore.cli.options import DEFAULT_ADDRESS, HERE, Json, Repo, Views
 
 EXIT_CODES: tuple[tuple[type[errors.FeatureStoreError], int], ...] = (
     (errors.NotMaterialized, 4),
@@ -18,7 +19,6 @@ EXIT_CODES: tuple[tuple[type[errors.FeatureStoreError], int], ...] = (
     (errors.CorruptData, 7),
     (errors.FeatureStoreError, 1),
 )
-DEFAULT_ADDRESS = "127.0.0.1:6571"
 
 app = typer.Typer(
     name="featurestore",
@@ -27,7 +27,7 @@ app = typer.Typer(
         "Exit codes: 0 done; 1 refused; 2 usage, or `plan` found changes; 3 `plan` "
         "found a change that breaks a registered lock; 4 not materialized, or "
         "not in Redis; 5 somebody else was first, run it again; 6 unreachable, try later; 7 bad "
-        "source or data."
+        "source or data; 8 `verify` found values that are not equal."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -36,28 +36,12 @@ app = typer.Typer(
 online = typer.Typer(
     help="The Redis-protocol server a repo starts where none is configured.", no_args_is_help=True
 )
-app.add_typer(online, name="online")
+app.add_typer(versioning.app)
+app.add_typer(online, name="online", rich_help_panel="Serving")
 
-Repo = Annotated[
-    Path,
-    typer.Option(
-        "--repo",
-        "-r",
-        envvar="FEATURESTORE_REPO",
-        metavar="FOLDER",
-        show_default="here",
-        help="The feature repo.",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Alias = Annotated[
     str, typer.Option("--alias", metavar="NAME", help="The alias that the steps lead to.")
 ]
-Views = Annotated[
-    list[str] | None,
-    typer.Option("--view", "-v", metavar="VIEW", help="Only this view; may be repeated."),
-]
-HERE = Path()
 
 
 def main() -> None:
@@ -132,33 +116,7 @@ def materialize_incremental(
     cli.repo.materialize_incremental(repo, end, views=view or (), json=json)
 
 
-@app.command()
-def promote(
-    repo: Repo = HERE,
-    alias: Annotated[str, typer.Option(metavar="NAME", help="The alias to move.")] = "prod",
-    json: Json = False,
-) -> None:
-    """Make what is materialized the release that an alias names."""
-    cli.repo.promote(repo, alias, json=json)
-
-
-@app.command("list")
-def list_(repo: Repo = HERE, json: Json = False) -> None:
-    """List the applied views and services."""
-    cli.repo.list_(repo, json=json)
-
-
-@app.command()
-def describe(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A view or service.")],
-    repo: Repo = HERE,
-    json: Json = False,
-) -> None:
-    """Describe one applied view or service."""
-    cli.repo.describe(repo, name, json=json)
-
-
-@app.command()
+@app.command(rich_help_panel="Serving")
 def serve(
     repo: Repo = HERE,
     alias: Annotated[str, typer.Option(metavar="NAME", help="The alias to follow.")] = "prod",
@@ -179,6 +137,7 @@ def serve(
 
 @app.command(
     "get-online",
+    rich_help_panel="Serving",
     epilog="Example: featurestore get-online tailnum=N14228 distance=1400 --service lateness_v1",
 )
 def get_online(
@@ -210,7 +169,7 @@ def get_online(
     cli.online.get_online(service, lock, pairs or [], address=address, as_of=as_of, json=json)
 
 
-@app.command("rebuild-online")
+@app.command("rebuild-online", rich_help_panel="Serving")
 def rebuild_online(repo: Repo = HERE, json: Json = False) -> None:
     """Bring back what Redis lost, from the offline tables and the registry."""
     cli.repo.rebuild_online(repo, json=json)

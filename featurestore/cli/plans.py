@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from featurestore.cli.render import count, size
 from featurestore.cli.terminal import out, table
 from featurestore.jobs.difference import Difference, Example, Spread
 from featurestore.jobs.sample import Sample
@@ -39,7 +40,7 @@ def plan(found: Plan, *, applied: bool = False) -> None:
     if not found.changed:
         out.print(f"Nothing to change: {len(found.changes)} views and services are as applied.")
     else:
-        out.print(_changes(found.changed))
+        out.print(changes(found.changed))
     steps = [line for step in found.steps for line in _step(step)]
     if steps:
         out.print(f"\nTo bring {escape(found.alias)} there:")
@@ -50,7 +51,7 @@ def plan(found: Plan, *, applied: bool = False) -> None:
             grid.add_row(f"  {verb}", escape(told))
         out.print(grid)
     if found.broken:
-        locks = _count(len({one.lock for one in found.broken}), "registered lock")
+        locks = count(len({one.lock for one in found.broken}), "registered lock")
         out.print(f"\n[bold red]Breaking[/] for {locks}.")
     if applied and found.changed:
         out.print(f"\nApplied: {len(found.changed)} changed{rest}. Plan {found.id}.")
@@ -63,7 +64,8 @@ def plan(found: Plan, *, applied: bool = False) -> None:
         out.print(f"\nPlan {found.id}.")
 
 
-def _changes(changed: Sequence[Change]) -> Table:
+def changes(changed: Sequence[Change]) -> Table:
+    """Draw what changes, each with its reasons and what it touches."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     for change in changed:
         color = _COLORS.get(change.kind, "white")
@@ -109,7 +111,7 @@ def _step(step: Step) -> Iterator[tuple[str, str]]:
         case Reload():
             yield "reload", f"{_version(step.view, step.version)} into Redis: its ttl grew"
         case Verify():
-            yield "verify", _count(len(step.versions), "version")
+            yield "verify", count(len(step.versions), "version")
         case Promote():
             before = "a new alias" if step.release is None else f"from release {step.release}"
             yield "promote", f"{step.alias}, {before}"
@@ -141,10 +143,6 @@ def _minute(us: int) -> str:
     return show(-(-us // _MINUTE) * _MINUTE).removesuffix(" UTC").removesuffix(":00")
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
-
-
 def _version(view: str, version: str) -> str:
     return f"{view}@{version[:12]}"
 
@@ -152,15 +150,7 @@ def _version(view: str, version: str) -> str:
 def _cost(cost: Cost) -> str:
     if cost.rows is None or cost.bytes is None or cost.redis is None:
         return "cost unknown"
-    return f"about {cost.rows:,} rows, {_size(cost.bytes)}, {_size(cost.redis)} in Redis"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB"
+    return f"about {cost.rows:,} rows, {size(cost.bytes)}, {size(cost.redis)} in Redis"
 
 
 def samples(found: Sequence[Sample]) -> None:

@@ -130,6 +130,20 @@ class Registry:
             "run `featurestore apply` to register one"
         )
 
+    def registered(self, view: View) -> int:
+        """Give when a version was registered, UTC microseconds.
+
+        Raises:
+            NotFound: it never was.
+        """
+        table = sql.DOCUMENTS.c
+        mine = (table.project == self._project, table.kind == "view", table.id == view.id)
+        with self._engine.connect() as connection:
+            created: int | None = connection.scalar(sa.select(table.created).where(*mine))
+        if created is None:
+            raise NotFound(f"{view.version}: was never registered; run `featurestore apply`")
+        return created
+
     def add_spelling(
         self,
         view: View,

@@ -1,6 +1,5 @@
 """The command line as a person and a scheduler meet it, over one repo that is applied once."""
 
-import io
 import json
 import os
 import re
@@ -8,24 +7,21 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 from shutil import copytree
 
 import polars as pl
 import pytest
 
 from featurestore import FeatureStore
-from featurestore.cli import main
 from featurestore.jobs.workspace import Workspace
+from tests.commands import CLI, ROOT, environment, fits
+from tests.commands import run as command
 from tests.locks import locked
 from tests.repos import applied, at, landings, write
 from tests.servers import free_port
 
-ROOT = Path(__file__).parents[2]
-CLI = [sys.executable, "-m", "featurestore.cli"]
 DEFINITIONS = """
 from datetime import timedelta
 
@@ -66,21 +62,8 @@ VIEW = "history_of_every_plane"
 
 @pytest.fixture(scope="module")
 def environ(valkey):
-    """An environment without the machine's settings, over a Redis-protocol server."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("FEATURESTORE_")}
-    return kept | {
-        "PYTHONPATH": str(ROOT),
-        "COLUMNS": "80",
-        "FEATURESTORE_REDIS_URL": valkey.url,
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a command printed."""
-
-    stdout: str
-    stderr: str
+    """The environment of every command."""
+    return environment(valkey.url)
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +71,7 @@ def run(environ):
     """Run a command in a repo to its end; asserts its exit code, gives its output."""
 
     def call(*arguments, repo, code=0, **variables):
-        out, err = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in (environ | variables).items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["featurestore", *arguments])
-            patch.chdir(repo)
-            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-                main()
-        assert ended.value.code == code, out.getvalue() + err.getvalue()
-        return Said(out.getvalue(), err.getvalue())
+        return command(*arguments, repo=repo, environ=environ | variables, code=code)
 
     return call
 
@@ -134,7 +108,8 @@ def outcomes(shop, run):
 
 @pytest.fixture(scope="module")
 def promoted(shop, outcomes, run):
-    """What promoting the shop printed for programs."""
+    """What promoting the shop printed for programs, once it is verified."""
+    assert json.loads(run("verify", "--json", repo=shop).stdout)["equal"]
     return json.loads(run("promote", "--json", repo=shop).stdout)
 
 
@@ -144,11 +119,6 @@ def bare(tmp_path, valkey):
     repo = write(tmp_path / "bare", ROWS, name=f"bare-{os.getpid()}-{time.monotonic_ns()}")
     applied(repo, valkey.url).close()
     return repo
-
-
-def fits(text):
-    """Say whether every line fits a terminal of 80 columns."""
-    return max(map(len, text.splitlines())) <= 80
 
 
 def test_plan_says_what_apply_will_do_and_apply_leaves_nothing_to_do(plans):
@@ -445,7 +415,7 @@ def test_every_command_explains_itself_in_80_columns(run, tmp_path):
     """Each command's help names its arguments and fits."""
     commands = re.findall(r"^│ ([a-z-]+) ", run("--help", repo=tmp_path).stdout, re.MULTILINE)
     assert "get-online" in commands
-    for command in ("materialize", "get-online", "serve", "describe"):
-        text = run(command, "--help", repo=tmp_path).stdout
-        assert f"Usage: featurestore {command}" in text
+    for name in ("materialize", "get-online", "serve", "describe", "verify", "collect", "diff"):
+        text = run(name, "--help", repo=tmp_path).stdout
+        assert f"Usage: featurestore {name}" in text
         assert fits(text)
