@@ -50,15 +50,18 @@ from feast import Entity, FeatureService, FileSource, ValueType
 from featurestore.definitions import FeatureView
 
 entity = Entity(name="one", join_keys=["key"], value_type=ValueType.INT64)
-views = []
+views = {{}}
 for number in range({views}):
     source = FileSource(name=f"source_{{number}}", path="data/rows.parquet",
                         timestamp_field="happened")
-    views.append(FeatureView(
+    views[f"view_{{number}}"] = FeatureView(
         name=f"view_{{number}}", entities=[entity], source=source,
         features={{f"feature_{{at}}": pl.col("value") * at + number for at in range({features})}},
-    ))
-services = [FeatureService(name="all_of_them", features=views)]
+    )
+globals().update(views)
+service = FeatureService(name="all_of_them", features=[
+    view.with_name(name) for name, view in views.items()
+])
 """
 
 
