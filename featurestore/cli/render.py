@@ -40,9 +40,7 @@ def outcomes(found: Sequence[Outcome]) -> None:
 def backfilled(found: Sequence[Outcome], alias: str) -> None:
     """Print what a backfill computed: each table with its intervals."""
     if not found:
-        out.print(
-            f"Nothing to backfill: the applied versions hold all that {escape(alias)} serves."
-        )
+        out.print(f"Nothing to backfill: the applied versions hold all that {escape(alias)} needs.")
         return
     rows = [
         (

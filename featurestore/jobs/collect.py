@@ -9,7 +9,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 
-from featurestore.errors import Conflict
+from featurestore.errors import Conflict, NotMaterialized
 from featurestore.jobs.facts import facts
 from featurestore.jobs.leases import arranging, leased
 from featurestore.jobs.publish import refresh
@@ -49,7 +49,7 @@ def collectible(workspace: Workspace) -> Collection:
     tables = []
     for table in unneeded(known):
         view = views[table.data_id]
-        rows, size = workspace.offline.size(view, table)
+        rows, size = _size(workspace, view, table)
         written = known.written.get(table.id)
         tables.append(Garbage(table=table, view=view, rows=rows, bytes=size, written=written))
     return Collection(tables=tuple(tables), releases=_old(workspace, known), kept=needs(known))
@@ -76,6 +76,14 @@ def collect(workspace: Workspace) -> Collection:
         refresh(workspace, alias)
     _sweep(workspace)
     return Collection(tables=tuple(gone), releases=found.releases, kept=found.kept)
+
+
+def _size(workspace: Workspace, view: View, table: Table) -> tuple[int, int]:
+    """Give a table's rows and bytes; one whose maker died before its folder was made has none."""
+    try:
+        return workspace.offline.size(view, table)
+    except NotMaterialized:
+        return 0, 0
 
 
 def _mark(workspace: Workspace, one: Garbage) -> bool:

@@ -80,8 +80,10 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
     )
 
 
-def candidates(workspace: Workspace, views: tuple[View, ...]) -> tuple[LiveView, ...]:
-    """Give versions with their newest tables, as a release of them would.
+def candidates(
+    workspace: Workspace, views: tuple[View, ...], *, action: str = "promote"
+) -> tuple[LiveView, ...]:
+    """Give versions with their newest tables, as a release of them would; `action` asks for them.
 
     Raises:
         NotMaterialized: a version has no rows offline, or none in Redis; all are named.
@@ -98,7 +100,7 @@ def candidates(workspace: Workspace, views: tuple[View, ...]) -> tuple[LiveView,
         found.append(one)
     if missing:
         raise NotMaterialized(
-            f"promote: not materialized are {', '.join(missing)}; run `featurestore backfill` "
+            f"{action}: not materialized are {', '.join(missing)}; run `featurestore backfill` "
             "first; nothing was written"
         )
     return tuple(found)

@@ -148,7 +148,7 @@ def _next(workspace: Workspace) -> Release:
     return Release(
         project=project.name,
         number=0,
-        views=candidates(workspace, project.views),
+        views=candidates(workspace, project.views, action="verify"),
         services=project.services,
         created=workspace.clock(),
     )

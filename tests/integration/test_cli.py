@@ -324,7 +324,12 @@ def refused(*words, code=1):
         refused("materialize-incremental", "--view", "histroy", "did you mean 'history'?"),
         refused("materialize", "2024-03-01", "Missing argument 'END'", code=2),
         refused("plna", "No such command 'plna'", code=2),
-        refused("promote", "not materialized are history@", code=4),
+        refused("promote", "promote: not materialized are history@", code=4),
+        refused("verify", "verify: not materialized are history@", code=4),
+        refused("verify", "--live", "prod: no alias has this name"),
+        refused("show", "histry", "did you mean 'history'?"),
+        refused("backfill", "--again", "again needs the views to compute again"),
+        refused("lock", "register", "model.json", "Missing option '--owner'", code=2),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_its_exit_code(bare, run, command, code, message):

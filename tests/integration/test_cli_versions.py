@@ -335,3 +335,16 @@ def test_collect_asks_on_a_terminal(garbage):
     assert "Remove it? [y/N]" in said
     assert "Nothing was removed" in said
     assert garbage.json("collect")["tables"]
+
+
+def test_a_table_that_was_never_made_is_collected(garbage):
+    """A backfill that died between the ledger and the folder leaves nothing that stays for ever."""
+    workspace = garbage.workspace()
+    ledger, now = workspace.ledger, workspace.clock()
+    made = ledger.add_table(ledger.next_table(V1.data_id, 1), now=now - 1)
+    workspace.close()
+    shown = garbage.json("show", V1.version)["tables"][-1]
+    assert (shown["table"], shown["rows"], shown["intervals"]) == (made.id, 0, [])
+    gone = garbage.json("collect", "--yes")
+    assert {one["table"]: one["rows"] for one in gone["tables"]}[made.id] == 0
+    assert made.id not in {one["table"] for one in garbage.json("collect")["tables"]}
