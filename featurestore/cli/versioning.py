@@ -72,9 +72,17 @@ def verify(
 
 
 @app.command(rich_help_panel=_VERSIONS)
-def promote(repo: Repo = HERE, alias: Alias = "prod", json: Json = False) -> None:
+def promote(
+    repo: Repo = HERE,
+    alias: Alias = "prod",
+    plan: Annotated[
+        str | None,
+        typer.Option("--plan", metavar="ID", help="Promote this plan, as `apply` named it, only."),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Make what is applied, computed and verified the release that an alias names."""
-    cli.versions.promote(repo, alias, json=json)
+    cli.versions.promote(repo, alias, plan_id=plan, json=json)
 
 
 @app.command(rich_help_panel=_VERSIONS)

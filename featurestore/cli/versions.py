@@ -48,10 +48,10 @@ def verify(
     return found.differences.is_empty()
 
 
-def promote(repo: Path, alias: str, *, json: bool) -> None:
+def promote(repo: Path, alias: str, *, plan_id: str | None, json: bool) -> None:
     """Make what is applied the release that an alias names."""
     with closing(Workspace.open(repo)) as workspace:
-        found = promoting.promote(workspace, alias)
+        found = promoting.promote(workspace, alias, plan_id=plan_id)
     _published(alias, found, json=json)
 
 
