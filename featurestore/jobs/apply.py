@@ -22,7 +22,7 @@ def apply(
         Conflict: the plan is stale, somebody else applied since, or what is applied comes from a
             git commit that this checkout does not have; nothing was written.
     """
-    found = plan(workspace, alias, costs=False)
+    found = plan(workspace, alias)
     return register(workspace, found, plan_id, anyway=anyway)
 
 

@@ -8,6 +8,7 @@ asks for the schema).
 
 import difflib
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
@@ -26,6 +27,8 @@ _ARITHMETIC = frozenset(
     for op in ("Plus", "Minus", "Multiply", "TrueDivide", "FloorDivide", "TruncDivide", "Modulus")
 )
 _TYPED = _ARITHMETIC | {"Cast", "ListExpr.Sum", "ListExpr.Mean", "Replace", "ReplaceStrict"}
+_COLUMN = re.compile(r'\(col\("(\w+)"\)\)')
+_LITERAL = re.compile(r"\(dyn (?:int|float): ([^()]*)\)")
 _TEMPORAL = (pl.Date, pl.Datetime, pl.Time, pl.Duration)
 
 
@@ -108,8 +111,11 @@ def reads(expr: pl.Expr) -> tuple[str, ...]:
 
 
 def text(expr: pl.Expr) -> str:
-    """Show an expression to people; it drops arguments, so it identifies nothing."""
-    return str(expr)
+    """Show an expression to people; it drops arguments, so it identifies nothing.
+
+    Polars' own text, with columns and untyped literals as they are written: `[(delay) > 15]`.
+    """
+    return _COLUMN.sub(r"(\1)", _LITERAL.sub(r"\1", str(expr)))
 
 
 def output_dtype(expr: pl.Expr, schema: Mapping[str, pl.DataType], *, path: str) -> pl.DataType:

@@ -87,12 +87,7 @@ EDITS = {
         {"features": LATE},
         {"features": {"late": DELAY > 30}},
         "breaking",
-        (
-            (
-                'history.late: expression changed: [(col("delay")) > (dyn int: 15)] → '
-                '[(col("delay")) > (dyn int: 30)]'
-            ),
-        ),
+        (("history.late: expression changed: [(delay) > 15] → [(delay) > 30]"),),
     ),
     "a feature's dtype": (
         {"features": {"d": DELAY}},
@@ -233,10 +228,7 @@ def test_an_expression_that_this_polars_cannot_read_is_planned_all_the_same():
     change = only(shop(old), shop(view(features={"late": DELAY > 30})))
     assert change.kind == "breaking"
     assert change.reasons == (
-        (
-            "history.late: expression changed: an expression of polars-0.1 → "
-            '[(col("delay")) > (dyn int: 30)]'
-        ),
+        ("history.late: expression changed: an expression of polars-0.1 → [(delay) > 30]"),
     )
 
 
