@@ -171,7 +171,9 @@ def run(
     root, run_id = workspace.config.root, secrets.token_hex(16)
     report(view.name, "reading", 0)
     if table is None:
-        table = new_table(workspace, view, interval.end)
+        fresh = workspace.ledger.next_table(view.data_id, buckets=1)
+        # Of two runs that found none, both write to the one that is made first.
+        table = workspace.table(view) or new_table(workspace, view, interval.end, fresh)
     workspace.offline.create(view, table)
     with leased(workspace, table, run_id, why=f"materialize {view.version}") as hold:
         _refuse_collected(workspace, view, table)
@@ -238,15 +240,18 @@ def _reach_back(workspace: Workspace, view: View, table: Table, interval: Interv
     return Interval(start=BEGINNING, end=interval.end)
 
 
-def new_table(workspace: Workspace, view: View, end: int) -> Table:
+def new_table(workspace: Workspace, view: View, end: int, fresh: Table | None = None) -> Table:
     """Record a new generation of a version's table, sized by its source's rows known by a moment.
+
+    That is `fresh`, or if another process recorded it meanwhile, what stands in its place.
 
     Raises:
         Conflict: Redis holds rows of another registry under the table's id.
     """
     rows = rows_known_by(view, workspace.config.root, end)
     buckets = 1 << (rows // ROWS_PER_BUCKET).bit_length()
-    fresh = workspace.ledger.next_table(view.data_id, buckets)
+    fresh = fresh or workspace.ledger.next_table(view.data_id, buckets)
+    fresh = replace(fresh, buckets=buckets)
     _refuse_foreign(workspace, view, fresh)
     return workspace.ledger.add_table(fresh, now=workspace.clock())
 

@@ -1,5 +1,6 @@
 """Two who change what is live at the same moment: one is done, the other is told who and what."""
 
+from contextlib import suppress
 from functools import partial
 
 import polars as pl
@@ -15,7 +16,7 @@ from featurestore.jobs.publish import Published
 from featurestore.jobs.verify import verify
 from featurestore.model.time import micros, watermark
 from tests.races import race
-from tests.repos import applied, at, history, landings, opened, released, shop, write
+from tests.repos import HOUR, NOW, applied, at, history, landings, opened, released, shop, write
 
 ROWS = landings(("a", 1, None, 10.0, 3), ("a", 30, None, 20.0, 4), ("a", 60, None, 30.0, 5))
 ONE = history()
@@ -90,6 +91,7 @@ def test_what_is_live_is_materialized_while_a_backfill_is_on(live, other):
     with pytest.raises(NotMaterialized, match="gap"):
         promote(live)
     backfill(live)
+    assert [table.generation for table in live.ledger.tables()] == [0, 0]
     assert released(live).number == 2
 
 
@@ -134,3 +136,24 @@ def test_promotes_and_rollbacks_at_once_leave_one_whole_alias(live, other):
     release = live.releases.release(whole(live))
     assert [one.view for one in release.views] in ([ONE], [TWO])
     assert release.number == 2 + sum(one.fresh for one in done)
+
+
+@pytest.mark.parametrize("stage", ["reading", "writing", "serving"])
+def test_a_backfill_that_slept_past_its_lease_does_no_harm_when_it_wakes(live, stage):
+    """Another one took over and ended: the sleeper is refused, or finds everything as it is."""
+    applied(live.config.root, live.redis_url(), TWO).close()
+    done = []
+
+    def sleep(view, now, rows):
+        if now == stage and not done:
+            late = opened(live.config.root, live.redis_url(), now=NOW + HOUR)
+            done.extend(backfill(late))
+            late.close()
+
+    with suppress(Conflict):
+        backfill(live, report=sleep)
+    assert [one.rows for one in done][-1] == 1
+    assert complete_to(live, TWO) == complete_to(live, ONE)
+    assert backfill(live) == ()
+    assert [table.generation for table in live.ledger.tables()] == [0, 0]
+    assert released(live).number == 2
