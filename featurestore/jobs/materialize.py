@@ -7,7 +7,7 @@ it in the ledger and finishes it first.
 
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -88,7 +88,7 @@ def materialize(
     _refuse_future(workspace, end)
     return tuple(
         run(workspace, view, table, closed(start, end), report or _silent)
-        for view, table in _chosen(workspace, views)
+        for view, table, _ in _chosen(workspace, views)
     )
 
 
@@ -98,17 +98,21 @@ def materialize_incremental(
     """Materialize from each view's watermark, less its settle span, to `end` (UTC microseconds).
 
     A view that was never materialized starts at the beginning of its source, unless another version
-    of it is live: that is `backfill`'s work. One whose watermark is past `end` is left as it is.
+    of it is live: that is `backfill`'s work. One whose watermark is past `end` is left as it is,
+    and so is a table beside the live one that somebody else is writing to: the next time goes on
+    from its watermark.
     """
     _refuse_future(workspace, end)
     outcomes = []
-    for view, table in _chosen(workspace, views):
+    for view, table, live in _chosen(workspace, views):
         done = watermark(workspace.ledger.covered(table.id)) if table else None
-        if (done is None and _is_live(workspace, view.name)) or (done is not None and done > end):
+        beside = not live and _is_live(workspace, view.name)
+        if (done is None and beside) or (done is not None and done > end):
             continue
         start = BEGINNING if done is None else max(BEGINNING, done - view.settle)
         interval = Interval(start=min(start, end - 1), end=end)
-        outcomes.append(run(workspace, view, table, interval, report or _silent))
+        with suppress(Conflict) if beside else nullcontext():
+            outcomes.append(run(workspace, view, table, interval, report or _silent))
     return tuple(outcomes)
 
 
@@ -130,24 +134,28 @@ def _refuse_future(workspace: Workspace, end: int) -> None:
         )
 
 
-def _chosen(workspace: Workspace, names: Sequence[str]) -> list[tuple[View, Table | None]]:
-    """Give what to materialize: versions with their tables, or with none yet."""
+def _chosen(workspace: Workspace, names: Sequence[str]) -> list[tuple[View, Table | None, bool]]:
+    """Give what to materialize: versions with their tables, or with none yet, and if it is live.
+
+    What is live comes first: a backfill beside it holds up nobody.
+    """
     for view in (workspace.view(name) for name in names):
         if view.kind != "batch":
             raise InvalidRequest(
                 f"{view.name}: is computed at request time; there is nothing to materialize"
             )
     known = facts(workspace)
-    chosen: list[tuple[View, Table | None]] = [
-        (need.view, need.table) for need in needs(known) if need.fresh
+    chosen: list[tuple[View, Table | None, bool]] = [
+        (need.view, need.table, need.live) for need in needs(known) if need.fresh
     ]
     chosen += [
-        (view, None)
+        (view, None, False)
         for view in workspace.project().views
         if view.kind == "batch" and known.newest(view.data_id) is None
     ]
     return sorted(
-        (one for one in chosen if not names or one[0].name in names), key=lambda one: one[0].name
+        (one for one in chosen if not names or one[0].name in names),
+        key=lambda one: (not one[2], one[0].name),
     )
 
 
@@ -163,7 +171,9 @@ def run(
     root, run_id = workspace.config.root, secrets.token_hex(16)
     report(view.name, "reading", 0)
     if table is None:
-        table = new_table(workspace, view, interval.end)
+        fresh = workspace.ledger.next_table(view.data_id, buckets=1)
+        # Of two runs that found none, both write to the one that is made first.
+        table = workspace.table(view) or new_table(workspace, view, interval.end, fresh)
     workspace.offline.create(view, table)
     with leased(workspace, table, run_id, why=f"materialize {view.version}") as hold:
         _refuse_collected(workspace, view, table)
@@ -230,15 +240,18 @@ def _reach_back(workspace: Workspace, view: View, table: Table, interval: Interv
     return Interval(start=BEGINNING, end=interval.end)
 
 
-def new_table(workspace: Workspace, view: View, end: int) -> Table:
+def new_table(workspace: Workspace, view: View, end: int, fresh: Table | None = None) -> Table:
     """Record a new generation of a version's table, sized by its source's rows known by a moment.
+
+    That is `fresh`, or if another process recorded it meanwhile, what stands in its place.
 
     Raises:
         Conflict: Redis holds rows of another registry under the table's id.
     """
     rows = rows_known_by(view, workspace.config.root, end)
     buckets = 1 << (rows // ROWS_PER_BUCKET).bit_length()
-    fresh = workspace.ledger.next_table(view.data_id, buckets)
+    fresh = fresh or workspace.ledger.next_table(view.data_id, buckets)
+    fresh = replace(fresh, buckets=buckets)
     _refuse_foreign(workspace, view, fresh)
     return workspace.ledger.add_table(fresh, now=workspace.clock())
 

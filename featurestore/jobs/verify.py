@@ -7,7 +7,7 @@ that can be promoted.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import polars as pl
@@ -17,6 +17,7 @@ from featurestore.jobs.compare import DIFFERENCE, differences, entities
 from featurestore.jobs.facts import committed
 from featurestore.jobs.online import latest, longest_ttl, pack, stored_rows
 from featurestore.jobs.promote import candidates
+from featurestore.jobs.publish import marked
 from featurestore.jobs.tables import StoredTables
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.catalog import Catalog
@@ -106,7 +107,7 @@ def verify(
         raise InvalidRequest("verify: a server serves what is live; pass live as well")
     number = workspace.releases.aliases().get(alias)
     current = None if live or number is None else workspace.releases.release(number)
-    trial = workspace.releases.alias(alias) if live else _next(workspace)
+    trial = _live(workspace, alias) if live else _next(workspace)
     trying = _Trial(workspace, trial, everything=everything, client=client)
     stored = [one for one in trial.views if one.table is not None]
     if not stored:
@@ -140,6 +141,12 @@ def verify_stored(workspace: Workspace, one: LiveView) -> None:
             f"{one.view.version}: Redis differs from the offline table in {found.height} values, "
             f"the first {first['feature']} of {first['entity']}; run `featurestore rebuild-online`"
         )
+
+
+def _live(workspace: Workspace, alias: str) -> Release:
+    """Give the release that an alias names, its tables complete to where they are now."""
+    release = workspace.releases.alias(alias)
+    return replace(release, views=tuple(marked(workspace, one) for one in release.views))
 
 
 def _next(workspace: Workspace) -> Release:

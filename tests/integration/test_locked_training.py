@@ -7,10 +7,12 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from featurestore.errors import InvalidRequest, NotFound, NotMaterialized
-from featurestore.jobs.materialize import materialize
+from featurestore.jobs.collect import collect as remove
+from featurestore.jobs.locks import register, retire
+from featurestore.jobs.materialize import materialize, materialize_incremental
 from featurestore.model.lock import Lock
 from featurestore.model.time import micros
-from tests.repos import applied, at, history, landings, notebook, pace, released, write
+from tests.repos import DAY, NOW, applied, at, history, landings, notebook, pace, released, write
 
 ROWS = [("a", 1, None, 10.0, 3), ("a", 5, None, 20.0, 4), ("b", 2, 9, 30.0, None)]
 SPINE = pl.DataFrame(
@@ -116,6 +118,33 @@ def test_a_training_set_is_rebuilt_equal_whatever_came_since(repo, opened, tmp_p
     assert [one.id for one in retrained.lock.views] == [one.id for one in first.lock.views]
     assert retrained.lock.views[0].data != first.lock.views[0].data
     assert_frame_equal(train(workspace, lock=retrained.lock).to_polars(), retrained.to_polars())
+
+
+def test_a_registered_lock_is_rebuilt_after_corrections_and_a_collect(repo, opened):
+    """What nobody needs goes; what the lock names stays until it is retired, though it is old."""
+    workspace = opened(OLD, pace(OLD))
+    first = train(workspace, ASKED)
+    released(workspace)
+    register(workspace, first.lock, owner="ann")
+    opened(MORE, pace(MORE))
+    workspace = opened(NEW, pace(NEW))
+    released(workspace)
+    correct(repo)
+    materialize(workspace, micros(at()), micros(at(30)))
+    workspace.clock = lambda: micros(NOW + 8 * DAY)
+    assert [one.view.id for one in remove(workspace).tables] == [MORE.id]
+    materialize_incremental(workspace, micros(at(48)))
+    again = train(workspace, lock=first.lock)
+    assert_frame_equal(again.to_polars(), first.to_polars())
+    assert again.lock == first.lock
+    retrained = train(workspace, lock=first.lock, as_locked=False)
+    assert retrained.features["last_delay"].to_list() == [21.0, 31.0, None, 11.0]
+    retire(workspace, first.lock.id)
+    assert [one.view.id for one in remove(workspace).tables] == []
+    workspace.clock = lambda: micros(NOW + 16 * DAY)
+    assert [one.view.id for one in remove(workspace).tables] == [OLD.id]
+    with pytest.raises(NotMaterialized, match=r"are gone; .*as_locked=False"):
+        train(workspace, lock=first.lock)
 
 
 def test_a_lock_keeps_its_ttl_and_as_known(opened):
