@@ -78,7 +78,7 @@ def collect(repo: Path, *, yes: bool, details: bool, json: bool) -> None:
         wanted = yes or (not json and _asked(found))
         if wanted:
             with terminal.busy("removing what nobody needs"):
-                found = collecting.collect(workspace)
+                found = collecting.collect(workspace, found)
     if json:
         terminal.as_json(versions_values.collection(found, removed=wanted))
     else:

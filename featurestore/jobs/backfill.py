@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from featurestore.errors import InvalidRequest
-from featurestore.jobs.facts import coverage, facts
+from featurestore.jobs.facts import coverage, facts, newest_table
 from featurestore.jobs.leases import held
 from featurestore.jobs.materialize import Outcome, Report, finish, new_table, run
 from featurestore.jobs.publish import lasting
@@ -52,7 +52,7 @@ def backfill(
         workspace, f"backfill {alias}", secrets.token_hex(16), why=f"backfill for {alias}"
     ) as on:
         for view in (one for one in chosen if one.kind == "batch"):
-            table = workspace.table(view)
+            table = newest_table(workspace, view)
             if again:
                 table = _generation(workspace, view, table, alias)
             on()
@@ -72,7 +72,7 @@ def fill(
         finish(workspace, view, table)
     for interval in _missing(workspace, view, table, alias):
         made = run(workspace, view, table, interval, report)
-        table = table or workspace.table(view)
+        table = table or newest_table(workspace, view)
         outcomes.append(made)
     if table is not None:
         lasting(workspace, LiveView(view=view, table=table))

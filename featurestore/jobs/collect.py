@@ -6,16 +6,18 @@ Documents stay for ever.
 """
 
 import secrets
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
-from featurestore.errors import Conflict, NotMaterialized
+from featurestore.errors import Conflict, NotMaterialized, Unsupported
 from featurestore.jobs.facts import facts
 from featurestore.jobs.leases import arranging, leased
 from featurestore.jobs.publish import refresh
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.needs import Facts, Need, needs, unneeded
+from featurestore.storage.documents import Author, Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +33,15 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """What may be removed, and what stays with the reasons; `releases` are copies in Redis."""
+    """What may be removed, and what stays with the reasons; `releases` are copies in Redis.
+
+    `left` are folders that must be removed by hand: this store cannot delete from where they are.
+    """
 
     tables: tuple[Garbage, ...]
     releases: tuple[int, ...]
     kept: tuple[Need, ...]
+    left: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         tables = ", ".join(f"{one.view.version} ({one.table.id})" for one in self.tables)
@@ -55,27 +61,32 @@ def collectible(workspace: Workspace) -> Collection:
     return Collection(tables=tuple(tables), releases=_old(workspace, known), kept=needs(known))
 
 
-def collect(workspace: Workspace) -> Collection:
-    """Remove what nobody needs; gives what was removed, also what a killed collect had begun.
+def collect(workspace: Workspace, shown: Collection | None = None) -> Collection:
+    """Remove what nobody needs, and finish what a killed collect had begun; gives what was removed.
 
-    A table that is just being written is left for the next time.
+    With `shown` nothing goes that was not shown. A table that is just being written is left for the
+    next time.
 
     Raises:
-        Conflict: another process is arranging releases.
+        Conflict: another process is arranging releases, or took over this one's turn.
         Unavailable, CorruptData: as the stores say; the next collect completes it.
     """
-    with arranging(workspace, "collect"):
+    with arranging(workspace, "collect") as turn:
         found = collectible(workspace)
-        gone = [one for one in found.tables if _mark(workspace, one)]
-        now, who, commit = workspace.clock(), workspace.who, workspace.commit
-        workspace.releases.collect_releases(found.releases, now=now, who=who, commit=commit)
-        if gone:
-            names = ", ".join(f"{one.view.version} ({one.table.id})" for one in gone)
-            workspace.registry.note("collect", names, now=now, who=who, commit=commit)
+        if shown is not None:
+            tables = {one.table for one in shown.tables}
+            found = replace(
+                found,
+                tables=tuple(one for one in found.tables if one.table in tables),
+                releases=tuple(n for n in found.releases if n in shown.releases),
+            )
+        gone = tuple(one for one in found.tables if _mark(workspace, one, turn))
+        workspace.releases.collect_releases(
+            found.releases, now=workspace.clock(), who=workspace.who, commit=workspace.commit
+        )
     for alias in workspace.releases.aliases():
         refresh(workspace, alias)
-    _sweep(workspace)
-    return Collection(tables=tuple(gone), releases=found.releases, kept=found.kept)
+    return replace(found, tables=gone, left=tuple(_sweep(workspace)))
 
 
 def _size(workspace: Workspace, view: View, table: Table) -> tuple[int, int]:
@@ -86,22 +97,41 @@ def _size(workspace: Workspace, view: View, table: Table) -> tuple[int, int]:
         return 0, 0
 
 
-def _mark(workspace: Workspace, one: Garbage) -> bool:
-    """Give a table up, unless a run writes to it now."""
-    with suppress(Conflict):
-        why = f"collect {one.view.version}"
-        with leased(workspace, one.table, secrets.token_hex(16), why=why):
-            return workspace.ledger.collect_table(one.table, now=workspace.clock())
-    return False
+def _mark(workspace: Workspace, one: Garbage, turn: Turn) -> bool:
+    """Give a table up, unless a run writes to it now.
+
+    Raises:
+        Conflict: the turn is over.
+    """
+    why, owner = f"collect {one.view.version}", secrets.token_hex(16)
+    author = Author(
+        project=workspace.config.project,
+        now=workspace.clock(),
+        who=workspace.who,
+        commit=workspace.commit,
+    )
+    noted = (author, f"{one.view.version} ({one.table.id})")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(leased(workspace, one.table, owner, why=why))
+        except Conflict:
+            return False
+        return workspace.ledger.collect_table(
+            one.table, now=workspace.clock(), turn=turn, noted=noted
+        )
 
 
-def _sweep(workspace: Workspace) -> None:
-    """Remove what is marked: from Redis, then from disk."""
+def _sweep(workspace: Workspace) -> Iterator[str]:
+    """Remove what is marked: from Redis, then from disk; gives the folders that must be left."""
     views = {view.data_id: view for view in workspace.registry.all_versions().values()}
     online = workspace.online()
     for table in workspace.ledger.collected():
+        view = views[table.data_id]
         online.drop_table(table.id)
-        workspace.offline.drop(views[table.data_id].name, table)
+        try:
+            workspace.offline.drop(view.name, table)
+        except Unsupported:
+            yield workspace.offline.path(view, table)
         workspace.ledger.drop_table(table, now=workspace.clock())
     kept = workspace.releases.releases()
     online.drop_releases(sorted(set(range(1, max(kept, default=1))) - set(kept)))

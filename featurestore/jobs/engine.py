@@ -12,12 +12,12 @@ from featurestore.errors import FeatureStoreError
 from featurestore.jobs.compute import feature_rows
 from featurestore.jobs.difference import Differences, differences
 from featurestore.jobs.online import stored_rows
-from featurestore.jobs.sample import ROWS, newest, relocated
+from featurestore.jobs.sample import ROWS, newest
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Expression, Feature, Project, Spelling, View
 from featurestore.model.expressions import DIALECT, decode, reread
 from featurestore.model.identity import identified
-from featurestore.model.needs import Facts
+from featurestore.model.needs import Facts, relocated
 from featurestore.model.tree import constants
 
 FILTER = ""

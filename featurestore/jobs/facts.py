@@ -1,11 +1,11 @@
 """What is known of a project now, gathered from its stores: the input of every decision."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from featurestore.errors import NotMaterialized
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
-from featurestore.model.needs import Facts, Need, needs, recent
+from featurestore.model.needs import Facts, Move, Need, needs, recent, rejected
 from featurestore.model.time import Interval
 from featurestore.storage.ledger import Ledger, Run, Verification
 
@@ -36,7 +36,25 @@ def facts(workspace: Workspace) -> Facts:
         versions=versions,
         written=ledger.written(),
         verified=frozenset(live | set(_standing(ledger, versions))),
+        passed=frozenset(live | set(_passed(ledger))),
+        rejected=_rejected(workspace, moves),
     )
+
+
+def newest_table(workspace: Workspace, view: View) -> Table | None:
+    """Give the newest generation of a version's table that was not rejected, or None."""
+    newest = workspace.table(view)
+    if newest is None or not newest.generation:
+        return newest
+    return facts(workspace).newest(view.data_id)
+
+
+def _rejected(workspace: Workspace, moves: Sequence[Move]) -> frozenset[Table]:
+    """Give the tables that were rolled back from; old releases are only read if there may be one."""
+    if not any(table.generation for table in workspace.ledger.tables()):
+        return frozenset()
+    numbers = {move.number for move in moves}
+    return rejected(moves, {number: workspace.releases.release(number) for number in numbers})
 
 
 def coverage(workspace: Workspace) -> dict[str, tuple[Interval, ...]]:
@@ -51,8 +69,8 @@ def need_of(workspace: Workspace, table: Table) -> Need | None:
 
 def serving_table(workspace: Workspace, view: View) -> Table | None:
     """Give the generation of a version's table that an alias serves, else the newest, or None."""
-    newest = workspace.table(view)
-    if newest is None or not newest.generation:
+    newest = newest_table(workspace, view)
+    if newest is None or workspace.table(view) == Table(data_id=view.data_id, generation=0):
         return newest
     named = workspace.releases
     served = {
@@ -78,6 +96,11 @@ def committed(workspace: Workspace, table: Table) -> int:
             f"{table.id}: the table holds nothing yet; run `featurestore materialize START END`"
         )
     return max(known)
+
+
+def _passed(ledger: Ledger) -> Iterator[tuple[str, str]]:
+    newest = {(one.version, one.table_id): one for one in ledger.verifications()}
+    return (pair for pair, one in newest.items() if not one.mismatches)
 
 
 def _standing(ledger: Ledger, versions: Mapping[str, View]) -> Iterator[tuple[str, str]]:

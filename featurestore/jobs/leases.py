@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table
+from featurestore.storage.documents import Turn
 from featurestore.storage.process import this_process
 
 LEASE = 600_000_000
@@ -28,14 +29,17 @@ def leased(
 
 
 @contextmanager
-def arranging(workspace: Workspace, why: str) -> Iterator[Callable[[], None]]:
+def arranging(workspace: Workspace, why: str) -> Iterator[Turn]:
     """Hold what only one process may do at a time: to arrange releases, locks and collection.
+
+    Gives the turn that what is written depends on: who outlives its lease writes nothing.
 
     Raises:
         Conflict: another process is at it; the message says who, and why.
     """
-    with held(workspace, "releases", secrets.token_hex(16), why=why) as renew:
-        yield renew
+    turn = Turn(lease="releases", owner=secrets.token_hex(16))
+    with held(workspace, turn.lease, turn.owner, why=why):
+        yield turn
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from featurestore.errors import InvalidRequest, NotFound
 from featurestore.jobs.backfill import fill
 from featurestore.jobs.facts import facts
+from featurestore.jobs.leases import arranging
 from featurestore.jobs.materialize import Report
 from featurestore.jobs.publish import lasting, refresh
 from featurestore.jobs.verify import verify_stored
@@ -52,9 +53,10 @@ def register(
     _refuse(workspace, lock, owner, expires)
     now = workspace.clock()
     registered = Registered(id=lock.id, lock=lock, owner=owner, registered=now, expires=expires)
-    workspace.releases.register_lock(
-        registered, now=now, who=workspace.who, commit=workspace.commit
-    )
+    with arranging(workspace, f"register lock {lock.id[:12]}") as turn:
+        workspace.releases.register_lock(
+            registered, now=now, who=workspace.who, commit=workspace.commit, turn=turn
+        )
     warmed: list[str] = []
     for alias in workspace.releases.aliases():
         warmed += _warm(workspace, registered, alias, report or _silent)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from featurestore.errors import Conflict, InvalidRequest, NotFound, NotMaterialized
-from featurestore.jobs.facts import coverage, facts
+from featurestore.jobs.facts import coverage, facts, newest_table
 from featurestore.jobs.online import follow_alias
 from featurestore.jobs.publish import Published, marked, publish
 from featurestore.jobs.workspace import Workspace
@@ -90,7 +90,7 @@ def candidates(
     """
     found, missing = [], []
     for view in views:
-        table = workspace.table(view) if view.kind == "batch" else None
+        table = newest_table(workspace, view) if view.kind == "batch" else None
         one = marked(workspace, LiveView(view=view, table=table))
         ready = table is not None and one.watermark is not None
         if view.kind == "batch" and not (
@@ -182,7 +182,7 @@ def _restored(workspace: Workspace, wanted: Release) -> tuple[LiveView, ...]:
         table = one.table
         if table is not None and table not in known.tables:
             table = known.sound(table.data_id)
-            if table is None or (one.view.id, table.id) not in known.verified:
+            if table is None or (one.view.id, table.id) not in known.passed:
                 collected.append(one.view.version)
                 continue
         if table is not None and not online.is_marked(table.id):

@@ -49,7 +49,7 @@ def publish(
     for one in views:
         lasting(workspace, one)
     releases = workspace.releases
-    with arranging(workspace, f"{action} {alias}"):
+    with arranging(workspace, f"{action} {alias}") as turn:
         current = None if expected is None else releases.release(expected)
         release = Release(
             project=workspace.config.project,
@@ -70,6 +70,7 @@ def publish(
                 now=workspace.clock(),
                 who=workspace.who,
                 commit=workspace.commit,
+                turn=turn,
             )
         elif current is not None:
             release = current
@@ -111,7 +112,7 @@ def _warm(workspace: Workspace, views: Sequence[LiveView]) -> tuple[LiveView, ..
         marked(workspace, one)
         for one in warm(known, views)
         if one.table is None
-        or ((one.view.id, one.table.id) in known.verified and online.is_marked(one.table.id))
+        or ((one.view.id, one.table.id) in known.passed and online.is_marked(one.table.id))
     )
 
 

@@ -7,6 +7,7 @@ from featurestore.jobs.compute import feature_rows
 from featurestore.jobs.difference import Differences, differences
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
+from featurestore.model.needs import relocated
 from featurestore.model.time import KNOWN, Interval
 
 ROWS = 20_000
@@ -67,10 +68,3 @@ def newest(workspace: Workspace, view: View, table: Table, rows: int) -> Interva
     if not isinstance(first, int) or not isinstance(last, int):
         return None
     return Interval(start=first - 1, end=last)
-
-
-def relocated(view: View, to: View) -> View:
-    """Give a version that reads its source where another version says that it lies now."""
-    if view.source is None or to.source is None or view.source.name != to.source.name:
-        return view
-    return replace(view, source=replace(view.source, path=to.source.path, format=to.source.format))

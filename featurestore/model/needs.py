@@ -53,7 +53,9 @@ class Facts:
     `releases` are the recent ones: named by an alias, or left by one within the retention. `tables`
     are those that were not collected, `versions` the registered views by id. `written` is when each
     table, by id, was last worked on; `verified` are pairs of version and table ids that passed a
-    verification which still stands, or are live. `retention` is in microseconds.
+    verification which still stands, or are live; `passed` those whose newest one passed, if rows
+    were corrected since or not. `rejected` are tables that an alias was rolled back from to another
+    generation of the same data. `retention` is in microseconds.
     """
 
     now: int
@@ -67,16 +69,26 @@ class Facts:
     versions: Mapping[str, View]
     written: Mapping[str, int]
     verified: frozenset[tuple[str, str]] = frozenset()
+    passed: frozenset[tuple[str, str]] = frozenset()
+    rejected: frozenset[Table] = frozenset()
 
     def newest(self, data_id: str) -> Table | None:
-        """Give the newest generation of a data id's table, or None."""
+        """Give the newest generation of a data id's table that was not rejected, or None.
+
+        Where all were rejected it is the newest of them.
+        """
         found = [table for table in self.tables if table.data_id == data_id]
-        return max(found, key=lambda table: table.generation, default=None)
+        order = sorted(found, key=lambda table: (table not in self.rejected, table.generation))
+        return order[-1] if order else None
 
     def sound(self, data_id: str) -> Table | None:
         """Give the newest verified generation of a data id's table, else the newest."""
-        passed = {table for _, table in self.verified}
-        found = [t for t in self.tables if t.data_id == data_id and t.id in passed]
+        passed = {table for _, table in self.passed | self.verified}
+        found = [
+            table
+            for table in self.tables
+            if table.data_id == data_id and table.id in passed and table not in self.rejected
+        ]
         return max(found, key=lambda table: table.generation, default=self.newest(data_id))
 
 
@@ -123,6 +135,39 @@ def recent(moves: Sequence[Move], aliases: Mapping[str, int], since: int) -> tup
     return tuple(sorted(number for number, at in left.items() if at is None or at > since))
 
 
+def rejected(moves: Sequence[Move], releases: Mapping[int, Release]) -> frozenset[Table]:
+    """Give the tables that an alias left, by a rollback, for another generation of their data.
+
+    One that an alias names again later is rejected no more.
+    """
+    found: set[Table] = set()
+    at: dict[str, int] = {}
+    for move in moves:
+        now = {one.table for one in releases[move.number].views if one.table}
+        before = releases[at[move.alias]].views if move.alias in at else ()
+        if move.action == "rollback":
+            data = {table.data_id for table in now}
+            found |= {one.table for one in before if one.table and one.table.data_id in data}
+        found -= now
+        at[move.alias] = move.number
+    return frozenset(found)
+
+
+def relocated(view: View, to: View) -> View:
+    """Give a version that reads its source where another version says that it lies now."""
+    if view.source is None or to.source is None or view.source.name != to.source.name:
+        return view
+    return replace(view, source=replace(view.source, path=to.source.path, format=to.source.format))
+
+
+def where_it_lies(facts: Facts, view: View) -> View:
+    """Give a version with its source where the applied definitions say that it lies now."""
+    for one in facts.head.views if facts.head else ():
+        if one.source and view.source and one.source.name == view.source.name:
+            return relocated(view, one)
+    return view
+
+
 def needs(facts: Facts) -> tuple[Need, ...]:
     """Give every table that somebody needs, by view name and table id."""
     found: dict[str, Need] = {}
@@ -153,10 +198,14 @@ def warm(facts: Facts, live: Sequence[LiveView]) -> tuple[LiveView, ...]:
         asked = (facts.versions.get(one.id) for one in registered.lock.views)
         others += [LiveView(view=v) for v in asked if v is not None and v.kind == "on_demand"]
     have = {(one.view.id, one.table) for one in live}
+    tables = [one.table for one in (*live, *others) if one.table]
+    good = {table.data_id for table in tables if table not in facts.rejected}
     named = {
         (one.view.id, one.table): one
         for one in others
-        if (one.view.id, one.table) not in have and (one.table is None or one.table.id in there)
+        if (one.view.id, one.table) not in have
+        and (one.table is None or one.table.id in there)
+        and (one.table not in facts.rejected or one.table.data_id not in good)
     }
     order = sorted(
         named, key=lambda key: (named[key].view.name, key[0], key[1].id if key[1] else "")
@@ -204,12 +253,6 @@ def answered_by(
         )
         for locked in _stored(lock)
     )
-
-
-def answers(live: Sequence[LiveView], lock: Lock, versions: Mapping[str, View]) -> bool:
-    """Say whether views of a release hold every stored feature of a lock."""
-    asked = features_of(lock, versions)
-    return all(_holder(live, one, asked[one.id]) is not None for one in _stored(lock))
 
 
 def _stored(lock: Lock) -> Iterator[LockedView]:
@@ -262,7 +305,8 @@ def _locked(facts: Facts) -> Iterator[Need]:
     for registered in _holding(facts):
         why = f"lock {registered.id[:12]} of {registered.owner}"
         for locked in _stored(registered.lock):
-            table, view = tables.get(_place(locked)), facts.versions.get(locked.id)
+            table = tables.get(_place(locked))
+            view = _of(facts, table, locked) if table is not None else None
             if table is not None and view is not None:
                 yield _need(facts, LiveView(view=view, table=table), why)
         for number in facts.aliases.values():
@@ -271,6 +315,14 @@ def _locked(facts: Facts) -> Iterator[Need]:
                 if one is not None:
                     need = _need(facts, one, why, fresh=True, online=True)
                     yield replace(need, ttls=(locked.ttl,))
+
+
+def _of(facts: Facts, table: Table, locked: LockedView) -> View | None:
+    """Give the version that a table is of: a lock may have been read from another one's."""
+    own = facts.versions.get(locked.id)
+    if own is not None and own.data_id == table.data_id:
+        return own
+    return next((v for v in facts.versions.values() if v.data_id == table.data_id), None)
 
 
 def _place(locked: LockedView) -> str:
@@ -313,22 +365,13 @@ def _need(
     assert one.table is not None
     return Need(
         table=one.table,
-        view=_current(facts, one.view),
+        view=where_it_lies(facts, one.view),
         ttls=(one.view.ttl,),
         reasons=(reason,),
         live=live,
         fresh=fresh,
         online=online,
     )
-
-
-def _current(facts: Facts, view: View) -> View:
-    """Give a version with its source where the head says that it lies now."""
-    for one in facts.head.views if facts.head else ():
-        if one.source and view.source and one.source.name == view.source.name:
-            moved = replace(view.source, path=one.source.path, format=one.source.format)
-            return replace(view, source=moved)
-    return view
 
 
 def _merged(before: Need | None, need: Need) -> Need:

@@ -50,6 +50,29 @@ class Author:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A lease that a write depends on: who holds it, by the owner it was taken as."""
+
+    lease: str
+    owner: str
+
+    def must_hold(self, connection: sa.Connection, project: str) -> None:
+        """Hold the lease's row to the transaction's end; two turns never write side by side.
+
+        Raises:
+            Conflict: the lease expired, and another process took it over.
+        """
+        table = sql.LEASES.c
+        mine = (table.project == project, table.name == self.lease, table.owner == self.owner)
+        held = connection.execute(sa.update(sql.LEASES).where(*mine).values(owner=self.owner))
+        if held.rowcount != 1:
+            raise Conflict(
+                f"{self.lease}: this process outlived its lease and another one took its turn; "
+                "nothing was written: run it again"
+            )
+
+
 def read(body: str, kind: type[T]) -> T:
     """Read a stored document; the ids of a view, service, project or release must be its content's.
 

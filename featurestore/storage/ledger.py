@@ -11,6 +11,7 @@ from featurestore.errors import Conflict
 from featurestore.model.documents import Table
 from featurestore.model.time import Interval, show, union
 from featurestore.storage import sql
+from featurestore.storage.documents import Author, Turn
 from featurestore.storage.files import DataFile
 from featurestore.storage.process import is_dead
 
@@ -121,25 +122,44 @@ class Ledger:
             return first
         return table
 
-    def collect_table(self, table: Table, *, now: int) -> bool:
-        """Mark a table as collected: nobody is given it any more; False if it already was."""
-        return self._mark(table, _TABLES.collected.is_(None), collected=now)
+    def collect_table(
+        self,
+        table: Table,
+        *,
+        now: int,
+        turn: Turn | None = None,
+        noted: tuple[Author, str] | None = None,
+    ) -> bool:
+        """Mark a table as collected: nobody is given it any more; False if it already was.
+
+        Only while it is our turn; `noted` is who does it and what the audit says of it.
+
+        Raises:
+            Conflict: the turn is over; nothing was written.
+        """
+        mine = (*self._one(table), _TABLES.collected.is_(None))
+        with self._engine.begin() as connection:
+            if turn is not None:
+                turn.must_hold(connection, self._project)
+            marking = sa.update(sql.TABLES).where(*mine).values(collected=now)
+            marked = bool(connection.execute(marking).rowcount)
+            if marked and noted is not None:
+                author, detail = noted
+                author.note(connection, "collect", detail)
+        return marked
 
     def drop_table(self, table: Table, *, now: int) -> None:
         """Record that the data of a collected table is gone."""
-        self._mark(table, _TABLES.collected.is_not(None), dropped=now)
+        mine = (*self._one(table), _TABLES.collected.is_not(None))
+        with self._engine.begin() as connection:
+            connection.execute(sa.update(sql.TABLES).where(*mine).values(dropped=now))
 
-    def _mark(self, table: Table, matching: sa.ColumnElement[bool], **values: int) -> bool:
-        mine = (
+    def _one(self, table: Table) -> tuple[sa.ColumnElement[bool], ...]:
+        return (
             _TABLES.project == self._project,
             _TABLES.data_id == table.data_id,
             _TABLES.generation == table.generation,
         )
-        with self._engine.begin() as connection:
-            marked = connection.execute(
-                sa.update(sql.TABLES).where(*mine, matching).values(**values)
-            )
-        return bool(marked.rowcount)
 
     def lease(
         self, name: str, owner: str, *, now: int, until: int, process: str, note: str

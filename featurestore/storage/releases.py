@@ -15,7 +15,7 @@ from featurestore.model.lock import Lock
 from featurestore.model.names import suggest
 from featurestore.model.needs import Action, Move, Registered
 from featurestore.storage import sql
-from featurestore.storage.documents import Author, lost, misfit, must_move, read
+from featurestore.storage.documents import Author, Turn, lost, misfit, must_move, read
 
 
 class Releases:
@@ -106,17 +106,22 @@ class Releases:
         now: int,
         who: str,
         commit: str | None = None,
+        turn: Turn | None = None,
     ) -> None:
-        """Write a new release and move an alias to it, in one transaction.
+        """Write a new release and move an alias to it, in one transaction, while it is our turn.
 
         A later rollback goes back to `expected` after a "promote"; after a "warm" (the same live
         views) or a "rollback", to where it would have gone from the release that is repeated.
 
         Raises:
-            Conflict: the number is taken, or the alias is no longer at `expected`.
+            Conflict: the number is taken, the alias is no longer at `expected`, the turn is over,
+                or a table of the release was collected.
         """
         try:
             with self._engine.begin() as connection:
+                if turn is not None:
+                    turn.must_hold(connection, self._project)
+                self._refuse_collected(connection, release, action)
                 self._write(connection, release, now)
                 self._move(
                     connection, alias, expected, {"number": release.number, "moved": now}, action
@@ -135,6 +140,23 @@ class Releases:
                 self._author(now, who, commit).note(connection, action, detail)
         except IntegrityError as error:
             raise Conflict(lost(action)) from error
+
+    def _refuse_collected(
+        self, connection: sa.Connection, release: Release, action: Action
+    ) -> None:
+        """Refuse a release that would answer from a table that was given up meanwhile."""
+        columns = sql.TABLES.c
+        gone = sa.select(columns.data_id, columns.generation).where(
+            columns.project == self._project, columns.collected.is_not(None)
+        )
+        collected = {(row.data_id, row.generation) for row in connection.execute(gone)}
+        for one in (*release.views, *release.warm):
+            table = one.table
+            if table is not None and (table.data_id, table.generation) in collected:
+                raise Conflict(
+                    f"{action}: table {table.id} of {one.view.version} was collected meanwhile; "
+                    "nothing was written: run it again"
+                )
 
     def collect_releases(
         self, numbers: Sequence[int], *, now: int, who: str, commit: str | None = None
@@ -165,13 +187,19 @@ class Releases:
                 self._author(now, who, commit).note(connection, "collect", f"releases {listed}")
 
     def register_lock(
-        self, registered: Registered, *, now: int, who: str, commit: str | None = None
+        self,
+        registered: Registered,
+        *,
+        now: int,
+        who: str,
+        commit: str | None = None,
+        turn: Turn | None = None,
     ) -> None:
         """Register a lock; a second time gives it its new owner and expiry, and un-retires it.
 
         Raises:
             InvalidRequest: the lock is another project's, or has another id.
-            Conflict: somebody else registered it at the same moment.
+            Conflict: somebody else registered it at the same moment, or the turn is over.
         """
         lock = registered.lock
         if lock.project != self._project or lock.id != registered.id:
@@ -188,6 +216,8 @@ class Releases:
         )
         try:
             with self._engine.begin() as connection:
+                if turn is not None:
+                    turn.must_hold(connection, self._project)
                 if not connection.execute(again.values(**terms)).rowcount:
                     connection.execute(sa.insert(sql.LOCKS).values(values))
                 detail = f"register {registered.id[:12]} of {registered.owner}"

@@ -161,7 +161,7 @@ AUDIT = sa.Table(
     sa.Column("project", sa.String(255), nullable=False),
     sa.Column("at", MICROS, nullable=False),
     sa.Column("who", sa.String(255), nullable=False),
-    sa.Column("commit", sa.String(64)),
+    sa.Column("commit", sa.String(80)),
     sa.Column("action", sa.String(32), nullable=False),
     sa.Column("detail", TEXT, nullable=False),
 )
