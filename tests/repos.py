@@ -141,6 +141,13 @@ def notebook(workspace, *, now=NOW):
     return FeatureStore(workspace.config.root, environ=environ, clock=lambda: micros(now))
 
 
+def dump(workspace):
+    """Give all of the project's keys and values in Redis."""
+    client = workspace.online().client
+    mine = f"/{workspace.config.project}/".encode()
+    return {key: client.get(key) for key in client.scan_iter() if mine in key}
+
+
 @contextmanager
 def served(workspace, *, now=NOW, alias="prod") -> Iterator[FeatureClient]:
     """Serve the project over a real socket; its server only knows Redis, as a process would."""

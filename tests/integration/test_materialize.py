@@ -30,6 +30,7 @@ from tests.repos import (
     SCHEMA,
     applied,
     at,
+    dump,
     history,
     landings,
     opened,
@@ -415,13 +416,6 @@ def test_promote_needs_every_view_materialized(workspace):
     assert release.number == 1
     assert promote(workspace) == Published(release=release, fresh=False)
     assert workspace.online().alias("prod") == 1
-
-
-def dump(workspace):
-    """Give all of the project's keys and values in Redis."""
-    client = workspace.online().client
-    mine = f"/{workspace.config.project}/".encode()
-    return {key: client.get(key) for key in client.scan_iter() if mine in key}
 
 
 def test_an_emptied_redis_is_rebuilt_byte_for_byte(workspace):

@@ -24,6 +24,7 @@ from tests.repos import (
     NOW,
     applied,
     at,
+    dump,
     history,
     landings,
     notebook,
@@ -80,13 +81,6 @@ def prepared(workspace, view):
     backfill(made)
     assert verify(made).differences.is_empty()
     return made
-
-
-def dump(workspace):
-    """Give all of the project's keys and values in Redis."""
-    client = workspace.online().client
-    mine = f"/{workspace.config.project}/".encode()
-    return {key: client.get(key) for key in client.scan_iter() if mine in key}
 
 
 TAMPERED = {

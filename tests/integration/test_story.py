@@ -30,7 +30,18 @@ from featurestore.model.documents import Projection
 from featurestore.model.schema import Column
 from featurestore.model.time import micros
 from featurestore.serving.client import FeatureClient
-from tests.repos import applied, at, history, landings, notebook, released, served, shop, write
+from tests.repos import (
+    applied,
+    at,
+    dump,
+    history,
+    landings,
+    notebook,
+    released,
+    served,
+    shop,
+    write,
+)
 from tests.servers import wait_until
 
 FIRST = [("a", 1, None, 10.0, 3), ("b", 2, None, 20.0, 4), ("c", 3, None, 30.0, 5)]
@@ -186,7 +197,9 @@ def test_two_versions_switch_under_load_and_a_lock_keeps_its_own(first):
     with asked(first, lock) as (alias, locked):
 
         def followed(release: int, delay: float) -> None:
-            wait_until(lambda: all(one.now(release, delay) for one in (*alias, *locked)))
+            wait_until(
+                lambda: all(one.now(release, delay) for one in (*alias, *locked)), seconds=30
+            )
 
         followed(1, 10.0)
         found = towards(first, shop(*TWO, name=first.config.project))
@@ -213,13 +226,6 @@ def test_two_versions_switch_under_load_and_a_lock_keeps_its_own(first):
     for one in (*alias, *locked):
         assert [told.release for told in one.told] == sorted(told.release for told in one.told)
         assert {told.delays[1:] for told in one.told} == {(20.0, 30.0)}
-
-
-def dump(workspace):
-    """Give all of the project's keys and values in Redis."""
-    client = workspace.online().client
-    mine = f"/{workspace.config.project}/".encode()
-    return {key: client.get(key) for key in client.scan_iter() if mine in key}
 
 
 def again(workspace, *views):
