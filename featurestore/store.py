@@ -20,6 +20,7 @@ from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Projection, Release, Service, View
 from featurestore.model.lock import Lock
 from featurestore.model.names import suggest
+from featurestore.model.needs import Registered
 from featurestore.model.pinned import admit, locked
 from featurestore.model.plan import Plan
 from featurestore.model.query import references, resolve
@@ -121,9 +122,12 @@ class FeatureStore:
         """
         return verifying.verify(self._workspace, alias, live=live, everything=everything)
 
-    def promote(self, alias: str = "prod") -> Release:
-        """Make what is applied, computed and verified the release that an alias names."""
-        return promoting.promote(self._workspace, alias).release
+    def promote(self, alias: str = "prod", *, plan_id: str | None = None) -> Release:
+        """Make what is applied, computed and verified the release that an alias names.
+
+        With a plan's id, that is what was planned, or nothing.
+        """
+        return promoting.promote(self._workspace, alias, plan_id=plan_id).release
 
     def rollback(self, alias: str = "prod", *, to: int | None = None) -> Release:
         """Give an alias back what it named before, or the content of release `to`."""
@@ -135,6 +139,10 @@ class FeatureStore:
         """Keep a lock's data alive, and every alias able to answer it, until it is retired."""
         until = None if expires is None else micros(expires)
         return locking.register(self._workspace, lock, owner=owner, expires=until)
+
+    def retire_lock(self, lock_id: str) -> Registered:
+        """Let go of a registered lock, by its id or the start of it."""
+        return locking.retire(self._workspace, lock_id)
 
     def get_historical_features(
         self,

@@ -11,7 +11,7 @@ from itertools import pairwise
 from featurestore.errors import InvalidRequest
 from featurestore.jobs.facts import coverage, facts, newest_table
 from featurestore.jobs.leases import held
-from featurestore.jobs.materialize import Outcome, Report, finish, new_table, run
+from featurestore.jobs.materialize import Outcome, Report, finish, new_table, run, silent
 from featurestore.jobs.publish import lasting
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Table, View
@@ -56,7 +56,7 @@ def backfill(
             if again:
                 table = _generation(workspace, view, table, alias)
             on()
-            outcomes += fill(workspace, view, table, alias, report or _silent)
+            outcomes += fill(workspace, view, table, alias, report or silent)
     return tuple(outcomes)
 
 
@@ -105,7 +105,3 @@ def _generation(workspace: Workspace, view: View, table: Table | None, alias: st
     if table is None or is_live or not _missing(workspace, view, table, alias):
         return new_table(workspace, view, workspace.clock())
     return table
-
-
-def _silent(view: str, stage: str, rows: int) -> None:
-    """Report nothing."""

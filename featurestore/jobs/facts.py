@@ -50,7 +50,7 @@ def newest_table(workspace: Workspace, view: View) -> Table | None:
 
 
 def _rejected(workspace: Workspace, moves: Sequence[Move]) -> frozenset[Table]:
-    """Give the tables that were rolled back from; old releases are only read if there may be one."""
+    """Give the tables that were rolled back from; old releases are read if there may be one."""
     if not any(table.generation for table in workspace.ledger.tables()):
         return frozenset()
     numbers = {move.number for move in moves}
@@ -69,8 +69,8 @@ def need_of(workspace: Workspace, table: Table) -> Need | None:
 
 def serving_table(workspace: Workspace, view: View) -> Table | None:
     """Give the generation of a version's table that an alias serves, else the newest, or None."""
-    newest = newest_table(workspace, view)
-    if newest is None or workspace.table(view) == Table(data_id=view.data_id, generation=0):
+    newest = workspace.table(view)
+    if newest is None or not newest.generation:
         return newest
     named = workspace.releases
     served = {
@@ -79,7 +79,8 @@ def serving_table(workspace: Workspace, view: View) -> Table | None:
         for one in named.release(number).views
         if one.table is not None and one.table.data_id == view.data_id
     }
-    return max(served, key=lambda table: table.generation, default=newest)
+    order = sorted(served, key=lambda table: table.generation)
+    return order[-1] if order else newest_table(workspace, view)
 
 
 def committed(workspace: Workspace, table: Table) -> int:

@@ -6,14 +6,14 @@ from featurestore.errors import InvalidRequest, NotFound
 from featurestore.jobs.backfill import fill
 from featurestore.jobs.facts import facts
 from featurestore.jobs.leases import arranging
-from featurestore.jobs.materialize import Report
+from featurestore.jobs.materialize import Report, silent
 from featurestore.jobs.publish import lasting, refresh
 from featurestore.jobs.verify import verify_stored
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView
 from featurestore.model.lock import Lock
-from featurestore.model.needs import Registered, answered_by, features_of
-from featurestore.model.pinned import admit
+from featurestore.model.needs import Registered, answered_by, features_of, where_it_lies
+from featurestore.model.pinned import admit, unlike
 from featurestore.model.time import show
 
 
@@ -59,7 +59,7 @@ def register(
         )
     warmed: list[str] = []
     for alias in workspace.releases.aliases():
-        warmed += _warm(workspace, registered, alias, report or _silent)
+        warmed += _warm(workspace, registered, alias, report or silent)
         refresh(workspace, alias)
     tables = {table.id for table in workspace.ledger.tables()}
     collected = [
@@ -105,7 +105,7 @@ def _warm(workspace: Workspace, registered: Registered, alias: str, report: Repo
         if one is not None and any(one.table == view.table for view in current):
             warmed += [one.view.version] if lasting(workspace, one) else []
             continue
-        view = one.view if one is not None else known.versions[locked.id]
+        view = where_it_lies(known, one.view if one is not None else known.versions[locked.id])
         made = fill(workspace, view, one.table if one else None, alias, report)
         table = one.table if one is not None else workspace.table(view)
         ready = LiveView(view=view, table=table)
@@ -133,6 +133,12 @@ def _refuse(workspace: Workspace, lock: Lock, owner: str, expires: int | None) -
                 f"lock.views[{at}]: {one.name}@{one.id[:12]} was never registered here; register "
                 "the lock where its training set was made"
             )
+        wrong = unlike(one, versions[one.id])
+        if wrong is not None:
+            raise InvalidRequest(
+                f"lock.views[{at}].{wrong}: is not that of {versions[one.id].version}; the file "
+                "was changed since it was written: use the original"
+            )
     for at, output in enumerate(lock.outputs):
         view = versions.get(output.version)
         ids = {feature.name: feature.id for feature in view.features} if view else {}
@@ -142,7 +148,3 @@ def _refuse(workspace: Workspace, lock: Lock, owner: str, expires: int | None) -
                 "in its version; the file was changed since it was written: use the original"
             )
     features_of(lock, versions)
-
-
-def _silent(view: str, stage: str, rows: int) -> None:
-    """Report nothing."""

@@ -6,13 +6,13 @@ it in the ledger and finishes it first.
 """
 
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 import polars as pl
 
-from featurestore.errors import Conflict, InvalidRequest, Unavailable
+from featurestore.errors import Conflict, FeatureStoreError, InvalidRequest, Unavailable
 from featurestore.jobs.compute import CANONICAL, canonical, closed, feature_rows
 from featurestore.jobs.facts import facts
 from featurestore.jobs.leases import leased
@@ -79,17 +79,42 @@ def materialize(
     Raises:
         InvalidRequest: end is before start, or in the future.
         Conflict: another registry of this project's name wrote to this Redis, or another run is on.
-        SourceError, Unavailable: as the stores say; what was committed stays.
+        SourceError, Unavailable: as the stores say; what was committed stays, and what one table
+            cannot do keeps no other from being done.
     """
     if end < start:
         raise InvalidRequest(
             f"materialize: end {show(end)} is before start {show(start)}; swap the two"
         )
     _refuse_future(workspace, end)
-    return tuple(
-        run(workspace, view, table, closed(start, end), report or _silent)
-        for view, table, _ in _chosen(workspace, views)
-    )
+    outcomes: list[Outcome] = []
+    failed: list[FeatureStoreError] = []
+    for view, table, _ in _chosen(workspace, views):
+        with _going_on(failed):
+            interval = closed(start, end)
+            outcomes.append(run(workspace, view, table, interval, report or silent))
+    _raise(failed)
+    return tuple(outcomes)
+
+
+@contextmanager
+def _going_on(failed: list[FeatureStoreError]) -> Iterator[None]:
+    """Keep what one table cannot do from the others; what no table can do is raised at once."""
+    try:
+        yield
+    except Unavailable:
+        raise
+    except FeatureStoreError as error:
+        failed.append(error)
+
+
+def _raise(failed: Sequence[FeatureStoreError]) -> None:
+    """Raise what failed, after all that could be done was done."""
+    if len(failed) > 1:
+        told = "; ".join(map(str, failed))
+        raise type(failed[0])(f"{len(failed)} tables failed, the others are done: {told}")
+    if failed:
+        raise failed[0]
 
 
 def materialize_incremental(
@@ -103,7 +128,8 @@ def materialize_incremental(
     from its watermark.
     """
     _refuse_future(workspace, end)
-    outcomes = []
+    outcomes: list[Outcome] = []
+    failed: list[FeatureStoreError] = []
     for view, table, live in _chosen(workspace, views):
         done = watermark(workspace.ledger.covered(table.id)) if table else None
         beside = not live and _is_live(workspace, view.name)
@@ -111,8 +137,9 @@ def materialize_incremental(
             continue
         start = BEGINNING if done is None else max(BEGINNING, done - view.settle)
         interval = Interval(start=min(start, end - 1), end=end)
-        with suppress(Conflict) if beside else nullcontext():
-            outcomes.append(run(workspace, view, table, interval, report or _silent))
+        with _going_on(failed), suppress(Conflict) if beside else nullcontext():
+            outcomes.append(run(workspace, view, table, interval, report or silent))
+    _raise(failed)
     return tuple(outcomes)
 
 
@@ -121,7 +148,7 @@ def _is_live(workspace: Workspace, name: str) -> bool:
     return any(one.view.name == name for release in releases for one in release.views)
 
 
-def _silent(view: str, stage: str, rows: int) -> None:
+def silent(view: str, stage: str, rows: int) -> None:
     """Report nothing."""
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 from featurestore.errors import Conflict, InvalidRequest, NotFound, NotMaterialized
 from featurestore.jobs.facts import coverage, facts, newest_table
 from featurestore.jobs.online import follow_alias
-from featurestore.jobs.publish import Published, marked, publish
+from featurestore.jobs.publish import Published, answers, marked, publish
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.documents import LiveView, Release, View
+from featurestore.model.documents import LiveView, Project, Release, View
 from featurestore.model.names import suggest
 from featurestore.model.needs import Facts, Move
 from featurestore.model.plan import plan_id as plan_of
-from featurestore.model.plan import stale
+from featurestore.model.plan import same_definitions, stale
 from featurestore.model.steps import lacking
 from featurestore.model.time import show
 from featurestore.storage.keys import check_name
@@ -52,28 +52,41 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
     """Give an alias the views and services of the release that it named before, or of release `to`.
 
     That is a new release of the old content, with what locks need beside it; tables stay as they
-    are. Rolled back twice, an alias goes back two promotions; but a rollback that died before Redis
-    followed is completed first, and not done again.
+    are. Done again it only completes what a death before Redis followed left undone: to go back
+    further, or forward again, takes `to`.
 
     Raises:
         NotFound: the alias does not exist, or never named that release.
-        InvalidRequest: there is nothing before the alias's first release.
+        InvalidRequest: nothing came before the alias's first release, that answered the same, or
+            it was rolled back already.
         NotMaterialized: tables of that release were collected, or are not in Redis.
         Conflict: somebody else moved the alias or is arranging releases; nothing was written.
     """
     releases = workspace.releases
     expected = releases.alias(alias).number
-    moves = [move for move in releases.moves() if move.alias == alias]
-    if to is None and moves[-1].action == "rollback" and _lags(workspace, alias, expected):
+    moves = [move for move in releases.moves() if move.alias == alias and move.action != "warm"]
+    if to is None and moves[-1].action == "rollback":
+        if workspace.online().alias(alias) == expected:
+            raise InvalidRequest(
+                f"rollback: {alias} was rolled back already, {show(moves[-1].at)}, and names "
+                f"release {expected}; name the release to go on to with --to, `featurestore log` "
+                "lists them"
+            )
         follow_alias(workspace, alias)
         return Published(release=releases.release(expected), fresh=False)
     number = _before(moves, alias) if to is None else _named(moves, alias, to)
     wanted = releases.release(number)
+    views = _restored(workspace, wanted)
+    if to is None and answers(releases.release(expected), views, wanted.services):
+        raise InvalidRequest(
+            f"rollback: release {number}, which {alias} named before, answers the same as release "
+            f"{expected} now does; name another one with --to, `featurestore log` lists them"
+        )
     return publish(
         workspace,
         alias,
         expected=expected,
-        views=_restored(workspace, wanted),
+        views=views,
         services=wanted.services,
         action="rollback",
         restores=number,
@@ -138,17 +151,27 @@ def _refuse_unverified(known: Facts, views: tuple[LiveView, ...]) -> None:
 
 
 def _refuse_stale(workspace: Workspace, plan_id: str, alias: str) -> None:
+    """Refuse a plan that something moved under, unless the plan itself was carried out already.
+
+    Then it may have died before Redis followed.
+    """
     head = workspace.registry.head()
-    release = workspace.releases.aliases().get(alias)
-    if head is not None:
-        moved = stale(plan_id, plan_of(head.revision, release, head.project), alias=alias)
-        if moved is not None:
-            raise Conflict(f"promote: {moved}; plan again, nothing was written")
+    number = workspace.releases.aliases().get(alias)
+    if head is None:
+        return
+    moved = stale(plan_id, plan_of(head.revision, number, head.project), alias=alias)
+    done = number is not None and _answers(workspace.releases.release(number), head.project)
+    if moved is not None and not (
+        done and same_definitions(plan_id, plan_of(head.revision, number, head.project))
+    ):
+        raise Conflict(f"promote: {moved}; plan again, nothing was written")
 
 
-def _lags(workspace: Workspace, alias: str, number: int) -> bool:
-    """Say whether Redis does not name the release yet that SQL names."""
-    return workspace.online().alias(alias) != number
+def _answers(release: Release, project: Project) -> bool:
+    """Say whether a release is of these very versions and services."""
+    views = {one.view.id for one in release.views} == {view.id for view in project.views}
+    services = {one.id for one in release.services} == {one.id for one in project.services}
+    return views and services
 
 
 def _before(moves: list[Move], alias: str) -> int:

@@ -12,14 +12,14 @@ from featurestore.jobs.facts import facts
 from featurestore.jobs.leases import arranging, leased
 from featurestore.jobs.online import follow_alias, lifetime, load_online
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.documents import LiveView, Release, Service, dump
+from featurestore.model.documents import LiveView, Release, Service
 from featurestore.model.needs import Action, warm
 from featurestore.model.time import watermark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """The release that an alias names now; `fresh` is False if it said the same already."""
+    """The release that an alias names now; `fresh` is False if the one before answered the same."""
 
     release: Release
     fresh: bool
@@ -37,8 +37,9 @@ def publish(
 ) -> Published:
     """Make views and services what an alias names; all move at once.
 
-    Beside the views the release carries what locks and recent releases may be answered from. A
-    table whose ttl grew is loaded from offline first: Redis may have let go of rows that count
+    Beside the views the release carries what locks and recent releases may be answered from; where
+    nothing but that changes the alias is warmed, whatever the action, so that a rollback goes back
+    past it. A table whose ttl grew is loaded from offline first: Redis may have let go of rows that count
     again. `expected` is the release that the caller decided by.
 
     Raises:
@@ -51,6 +52,9 @@ def publish(
     releases = workspace.releases
     with arranging(workspace, f"{action} {alias}") as turn:
         current = None if expected is None else releases.release(expected)
+        fresh = current is None or not answers(current, views, services)
+        if current is not None and not fresh:
+            action, restores = "warm", current.restores
         release = Release(
             project=workspace.config.project,
             number=releases.next_release(),
@@ -60,8 +64,7 @@ def publish(
             warm=_warm(workspace, views),
             restores=restores,
         )
-        fresh = current is None or _content(current) != _content(release)
-        if fresh:
+        if fresh or current is None or _timeless(current.warm) != _timeless(release.warm):
             releases.publish(
                 release,
                 alias,
@@ -72,7 +75,7 @@ def publish(
                 commit=workspace.commit,
                 turn=turn,
             )
-        elif current is not None:
+        else:
             release = current
     follow_alias(workspace, alias)
     return Published(release=release, fresh=fresh)
@@ -96,6 +99,11 @@ def refresh(workspace: Workspace, alias: str) -> Published:
         action="warm",
         restores=current.restores,
     )
+
+
+def answers(release: Release, views: Sequence[LiveView], services: Sequence[Service]) -> bool:
+    """Say whether a release answers from these very tables for these very services."""
+    return _timeless(release.views) == _timeless(views) and release.services == tuple(services)
 
 
 def marked(workspace: Workspace, one: LiveView) -> LiveView:
@@ -145,19 +153,5 @@ def load_again(workspace: Workspace, one: LiveView) -> int:
         return load_online(workspace, one.view, one.table)
 
 
-def _content(release: Release) -> str:
-    """Give what a release answers: all but its number and the moments it was made at."""
-
-    def timeless(views: Sequence[LiveView]) -> tuple[LiveView, ...]:
-        return tuple(replace(live, watermark=None) for live in views)
-
-    return dump(
-        replace(
-            release,
-            number=0,
-            created=0,
-            restores=None,
-            views=timeless(release.views),
-            warm=timeless(release.warm),
-        )
-    )
+def _timeless(views: Sequence[LiveView]) -> tuple[LiveView, ...]:
+    return tuple(replace(one, watermark=None) for one in views)

@@ -31,6 +31,17 @@ def admit(lock: Lock, *, project: str) -> Lock:
     return lock
 
 
+def unlike(one: LockedView, view: View) -> str | None:
+    """Give the field in which a lock tells a version otherwise than it is, or None.
+
+    All of them are part of the version's id, so nothing but an edit sets them apart.
+    """
+    told = (one.name, one.kind, one.ttl, one.known_at, one.delay)
+    found = (view.name, view.kind, view.ttl, view.known_at, view.delay)
+    named = zip(("name", "kind", "ttl", "known_at", "delay"), told, found, strict=True)
+    return next((field for field, was, now in named if was != now), None)
+
+
 def locked(lock: Lock, catalog: Catalog) -> Query:
     """Resolve a lock: its outputs by its names, in its order, under its ttl and version ids.
 

@@ -210,7 +210,7 @@ class Releases:
         table = sql.LOCKS.c
         terms = {"owner": registered.owner, "expires": registered.expires, "retired": None}
         key = {"project": self._project, "id": registered.id}
-        values = {**key, **terms, "body": lock.to_json(), "registered": registered.registered}
+        values = {**key, **terms, "body": dump(lock), "registered": registered.registered}
         again = sa.update(sql.LOCKS).where(
             table.project == self._project, table.id == registered.id
         )

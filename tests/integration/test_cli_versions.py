@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -185,9 +185,18 @@ LOCKS = {
     "empty": ("", "is no lock"),
     "not JSON": ("lock: 1", "is no lock"),
     "another document": ('{"project": "shop"}', "is no lock"),
-    "another project's": (lambda text: text.replace('"versions-', '"x-'), "lock.project: is 'x-"),
+    "another project's": (
+        lambda lock: replace(lock, project="x-shop").to_json(),
+        "lock.project: is 'x-shop'",
+    ),
     "changed": (
-        lambda text: text.replace('"feature_id":"', '"feature_id":"f'),
+        lambda lock: lock.to_json().replace('"feature_id":"', '"feature_id":"f'),
+        "is no lock (Lock: its id does not fit its content",
+    ),
+    "changed, and its id with it": (
+        lambda lock: replace(
+            lock, outputs=(replace(lock.outputs[0], feature_id="f"), *lock.outputs[1:])
+        ).to_json(),
         "lock.outputs[0].feature_id: is not the id of history:last_delay",
     ),
 }
@@ -199,7 +208,7 @@ def test_what_is_no_lock_is_refused(shop, text, message):
     path = shop.repo / "other.json"
     path.unlink(missing_ok=True)
     if text is not None:
-        path.write_text(text(shop.lock.to_json()) if callable(text) else text)
+        path.write_text(text(shop.lock) if callable(text) else text)
     done = shop.run("lock", "register", "other.json", "--owner", "ann", code=1)
     assert message in words(done.stderr)
     assert done.stdout == ""

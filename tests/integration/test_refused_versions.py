@@ -163,20 +163,16 @@ def test_a_lock_that_contradicts_the_registry_is_not_registered(live):
     assert live.releases.locks() == ()
 
 
-def test_a_lock_with_another_ttl_is_another_lock(live):
-    """It is registered beside the original under an id of its own, and each keeps its ttl."""
+def test_a_lock_with_another_ttl_than_its_versions_is_refused(live):
+    """Its id fits, but the ttl is part of the version that it names; only it registers."""
     lock = trained(live, features=ASKED).lock
     views = tuple(replace(one, ttl=1) if one.kind == "batch" else one for one in lock.views)
     edited = replace(lock, views=views)
-    for one in (lock, edited):
-        register(live, one, owner="ann")
-    assert [one.id for one in live.releases.locks()] == sorted({lock.id, edited.id})
-    with notebook(live, now=at(20)) as store:
-        found = [
-            store.get_online_features(lock=one, entities=ENTITIES).to_dict()["last_delay"]
-            for one in (lock, edited)
-        ]
-    assert found == [[10.0, 20.0], [None, None]]
+    with pytest.raises(InvalidRequest, match=r"lock\.views\[0\]\.ttl: is not that of history@"):
+        register(live, edited, owner="ann")
+    assert live.releases.locks() == ()
+    register(live, lock, owner="ann")
+    assert [one.id for one in live.releases.locks()] == [lock.id]
 
 
 def test_the_command_that_a_refused_lock_names_brings_it_back(live):

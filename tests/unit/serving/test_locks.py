@@ -56,7 +56,8 @@ BAD = {
     "half a character": (document(service="\ud800"), "lock.document is no lock"),
     "too deep": (b"[" * 100_000, "lock.document is no lock"),
     "no number": (document(rows=float("inf")), "lock.document is no lock"),
-    "changed": (document(rows=7), "lock.id: is"),
+    "changed": (document(rows=7), "lock.document is no lock .*its id does not fit its content"),
+    "another": (replace(LOCK, rows=7).to_json().encode(), "lock.id: is"),
     "too long": (b" " * (LOCK_BYTES + 1), f"at most {LOCK_BYTES} are taken"),
 }
 
