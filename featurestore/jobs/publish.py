@@ -39,8 +39,8 @@ def publish(
 
     Beside the views the release carries what locks and recent releases may be answered from; where
     nothing but that changes the alias is warmed, whatever the action, so that a rollback goes back
-    past it. A table whose ttl grew is loaded from offline first: Redis may have let go of rows that count
-    again. `expected` is the release that the caller decided by.
+    past it. A table whose ttl grew is loaded from offline first: Redis may have let go of rows that
+    count again. `expected` is the release that the caller decided by.
 
     Raises:
         Conflict: somebody else moved the alias or is arranging releases, or a run is writing to a
