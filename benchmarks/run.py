@@ -17,12 +17,18 @@ from types import MappingProxyType
 import materialize
 import serving
 import training
+import versions
 from options import Options
 from report import Report, Unequal, show, write
 from rich.console import Console
 
 BENCHMARKS: Mapping[str, Callable[[Options, Path], Report]] = MappingProxyType(
-    {"training": training.run, "materialize": materialize.run, "serving": serving.run}
+    {
+        "training": training.run,
+        "materialize": materialize.run,
+        "serving": serving.run,
+        "versions": versions.run,
+    }
 )
 
 

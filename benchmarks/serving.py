@@ -70,7 +70,7 @@ def run(options: Options, folder: Path) -> Report:
         run_case("ours.py", "materialize", repo=folder / "repo", **data)
         for _ in range(options.repeats):
             for name, command in _commands(folder).items():
-                with _served(command, url, folder / "server.log") as server:
+                with served(command, url, folder / "server.log") as server:
                     at_start = server.resident()
                     checks |= dict.fromkeys(_checked(name, server.address, folder, newest))
                     for label, made in _loads(server.address, folder, options).items():
@@ -101,7 +101,7 @@ def _commands(folder: Path) -> dict[str, list[str]]:
 
 
 @contextmanager
-def _served(command: list[str], url: str, log: Path) -> Iterator[Running]:
+def served(command: list[str], url: str, log: Path) -> Iterator[Running]:
     """Run a server while the block lasts, entered at its first SERVING.
 
     Raises:

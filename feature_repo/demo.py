@@ -1,4 +1,4 @@
-"""The whole path on real data: apply, materialize, promote, train, serve, and compare.
+"""The whole path on real data: apply, materialize, verify, promote, train, serve, and compare.
 
     python feature_repo/demo.py
 
@@ -56,6 +56,7 @@ def main() -> int:
     started = time.monotonic()
     command("apply")
     command("materialize", f"{START:%Y-%m-%d}", f"{WATERMARK:%Y-%m-%dT%H:%M}")
+    command("verify")
     command("promote")
     flights = pl.read_parquet(REPO / "data" / "flights.parquet")
     with FeatureStore(REPO) as store, served() as address:

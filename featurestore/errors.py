@@ -12,6 +12,7 @@
     ├── SourceError             a source file is missing, empty or lacks a column
     ├── CorruptData             stored bytes are not what was written
     ├── OnlineDataMissing       a table's rows are not in Redis: it was emptied; rebuild
+    ├── LockUnknown             a server does not keep the lock that a call names by its id
     ├── Unsupported             this build cannot run it (dialect, Feast object)
     └── Unavailable             Redis, the server or the registry cannot be reached
         └── DeadlineExceeded    the call's own deadline ran out
@@ -57,7 +58,15 @@ class CorruptData(FeatureStoreError):
 
 
 class OnlineDataMissing(FeatureStoreError):
-    """A table's rows are not in Redis: it was emptied, or never loaded; rebuild it."""
+    """A table's rows are not in Redis: it was emptied, or never loaded; `table` names one."""
+
+    def __init__(self, message: str, *, table: str | None = None) -> None:
+        super().__init__(message)
+        self.table = table
+
+
+class LockUnknown(FeatureStoreError):
+    """A server does not keep the lock that a call names by its id; the client sends it whole."""
 
 
 class Unsupported(FeatureStoreError):

@@ -6,19 +6,28 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from featurestore.errors import InvalidRequest, NotFound
+from featurestore.errors import InvalidRequest, NotFound, NotMaterialized
 from featurestore.jobs import apply as applying
+from featurestore.jobs import backfill as backfilling
+from featurestore.jobs import locks as locking
 from featurestore.jobs import materialize as materializing
+from featurestore.jobs import plan as planning
 from featurestore.jobs import promote as promoting
+from featurestore.jobs import verify as verifying
 from featurestore.jobs.tables import DraftTables, StoredTables
 from featurestore.jobs.workspace import Clock, Workspace, system_clock
+from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Projection, Release, Service, View
+from featurestore.model.lock import Lock
 from featurestore.model.names import suggest
+from featurestore.model.needs import Registered
+from featurestore.model.pinned import admit, locked
 from featurestore.model.plan import Plan
 from featurestore.model.query import references, resolve
 from featurestore.model.time import micros
 from featurestore.serving.client import Columns, request_message
 from featurestore.serving.limits import Limits
+from featurestore.serving.locks import LockReference, Locks, read_lock
 from featurestore.serving.respond import respond
 from featurestore.serving.response import OnlineResponse, read_response
 from featurestore.serving.state import state_of
@@ -45,6 +54,7 @@ class FeatureStore:
         clock: Clock = system_clock,
     ) -> None:
         self._workspace = Workspace.open(repo, environ=environ, clock=clock)
+        self._locks = Locks(self.project)
 
     def __repr__(self) -> str:
         return f"FeatureStore({str(self._workspace.config.root)!r}, project={self.project!r})"
@@ -62,7 +72,7 @@ class FeatureStore:
 
     def plan(self) -> Plan:
         """Say what `apply` would change, and why; writes nothing."""
-        return applying.plan(self._workspace)[0]
+        return planning.plan(self._workspace).plan
 
     def apply(self) -> Plan:
         """Register what the repo defines; computes nothing."""
@@ -92,27 +102,74 @@ class FeatureStore:
             self._workspace, micros(end_date), views=feature_views
         )
 
-    def promote(self, alias: str = "prod") -> Release:
-        """Make what is materialized the release that an alias names."""
-        return promoting.promote(self._workspace, alias)[0]
+    def backfill(
+        self, feature_views: Sequence[str] = (), *, alias: str = "prod", again: bool = False
+    ) -> tuple[materializing.Outcome, ...]:
+        """Compute the applied versions' tables beside the live ones, over what those cover.
+
+        `again` computes the named views into a new generation of their tables, so that a load under
+        suspicion stands beside the last good one.
+        """
+        return backfilling.backfill(self._workspace, alias, views=feature_views, again=again)
+
+    def verify(
+        self, alias: str = "prod", *, live: bool = False, everything: bool = False
+    ) -> verifying.Verified:
+        """Check that what the next promotion would serve is what training reads.
+
+        With `live` what the alias serves now is checked; `everything` takes all entities, not a
+        sample. Its `differences` name entity and feature of every value that differs.
+        """
+        return verifying.verify(self._workspace, alias, live=live, everything=everything)
+
+    def promote(self, alias: str = "prod", *, plan_id: str | None = None) -> Release:
+        """Make what is applied, computed and verified the release that an alias names.
+
+        With a plan's id, that is what was planned, or nothing.
+        """
+        return promoting.promote(self._workspace, alias, plan_id=plan_id).release
+
+    def rollback(self, alias: str = "prod", *, to: int | None = None) -> Release:
+        """Give an alias back what it named before, or the content of release `to`."""
+        return promoting.rollback(self._workspace, alias, to=to).release
+
+    def register_lock(
+        self, lock: Lock, *, owner: str, expires: datetime | None = None
+    ) -> locking.Kept:
+        """Keep a lock's data alive, and every alias able to answer it, until it is retired."""
+        until = None if expires is None else micros(expires)
+        return locking.register(self._workspace, lock, owner=owner, expires=until)
+
+    def retire_lock(self, lock_id: str) -> Registered:
+        """Let go of a registered lock, by its id or the start of it."""
+        return locking.retire(self._workspace, lock_id)
 
     def get_historical_features(
         self,
         entity_df: Any,
-        features: Features,
+        features: Features | None = None,
         *,
+        lock: Lock | str | Path | None = None,
+        as_locked: bool = True,
         full_feature_names: bool = False,
         as_known: bool = True,
         allow_stale: bool = False,
     ) -> TrainingSet:
         """Join features to entity rows, each row as of its own moment.
 
+        Either features are named, or a lock is given: then its outputs come back under its names,
+        versions, ttl and `as_known`, from the very data that it names. Equal entity rows give an
+        equal training set, whatever was materialized since.
+
         Args:
             entity_df: pandas or Polars frame, Arrow table, or the path of a Parquet file, with an
                 `event_timestamp` column (naive means UTC), the join keys and request data. In a
                 pandas frame NaN is a missing value, as pandas means it; elsewhere it is a number.
-            features: a service's name; a list of `view:feature` references; or view and service
-                objects, which are computed from their sources as a draft, without being applied.
+            features: a service's name; a list of `view:feature` and `view@version:feature`
+                references; or view and service objects, which are computed from their sources as a
+                draft, without being applied.
+            lock: a lock, or the path of its JSON.
+            as_locked: False reads a lock's versions from the tables as they are now, to retrain.
             full_feature_names: name outputs `view__feature`.
             as_known: use only rows known at the moment; False goes by event time alone.
             allow_stale: accept moments after a table's watermark.
@@ -122,13 +179,23 @@ class FeatureStore:
 
         Raises:
             NotFound: a service, view or feature is not known.
-            InvalidRequest: a column is missing or of a dtype that cannot be joined.
-            NotMaterialized: a table does not cover what the rows need.
+            InvalidRequest: a column is missing or of a dtype that cannot be joined; or the lock
+                is a draft, another project's, or contradicts itself.
+            NotMaterialized: a table does not cover what the rows need, or a lock's data are gone.
         """
-        projections, views, draft = self._asked(features)
-        query = resolve(projections, views, full_feature_names=full_feature_names)
+        if lock is not None:
+            if features is not None or full_feature_names or not as_known:
+                raise InvalidRequest(
+                    "lock: says which features are answered, their names and as_known; leave "
+                    "features, full_feature_names and as_known out"
+                )
+            return self._locked(entity_df, read_lock(lock), as_locked, allow_stale=allow_stale)
+        projections, catalog, draft = self._asked(() if features is None else features)
+        query = resolve(projections, catalog, full_feature_names=full_feature_names)
         tables = (
-            DraftTables(self._workspace.config.root) if draft else StoredTables(self._workspace)
+            DraftTables(self._workspace.config.root)
+            if draft
+            else StoredTables(self._workspace, query=query)
         )
         return training_set(
             entity_df,
@@ -141,11 +208,44 @@ class FeatureStore:
             draft=draft,
         )
 
+    def _locked(
+        self, entity_df: Any, lock: Lock, as_locked: bool, *, allow_stale: bool
+    ) -> TrainingSet:
+        """Build the training set of a lock, from its data or from the tables as they are now."""
+        admit(lock, project=self.project)
+        versions = self._workspace.registry.all_versions()
+        for number, one in enumerate(lock.views):
+            if one.id not in versions:
+                raise NotFound(
+                    f"lock.views[{number}].id: {one.name}@{one.id[:12]} is not registered here; "
+                    "run `featurestore apply` at the commit that defined it"
+                )
+        query = locked(lock, Catalog(others=tuple(versions.values())))
+        tables = StoredTables(self._workspace, query=query, lock=lock if as_locked else None)
+        try:
+            return training_set(
+                entity_df,
+                query,
+                tables,
+                project=self.project,
+                service=lock.service,
+                as_known=lock.as_known,
+                allow_stale=allow_stale or lock.allow_stale,
+            )
+        except NotMaterialized as error:
+            if not as_locked:
+                raise
+            raise NotMaterialized(
+                f"lock: {str(error).partition('; ')[0]}; the data that a lock names stay as they "
+                "are: pass as_locked=False to read the tables as they are now"
+            ) from error
+
     def get_online_features(
         self,
-        features: str | Sequence[str],
+        features: str | Sequence[str] | None = None,
         entity_rows: Sequence[Mapping[str, Any]] | None = None,
         *,
+        lock: Lock | str | Path | None = None,
         entities: Columns | None = None,
         request_data: Columns | None = None,
         full_feature_names: bool = False,
@@ -154,7 +254,8 @@ class FeatureStore:
     ) -> OnlineResponse:
         """Look features up in this process, with a server's code but without a server.
 
-        The arguments are `FeatureClient.get_online_features`'s; `alias` names the release.
+        The arguments are `FeatureClient.get_online_features`'s; `alias` names the release, `lock`
+        is a lock or the path of its JSON.
 
         Raises:
             NotFound: the alias, service, view or feature is not known.
@@ -168,18 +269,20 @@ class FeatureStore:
             request_data=request_data,
             full_feature_names=full_feature_names,
             as_of=as_of,
+            lock=None if lock is None else LockReference.of(read_lock(lock)),
         )
         raw = respond(
-            state_of(self._workspace.registry.alias(alias)),
+            state_of(self._workspace.releases.alias(alias)),
             message.SerializeToString(),
             most=Limits().rows,
             clock=self._workspace.clock,
             read=self._workspace.online().read,
+            locks=self._locks,
         )
         return read_response(raw, brought)
 
-    def _asked(self, features: Features) -> tuple[tuple[Projection, ...], dict[str, View], bool]:
-        """Give the projections asked for, the views they use, and whether any is a draft."""
+    def _asked(self, features: Features) -> tuple[tuple[Projection, ...], Catalog, bool]:
+        """Give the projections asked for, the views they may use, and whether any is a draft."""
         listed = [features] if isinstance(features, str) or _is_definition(features) else features
         if not isinstance(listed, Sequence):
             raise InvalidRequest(
@@ -191,11 +294,15 @@ class FeatureStore:
         project = None if only_drafts else self._workspace.project()
         views = {v.name: v for v in project.views} if project else {}
         services = {s.name: s for s in project.services} if project else {}
+        pinned = any(isinstance(one, str) and "@" in one for one in listed)
+        others = self._workspace.registry.all_versions().values() if pinned else ()
+        catalog = Catalog(current=views, others=tuple(others))
         projections: list[Projection] = []
         for one in listed:
             if _is_definition(one):
                 reading = _definitions()
-                views |= {v.name: v for v in reading.document(one, self._workspace.config.root)}
+                made = reading.document(one, self._workspace.config.root)
+                views.update({view.name: view for view in made})
                 projections += reading.projections(one)
             elif not isinstance(one, str):
                 raise InvalidRequest(
@@ -203,7 +310,7 @@ class FeatureStore:
                     "'view:feature', or pass the object"
                 )
             elif ":" in one:
-                projections += references([one], views)
+                projections += references([one], catalog)
             elif one in services:
                 projections += services[one].projections
             else:
@@ -212,8 +319,8 @@ class FeatureStore:
                     "(a feature is asked for as 'view:feature')"
                 )
         if not projections:
-            references((), views)
-        return tuple(projections), views, draft
+            references((), catalog)
+        return tuple(projections), catalog, draft
 
     def close(self) -> None:
         """Give connections back; the embedded server keeps running."""

@@ -1,11 +1,14 @@
 """Fixtures and settings that all tests share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from featurestore.storage.sql import Engine
+from tests.databases import SQLITE, databases, opened, running_postgres
 from tests.servers import Server, available, running
 
 # A shared machine is slow at random: how long an example takes is no law here.
@@ -33,6 +36,29 @@ def online_server(
 def online_url(online_server: Server) -> str:
     """Give the URL of each installed server in turn."""
     return online_server.url
+
+
+@pytest.fixture(scope="session", params=databases())
+def new_database(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
+    """Give, for each database that is installed in turn, what makes the URL of an empty one."""
+    if request.param == "sqlite":
+        yield lambda: SQLITE
+    else:
+        with running_postgres() as server:
+            yield server.new_url
+
+
+@pytest.fixture
+def registry_url(new_database: Callable[[], str]) -> str:
+    """Give the URL of an empty registry database; SQLite's lies in the root it is opened with."""
+    return new_database()
+
+
+@pytest.fixture
+def engine(registry_url: str, tmp_path: Path) -> Iterator[Engine]:
+    """Give a new registry database, opened; its root is `tmp_path`."""
+    with opened(registry_url, tmp_path) as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from featurestore.model.declare import batch_view, on_demand_view
-from featurestore.model.documents import Projection, Source
+from featurestore.model.declare import batch_view, on_demand_view, project, service
+from featurestore.model.documents import LiveView, Projection, Release, Source, Table
 from featurestore.model.schema import Column
 
 
@@ -65,3 +65,20 @@ def pace(*sources, **changes):
         "features": {"per_mile": pl.col("last_delay") / pl.col("miles")},
     }
     return on_demand_view(**arguments | changes)
+
+
+def shop(*views, name="shop"):
+    """Describe a project with a service over its first view."""
+    named = {v.name: v for v in views}
+    model = service(name="model", projections=[use(views[0])], views=named)
+    return project(name=name, views=views, services=[model])
+
+
+def release(number, *views, **changes):
+    """Describe a release of views of the project `shop`, each with a table."""
+    lives = tuple(
+        LiveView(view=v, table=Table(data_id=v.data_id, generation=0), watermark=5)
+        for v in views or (view(),)
+    )
+    arguments = {"views": lives, "services": (), "created": number} | changes
+    return Release(project="shop", number=number, **arguments)

@@ -8,6 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from featurestore import FeatureStore
+from featurestore.jobs.promote import promote
+from featurestore.jobs.verify import verify
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.declare import batch_view, on_demand_view, project, service
 from featurestore.model.documents import Projection, Source
@@ -126,10 +128,24 @@ def applied(repo, url, *views, now=NOW):
     return workspace
 
 
+def released(workspace, alias="prod"):
+    """Verify and promote what is applied, as CI does; gives the release."""
+    found = verify(workspace, alias)
+    assert found.differences.is_empty(), found.differences
+    return promote(workspace, alias).release
+
+
 def notebook(workspace, *, now=NOW):
     """Open the repo as a notebook does."""
     environ = {"FEATURESTORE_REDIS_URL": workspace.redis_url()}
     return FeatureStore(workspace.config.root, environ=environ, clock=lambda: micros(now))
+
+
+def dump(workspace):
+    """Give all of the project's keys and values in Redis."""
+    client = workspace.online().client
+    mine = f"/{workspace.config.project}/".encode()
+    return {key: client.get(key) for key in client.scan_iter() if mine in key}
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import polars as pl
 
+from featurestore.model.catalog import Catalog
 from featurestore.model.declare import batch_view
 from featurestore.model.documents import Projection, Source, View
 from featurestore.model.query import Query, resolve
@@ -101,4 +102,4 @@ def ask(*views: View, full: bool = False) -> Query:
         Projection(view=v.name, alias=v.name, features=tuple(f.name for f in v.features))
         for v in views
     ]
-    return resolve(uses, {v.name: v for v in views}, full_feature_names=full)
+    return resolve(uses, Catalog(current={v.name: v for v in views}), full_feature_names=full)

@@ -12,6 +12,7 @@ from dataset import END, KEY, MOMENT, READINGS, SPINE, START, latest, names
 from featurestore import FeatureStore
 from featurestore.jobs.tables import DraftTables
 from featurestore.jobs.workspace import Workspace
+from featurestore.model.catalog import Catalog
 from featurestore.model.declare import batch_view, project, service
 from featurestore.model.documents import Projection, Source, View
 from featurestore.model.query import resolve
@@ -63,6 +64,7 @@ def materialize(
     """Materialize the whole source into Delta and Redis; look rows up to show they are there."""
     with apply(repo, folder, url, features) as store:
         outcomes, measured = timed(lambda: store.materialize(START, END))
+        store.verify()
         store.promote()
         if keep is not None:
             asked = latest(pl.read_parquet(Path(folder) / READINGS)).select(KEY).head(ASKED)
@@ -94,7 +96,7 @@ def training(
 def draft(*, repo: str, folder: str, features: int, keep: str | None = None) -> Mapping[str, float]:
     """Build the training set from the source itself, as a notebook's unapplied view does."""
     spine = pl.read_parquet(Path(folder) / SPINE)
-    query = resolve([USE], {VIEW: view(folder, features)})
+    query = resolve([USE], Catalog(current={VIEW: view(folder, features)}))
 
     def work() -> pl.DataFrame:
         tables = DraftTables(Path(repo))

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from featurestore import cli, errors
-from featurestore.cli import terminal
+from featurestore.cli import terminal, versioning
+from featurestore.cli.options import DEFAULT_ADDRESS, HERE, Json, Repo, Views
 
 EXIT_CODES: tuple[tuple[type[errors.FeatureStoreError], int], ...] = (
     (errors.NotMaterialized, 4),
@@ -18,15 +19,15 @@ EXIT_CODES: tuple[tuple[type[errors.FeatureStoreError], int], ...] = (
     (errors.CorruptData, 7),
     (errors.FeatureStoreError, 1),
 )
-DEFAULT_ADDRESS = "127.0.0.1:6571"
 
 app = typer.Typer(
     name="featurestore",
     help="A feature store where training and serving read the same number.",
     epilog=(
-        "Exit codes: 0 done; 1 refused; 2 usage, or `plan` found changes; 4 not materialized, or "
+        "Exit codes: 0 done; 1 refused; 2 usage, or `plan` found changes; 3 `plan` "
+        "found a change that breaks a registered lock; 4 not materialized, or "
         "not in Redis; 5 somebody else was first, run it again; 6 unreachable, try later; 7 bad "
-        "source or data."
+        "source or data; 8 `verify` found values that are not equal."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -35,25 +36,12 @@ app = typer.Typer(
 online = typer.Typer(
     help="The Redis-protocol server a repo starts where none is configured.", no_args_is_help=True
 )
-app.add_typer(online, name="online")
+app.add_typer(versioning.app)
+app.add_typer(online, name="online", rich_help_panel="Serving")
 
-Repo = Annotated[
-    Path,
-    typer.Option(
-        "--repo",
-        "-r",
-        envvar="FEATURESTORE_REPO",
-        metavar="FOLDER",
-        show_default="here",
-        help="The feature repo.",
-    ),
+Alias = Annotated[
+    str, typer.Option("--alias", metavar="NAME", help="The alias that the steps lead to.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Views = Annotated[
-    list[str] | None,
-    typer.Option("--view", "-v", metavar="VIEW", help="Only this view; may be repeated."),
-]
-HERE = Path()
 
 
 def main() -> None:
@@ -66,16 +54,38 @@ def main() -> None:
 
 
 @app.command()
-def plan(repo: Repo = HERE, json: Json = False) -> None:
-    """Show what `apply` would change, and why; exit 2 if anything would."""
-    if cli.repo.plan(repo, json=json):
-        raise typer.Exit(2)
+def plan(
+    repo: Repo = HERE,
+    alias: Alias = "prod",
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Compare old and new values on the newest rows.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show what `apply` would change, why, and the steps from there to an alias.
+
+    Exit 0 if the definitions are as applied, 2 if they change, 3 if they break a registered lock.
+    """
+    found = cli.repo.plan(repo, alias=alias, sample=sample, json=json)
+    if found.changed:
+        raise typer.Exit(3 if found.broken else 2)
 
 
 @app.command()
-def apply(repo: Repo = HERE, json: Json = False) -> None:
+def apply(
+    repo: Repo = HERE,
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="ID", help="Only what this plan showed.")
+    ] = None,
+    alias: Alias = "prod",
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", help="Replace what was applied from a commit you do not have."),
+    ] = False,
+    json: Json = False,
+) -> None:
     """Register the repo's definitions; computes nothing."""
-    cli.repo.apply(repo, json=json)
+    cli.repo.apply(repo, plan=plan, alias=alias, anyway=anyway, json=json)
 
 
 @app.command(epilog="Example: featurestore materialize 2013-01-01 2013-11-01T18:00")
@@ -106,33 +116,7 @@ def materialize_incremental(
     cli.repo.materialize_incremental(repo, end, views=view or (), json=json)
 
 
-@app.command()
-def promote(
-    repo: Repo = HERE,
-    alias: Annotated[str, typer.Option(metavar="NAME", help="The alias to move.")] = "prod",
-    json: Json = False,
-) -> None:
-    """Make what is materialized the release that an alias names."""
-    cli.repo.promote(repo, alias, json=json)
-
-
-@app.command("list")
-def list_(repo: Repo = HERE, json: Json = False) -> None:
-    """List the applied views and services."""
-    cli.repo.list_(repo, json=json)
-
-
-@app.command()
-def describe(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A view or service.")],
-    repo: Repo = HERE,
-    json: Json = False,
-) -> None:
-    """Describe one applied view or service."""
-    cli.repo.describe(repo, name, json=json)
-
-
-@app.command()
+@app.command(rich_help_panel="Serving")
 def serve(
     repo: Repo = HERE,
     alias: Annotated[str, typer.Option(metavar="NAME", help="The alias to follow.")] = "prod",
@@ -153,15 +137,20 @@ def serve(
 
 @app.command(
     "get-online",
+    rich_help_panel="Serving",
     epilog="Example: featurestore get-online tailnum=N14228 distance=1400 --service lateness_v1",
 )
 def get_online(
-    service: Annotated[
-        str, typer.Option("--service", "-s", metavar="NAME", help="The feature service.")
-    ],
     pairs: Annotated[
         list[str] | None,
         typer.Argument(metavar="COLUMN=VALUE", help="Entities and request data."),
+    ] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", "-s", metavar="NAME", help="The feature service.")
+    ] = None,
+    lock: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A training set's lock, instead of a service."),
     ] = None,
     address: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where the server listens.")
@@ -175,10 +164,12 @@ def get_online(
     json: Json = False,
 ) -> None:
     """Look one entity up on a running server: each value with its status and event time."""
-    cli.online.get_online(service, pairs or [], address=address, as_of=as_of, json=json)
+    if (service is None) == (lock is None):
+        raise typer.BadParameter("give exactly one of --service and --lock")
+    cli.online.get_online(service, lock, pairs or [], address=address, as_of=as_of, json=json)
 
 
-@app.command("rebuild-online")
+@app.command("rebuild-online", rich_help_panel="Serving")
 def rebuild_online(repo: Repo = HERE, json: Json = False) -> None:
     """Bring back what Redis lost, from the offline tables and the registry."""
     cli.repo.rebuild_online(repo, json=json)

@@ -34,20 +34,27 @@ def serve(repo: Path, *, alias: str, host: str, port: int) -> None:
 
 
 def get_online(
-    service: str, pairs: Sequence[str], *, address: str, as_of: str | None, json: bool
+    service: str | None,
+    lock: Path | None,
+    pairs: Sequence[str],
+    *,
+    address: str,
+    as_of: str | None,
+    json: bool,
 ) -> None:
-    """Look one entity up on a running server."""
+    """Look one entity up on a running server: the features of a service, or those of a lock."""
     when = None if as_of is None else moment(as_of, "--as-of")
-    with FeatureClient(address, timeout=_PATIENCE) as client:
-        asked = client.describe(service, full_feature_names=True)
+    full = lock is None
+    with FeatureClient(address, lock=lock, timeout=_PATIENCE) as client:
+        asked = client.describe(service, full_feature_names=full)
         dtypes = {field.name: field.dtype for field in (*asked.entities, *asked.request_data)}
         answer = client.get_online_features(
-            service, entities=row(pairs, dtypes), full_feature_names=True, as_of=when
+            service, entities=row(pairs, dtypes), full_feature_names=full, as_of=when
         )
     if json:
         terminal.as_json(_values(answer))
     else:
-        _show(service, answer)
+        _show(service or f"lock {asked.service_id[:12]}", answer)
 
 
 def _show(service: str, found: OnlineResponse) -> None:

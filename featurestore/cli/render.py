@@ -1,55 +1,18 @@
-"""What each command's answer looks like: on a terminal."""
+"""What each command's answer looks like on a terminal; plans are in `plans`."""
 
 from collections.abc import Mapping, Sequence
 
 from rich.markup import escape
-from rich.table import Table
 
 from featurestore.cli.terminal import facts, grouped, out, table
-from featurestore.cli.values import texts
+from featurestore.cli.values import text, texts
 from featurestore.jobs.materialize import Outcome
 from featurestore.jobs.rebuild import Rebuilt
-from featurestore.model.documents import Project, Release, Service, View
-from featurestore.model.plan import Change, Plan
+from featurestore.model.catalog import Catalog
+from featurestore.model.documents import Project, Service, View
 from featurestore.model.query import resolve
 from featurestore.model.schema import Column
 from featurestore.model.time import show
-
-_COLORS: Mapping[str, str] = {
-    "additive": "green",
-    "breaking": "red",
-    "policy": "yellow",
-    "described": "cyan",
-    "engine": "magenta",
-}
-
-
-def plan(found: Plan, *, applied: bool = False) -> None:
-    """Print what changes and why."""
-    if not found.changed:
-        out.print(f"Nothing to change: {len(found.changes)} views and services are as applied.")
-        return
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for change in found.changed:
-        color = _COLORS.get(change.kind, "white")
-        grid.add_row(f"[bold {color}]{change.kind}[/]", change.what, escape(_arrow(change)))
-        for reason in change.reasons if change.before and change.after else ():
-            grid.add_row("", "", f"[dim]{escape(reason)}[/]")
-    out.print(grid)
-    same = len(found.changes) - len(found.changed)
-    rest = f", {same} as they were" if same else ""
-    if applied:
-        out.print(f"\nApplied: {len(found.changed)} changed{rest}.")
-    else:
-        out.print(f"\n{len(found.changed)} to change{rest}; `featurestore apply` registers them.")
-
-
-def _arrow(change: Change) -> str:
-    if change.before is None or change.before == change.after:
-        return change.after or change.name
-    if change.after is None:
-        return f"{change.before} → (removed)"
-    return f"{change.before} → {change.after.rsplit('@', 1)[1]}"
 
 
 def outcomes(found: Sequence[Outcome]) -> None:
@@ -64,7 +27,7 @@ def outcomes(found: Sequence[Outcome]) -> None:
                 o.version,
                 f"{o.rows:,}",
                 f"{o.served:,}",
-                _stamp(o.interval.end),
+                stamp(o.interval.end),
                 "" if o.changed else "unchanged",
             )
             for o in found
@@ -74,37 +37,48 @@ def outcomes(found: Sequence[Outcome]) -> None:
     )
 
 
-def promoted(alias: str, release: Release, *, new: bool) -> None:
-    """Print what an alias names now."""
-    verb = "now names" if new else "already names"
-    out.print(f"{escape(alias)} {verb} release {release.number}.\n")
+def backfilled(found: Sequence[Outcome], alias: str) -> None:
+    """Print what a backfill computed: each table with its intervals."""
+    if not found:
+        out.print(f"Nothing to backfill: the applied versions hold all that {escape(alias)} needs.")
+        return
+    rows = [
+        (
+            f"{o.version}, table {o.table}",
+            (
+                f"{stamp(o.interval.start)} to {stamp(o.interval.end)}",
+                f"{o.rows:,}",
+                f"{o.served:,}",
+                "" if o.changed else "unchanged",
+            ),
+        )
+        for o in found
+    ]
     table(
-        ["view", "table", "complete to (UTC)"],
-        [
-            (live.view.version, live.table.id, _stamp(live.watermark))
-            for live in release.views
-            if live.table
-        ],
-        whole=("view", "table", "complete to (UTC)"),
+        ["known in (UTC)", "rows", "to redis", ""],
+        grouped(rows),
+        right=("rows", "to redis"),
+        whole=("rows", "to redis", "known in (UTC)"),
     )
 
 
-def project(found: Project, marks: Mapping[str, int | None]) -> None:
-    """Print the views and services that are applied; `marks` are the stored views' watermarks."""
+def project(
+    found: Project, marks: Mapping[str, int | None], live: Mapping[str, Sequence[str]]
+) -> None:
+    """Print what is applied: `marks` are the stored views' watermarks, `live` views' aliases."""
     table(
-        ["view", "keys", "features", "ttl", "complete to (UTC)"],
+        ["view", "keys", "ttl", "complete to (UTC)", "live in"],
         [
             (
                 v.version,
                 ", ".join(k.name for k in v.join_keys) or "-",
-                len(v.features),
-                _span(v.ttl) if v.kind == "batch" else "-",
-                _stamp(marks[v.name]) if v.kind == "batch" else "on demand",
+                span(v.ttl) if v.kind == "batch" else "-",
+                stamp(marks[v.name]) if v.kind == "batch" else "on demand",
+                ", ".join(live[v.name]) or "-",
             )
             for v in found.views
         ],
-        right=("features",),
-        whole=("view", "complete to (UTC)"),
+        whole=("view", "complete to (UTC)", "live in"),
     )
     out.print()
     table(
@@ -124,22 +98,10 @@ def project(found: Project, marks: Mapping[str, int | None]) -> None:
 
 def view(found: View, mark: int | None) -> None:
     """Print one view: what it is, then each feature with its expression."""
-    _title(found.version, found.info.description)
-    named = {"version": found.id}
+    title(found.version, found.info.description)
+    named = {"version": found.id, **definition(found)}
     if found.source is not None:
-        named |= {
-            "keys": _columns(found.join_keys) or "none",
-            "source": f"{found.source.name} ({found.source.path})",
-            "event time": found.source.timestamp_field,
-            "known at": found.known_at if found.source.created_field else "event",
-            "ttl": _span(found.ttl),
-            "complete to": show(mark),
-        }
-    else:
-        named |= {
-            "uses": ", ".join(p.alias for p in found.projections) or "-",
-            "request data": _columns(found.request) or "-",
-        }
+        named["complete to"] = show(mark)
     facts(named)
     out.print()
     table(
@@ -149,14 +111,33 @@ def view(found: View, mark: int | None) -> None:
     )
 
 
+def definition(found: View) -> dict[str, str]:
+    """Say what a view is made of, beside its features."""
+    if found.source is None:
+        return {
+            "uses": ", ".join(p.alias for p in found.projections) or "-",
+            "request data": columns(found.request) or "-",
+        }
+    source = found.source
+    kept = {} if found.filter is None else {"filter": text(found.filter, f"{found.name}.filter")}
+    return {
+        "keys": columns(found.join_keys) or "none",
+        "source": f"{source.name} ({source.path})",
+        **kept,
+        "event time": source.timestamp_field,
+        "known at": found.known_at if source.created_field else "event",
+        "ttl": span(found.ttl),
+    }
+
+
 def service(found: Service, views: Mapping[str, View]) -> None:
     """Print one service: what a request brings, the views it uses, its features in order."""
-    asked = resolve(found.projections, views, full_feature_names=True)
-    _title(f"{found.name}@{found.id[:12]}", found.info.description)
+    asked = resolve(found.projections, Catalog(current=views), full_feature_names=True)
+    title(f"{found.name}@{found.id[:12]}", found.info.description)
     facts(
         {
-            "entities": _columns(asked.entities) or "none",
-            "request data": _columns(asked.request) or "none",
+            "entities": columns(asked.entities) or "none",
+            "request data": columns(asked.request) or "none",
         }
     )
     out.print()
@@ -193,23 +174,45 @@ def rebuilt(found: Rebuilt) -> None:
         out.print(f"{escape(name)} names release {number}.")
 
 
-def _title(name: str, description: str) -> None:
+def title(name: str, description: str) -> None:
+    """Print the line above what is told of a document."""
     out.print(f"[bold]{escape(name)}[/]  {escape(description)}".rstrip())
 
 
-def _columns(columns: Sequence[Column]) -> str:
-    return ", ".join(f"{column.name} ({column.dtype})" for column in columns)
+def columns(found: Sequence[Column]) -> str:
+    """Write columns with their dtypes."""
+    return ", ".join(f"{column.name} ({column.dtype})" for column in found)
 
 
-def _stamp(us: int | None) -> str:
+def stamp(us: int | None) -> str:
     """Write a moment for a column that says UTC in its head."""
     return show(us).removesuffix(" UTC").removesuffix(":00")
 
 
-def _span(us: int | None) -> str:
+def second(us: int | None) -> str:
+    """Write a moment to the second, for what happened and not for what data covers."""
+    return show(us if us is None else us - us % 1_000_000)
+
+
+def span(us: int | None) -> str:
+    """Write a duration in its largest whole unit."""
     if us is None:
         return "none"
     for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000)):
         if us and us % size == 0:
             return f"{us // size}{unit}"
     return f"{us / 1e6:g}s"
+
+
+def count(number: int, what: str) -> str:
+    """Write so many of something."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def size(number: float) -> str:
+    """Write a size in bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"

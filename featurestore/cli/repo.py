@@ -7,19 +7,23 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from featurestore.cli import render, terminal, values
+from featurestore.cli import plans, render, terminal, values
 from featurestore.cli.typed import moment
 from featurestore.errors import NotFound
 from featurestore.jobs import apply as applying
+from featurestore.jobs import backfill as backfilling
 from featurestore.jobs import materialize as materializing
-from featurestore.jobs import promote as promoting
+from featurestore.jobs import plan as planning
 from featurestore.jobs import rebuild as rebuilding
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import View
 from featurestore.model.names import suggest
+from featurestore.model.plan import Plan
+from featurestore.model.states import live_in
 from featurestore.model.time import micros, watermark
 
 _Job = Callable[[Workspace, materializing.Report], tuple[materializing.Outcome, ...]]
+_Look = Callable[[Sequence[materializing.Outcome]], None]
 
 
 @contextmanager
@@ -31,25 +35,27 @@ def _workspace(repo: Path) -> Iterator[Workspace]:
         workspace.close()
 
 
-def plan(repo: Path, *, json: bool) -> bool:
-    """Show what applying would change; say whether anything would."""
+def plan(repo: Path, *, alias: str, sample: bool, json: bool) -> Plan:
+    """Show what applying would change and what an alias then needs; give the plan."""
     with _workspace(repo) as workspace, terminal.busy("reading the definitions"):
-        found, _ = applying.plan(workspace)
+        found = planning.plan(workspace, alias)
+        samples = planning.samples(workspace, found) if sample else None
     if json:
-        terminal.as_json(values.plan(found))
+        terminal.as_json(values.plan(found.plan, samples))
     else:
-        render.plan(found)
-    return bool(found.changed)
+        plans.plan(found.plan)
+        plans.samples(samples or ())
+    return found.plan
 
 
-def apply(repo: Path, *, json: bool) -> None:
+def apply(repo: Path, *, plan: str | None, alias: str, anyway: bool, json: bool) -> None:
     """Register the definitions."""
     with _workspace(repo) as workspace, terminal.busy("reading the definitions"):
-        found = applying.apply(workspace)
+        found = applying.apply(workspace, plan, alias=alias, anyway=anyway)
     if json:
         terminal.as_json(values.plan(found))
     else:
-        render.plan(found, applied=True)
+        plans.plan(found, applied=True)
 
 
 def materialize(repo: Path, start: str, end: str, *, views: Sequence[str], json: bool) -> None:
@@ -61,7 +67,7 @@ def materialize(repo: Path, start: str, end: str, *, views: Sequence[str], json:
     ) -> tuple[materializing.Outcome, ...]:
         return materializing.materialize(workspace, first, last, views=views, report=report)
 
-    _run(repo, job, views=views, json=json)
+    _run(repo, job, render.outcomes, views=views, json=json)
 
 
 def materialize_incremental(
@@ -75,10 +81,24 @@ def materialize_incremental(
     ) -> tuple[materializing.Outcome, ...]:
         return materializing.materialize_incremental(workspace, last, views=views, report=report)
 
-    _run(repo, job, views=views, json=json)
+    _run(repo, job, render.outcomes, views=views, json=json)
 
 
-def _run(repo: Path, job: _Job, *, views: Sequence[str], json: bool) -> None:
+def backfill(repo: Path, alias: str, *, views: Sequence[str], again: bool, json: bool) -> None:
+    """Compute what is applied, over what the alias's live tables cover."""
+
+    def job(
+        workspace: Workspace, report: materializing.Report
+    ) -> tuple[materializing.Outcome, ...]:
+        return backfilling.backfill(workspace, alias, views=views, again=again, report=report)
+
+    def look(found: Sequence[materializing.Outcome]) -> None:
+        render.backfilled(found, alias)
+
+    _run(repo, job, look, views=views, json=json)
+
+
+def _run(repo: Path, job: _Job, look: _Look, *, views: Sequence[str], json: bool) -> None:
     with _workspace(repo) as workspace:
         stored = [view for view in workspace.project().views if view.kind == "batch"]
         with _progress(len(views or stored)) as report:
@@ -86,7 +106,7 @@ def _run(repo: Path, job: _Job, *, views: Sequence[str], json: bool) -> None:
     if json:
         terminal.as_json([values.outcome(one) for one in found])
     else:
-        render.outcomes(found)
+        look(found)
 
 
 @contextmanager
@@ -113,25 +133,18 @@ def _progress(views: int) -> Iterator[materializing.Report]:
         yield report
 
 
-def promote(repo: Path, alias: str, *, json: bool) -> None:
-    """Make what is materialized the release that an alias names."""
-    with _workspace(repo) as workspace:
-        release, fresh = promoting.promote(workspace, alias)
-    if json:
-        terminal.as_json(values.promoted(alias, release, new=fresh))
-    else:
-        render.promoted(alias, release, new=fresh)
-
-
 def list_(repo: Path, *, json: bool) -> None:
     """List the applied views and services."""
     with _workspace(repo) as workspace:
         project = workspace.project()
         marks = {v.name: _mark(workspace, v) for v in project.views if v.kind == "batch"}
+        named = workspace.releases.aliases()
+        releases = {alias: workspace.releases.release(n) for alias, n in named.items()}
+    live = {view.name: live_in(view, releases) for view in project.views}
     if json:
-        terminal.as_json(values.project(project, marks))
+        terminal.as_json(values.project(project, marks, live))
     else:
-        render.project(project, marks)
+        render.project(project, marks, live)
 
 
 def _mark(workspace: Workspace, view: View) -> int | None:

@@ -45,11 +45,13 @@ def table(
     *,
     right: Sequence[str] = (),
     whole: Sequence[str] = (),
+    dim: Sequence[str] = (),
 ) -> None:
     """Print a table that folds to the terminal's width.
 
     Columns in `right` are aligned right; cells of the columns in `whole` (what people copy, most
-    wanted first) stay on one line as long as the rest has room beside them.
+    wanted first) stay on one line as long as the rest has room beside them. Those in `dim` are
+    beside the point.
     """
     cells = [[str(cell) for cell in row] for row in rows]
     widths = {
@@ -71,6 +73,7 @@ def table(
             justify="right" if name in right else "left",
             overflow="fold",
             no_wrap=name in kept,
+            style="dim" if name in dim else None,
         )
     for row in cells:
         grid.add_row(*map(escape, row))

@@ -116,13 +116,39 @@ def _start(project: str, repo: Path, place: Path, seed: str) -> _Child:
         process = subprocess.Popen(  # noqa: S603 - our own module, under this interpreter
             [*command, project, str(repo), str(answer)],
             cwd=repo,
-            env={**os.environ, "PYTHONPATH": _python_path(), "PYTHONHASHSEED": seed},
+            env=_environment() | {"PYTHONPATH": _python_path(), "PYTHONHASHSEED": seed},
             stdin=subprocess.DEVNULL,
             stdout=printed,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     return _Child(process=process, answer=answer, output=output)
+
+
+def _environment() -> dict[str, str]:
+    """Give the children's environment, with a place of the user's own for bytecode.
+
+    Installers compile for plain Python only: under -O all of feast would be compiled again for each
+    load, two thirds of its time (measured, Python 3.11). The repo's own modules are never cached.
+    """
+    inherited = dict(os.environ)
+    if "PYTHONPYCACHEPREFIX" not in inherited and (cache := _cache()) is not None:
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)
+        inherited["PYTHONPYCACHEPREFIX"] = str(cache)
+    return inherited
+
+
+def _cache() -> Path | None:
+    """Give a folder that only this user can write to, or None where there is no home."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = home / "featurestore" / "bytecode"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = folder.stat()
+    except (OSError, RuntimeError):
+        return None
+    mine = owner.st_uid == os.getuid() and not owner.st_mode & 0o022
+    return folder if mine else None
 
 
 def _python_path() -> str:

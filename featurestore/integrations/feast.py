@@ -72,12 +72,16 @@ class DeltaOfflineStore(OfflineStore):  # type: ignore[misc]
 
 
 class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """Where the online rows lie: a Redis URL; none means the server that this store starts."""
+    """Where the online rows lie: a Redis URL; none means the server that this store starts.
+
+    What an alias was moved away from stays warm for `retention_days`.
+    """
 
     type: Literal["featurestore.integrations.feast.PackedRedisOnlineStore"] = (
         "featurestore.integrations.feast.PackedRedisOnlineStore"
     )
     connection_string: str | None = None
+    retention_days: float = 7
 
 
 class PackedRedisOnlineStore(OnlineStore):  # type: ignore[misc]

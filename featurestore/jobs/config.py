@@ -5,6 +5,7 @@
 | `FEATURESTORE_REDIS_URL` | the online store, `redis://[user:password@]host:port/db` |
 | `FEATURESTORE_REGISTRY` | the registry's SQLAlchemy URL |
 | `FEATURESTORE_OFFLINE` | folder or URL of the offline tables |
+| `FEATURESTORE_RETENTION_DAYS` | how long what an alias left stays warm; 7 unless said |
 """
 
 import re
@@ -22,6 +23,9 @@ HOME = ".featurestore"
 """Folder inside the repo for what the store keeps when nothing else is configured."""
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
+_RETENTION_DAYS = 7.0
+_MOST_DAYS = 36_500
+_DAY = 86_400_000_000
 _DEFAULT_REGISTRY = f"sqlite:///{HOME}/registry.db"
 
 
@@ -29,7 +33,8 @@ _DEFAULT_REGISTRY = f"sqlite:///{HOME}/registry.db"
 class Config:
     """Where a project's registry, offline tables and online store are.
 
-    `redis_url` None means the embedded server, kept in `embedded`.
+    `redis_url` None means the embedded server, kept in `embedded`. `retention` is how long what an
+    alias was moved away from stays warm, microseconds.
     """
 
     root: Path
@@ -38,6 +43,7 @@ class Config:
     offline: str
     redis_url: str | None
     embedded: Path
+    retention: int = int(_RETENTION_DAYS * _DAY)
 
 
 def read_config(repo: Path, environ: Mapping[str, str]) -> Config:
@@ -69,6 +75,7 @@ def read_config(repo: Path, environ: Mapping[str, str]) -> Config:
         offline=where if "://" in where else str(root / where),
         redis_url=environ.get("FEATURESTORE_REDIS_URL") or _redis(raw.get("online_store")),
         embedded=root / HOME / "online",
+        retention=_retention(raw, environ),
     )
 
 
@@ -83,6 +90,22 @@ def _ours(raw: Mapping[str, Any], block: str) -> Mapping[str, Any]:
     if isinstance(settings, dict) and str(settings.get("type", "")).startswith("featurestore."):
         return settings
     return {}
+
+
+def _retention(raw: Mapping[str, Any], environ: Mapping[str, str]) -> int:
+    """Read the retention in days; a variable of the environment comes first."""
+    name = "FEATURESTORE_RETENTION_DAYS"
+    path, given = name, environ.get(name)
+    if not given:
+        path = "feature_store.yaml: online_store.retention_days"
+        given = _ours(raw, "online_store").get("retention_days", _RETENTION_DAYS)
+    try:
+        days = float(given)
+    except (TypeError, ValueError):
+        days = -1.0
+    if not 0 <= days <= _MOST_DAYS:
+        raise InvalidDefinition(f"{path}: {given!r} is no number of days; write 7, or 0.5")
+    return int(days * _DAY)
 
 
 def _registry(settings: object) -> str:

@@ -7,17 +7,20 @@ it in the ledger and finishes it first.
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 import polars as pl
 
-from featurestore.errors import Conflict, InvalidRequest, Unavailable
+from featurestore.errors import Conflict, FeatureStoreError, InvalidRequest, Unavailable
 from featurestore.jobs.compute import CANONICAL, canonical, closed, feature_rows
+from featurestore.jobs.facts import facts
+from featurestore.jobs.leases import leased
 from featurestore.jobs.online import serve_run, stored_rows
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.fingerprint import digest
+from featurestore.model.needs import needs
 from featurestore.model.time import (
     BEGINNING,
     BUCKET,
@@ -28,13 +31,11 @@ from featurestore.model.time import (
     show,
     watermark,
 )
+from featurestore.storage.files import DataFile
 from featurestore.storage.keys import bucket_of
 from featurestore.storage.ledger import Run
-from featurestore.storage.offline import DataFile
 from featurestore.storage.sources import rows_known_by
 
-LEASE = 600_000_000
-"""How long a lease holds without renewal, microseconds."""
 ROWS_PER_BUCKET = 4_000_000
 
 Report = Callable[[str, str, int], None]
@@ -72,20 +73,48 @@ def materialize(
 ) -> tuple[Outcome, ...]:
     """Materialize the rows known in [start, end] (UTC microseconds, both included).
 
+    That is for every table that somebody needs fresh (what is applied, live, demoted of late, or
+    held by a lock), and for applied views that have none yet.
+
     Raises:
         InvalidRequest: end is before start, or in the future.
         Conflict: another registry of this project's name wrote to this Redis, or another run is on.
-        SourceError, Unavailable: as the stores say; what was committed stays.
+        SourceError, Unavailable: as the stores say; what was committed stays, and what one table
+            cannot do keeps no other from being done.
     """
     if end < start:
         raise InvalidRequest(
             f"materialize: end {show(end)} is before start {show(start)}; swap the two"
         )
     _refuse_future(workspace, end)
-    return tuple(
-        _one(workspace, view, closed(start, end), report or _silent)
-        for view in _chosen(workspace, views)
-    )
+    outcomes: list[Outcome] = []
+    failed: list[FeatureStoreError] = []
+    for view, table, _ in _chosen(workspace, views):
+        with _going_on(failed):
+            interval = closed(start, end)
+            outcomes.append(run(workspace, view, table, interval, report or silent))
+    _raise(failed)
+    return tuple(outcomes)
+
+
+@contextmanager
+def _going_on(failed: list[FeatureStoreError]) -> Iterator[None]:
+    """Keep what one table cannot do from the others; what no table can do is raised at once."""
+    try:
+        yield
+    except Unavailable:
+        raise
+    except FeatureStoreError as error:
+        failed.append(error)
+
+
+def _raise(failed: Sequence[FeatureStoreError]) -> None:
+    """Raise what failed, after all that could be done was done."""
+    if len(failed) > 1:
+        told = "; ".join(map(str, failed))
+        raise type(failed[0])(f"{len(failed)} tables failed, the others are done: {told}")
+    if failed:
+        raise failed[0]
 
 
 def materialize_incremental(
@@ -93,24 +122,33 @@ def materialize_incremental(
 ) -> tuple[Outcome, ...]:
     """Materialize from each view's watermark, less its settle span, to `end` (UTC microseconds).
 
-    A view that was never materialized starts at the beginning of its source; one whose watermark is
-    at or past `end` is left as it is.
+    A view that was never materialized starts at the beginning of its source, unless another version
+    of it is live: that is `backfill`'s work. One whose watermark is past `end` is left as it is,
+    and so is a table beside the live one that somebody else is writing to: the next time goes on
+    from its watermark.
     """
     _refuse_future(workspace, end)
-    outcomes = []
-    for view in _chosen(workspace, views):
-        table = workspace.table(view)
+    outcomes: list[Outcome] = []
+    failed: list[FeatureStoreError] = []
+    for view, table, live in _chosen(workspace, views):
         done = watermark(workspace.ledger.covered(table.id)) if table else None
-        start = BEGINNING if done is None else max(BEGINNING, done - view.settle)
-        if done is not None and done > end:
+        beside = not live and _is_live(workspace, view.name)
+        if (done is None and beside) or (done is not None and done > end):
             continue
-        outcomes.append(
-            _one(workspace, view, Interval(start=min(start, end - 1), end=end), report or _silent)
-        )
+        start = BEGINNING if done is None else max(BEGINNING, done - view.settle)
+        interval = Interval(start=min(start, end - 1), end=end)
+        with _going_on(failed), suppress(Conflict) if beside else nullcontext():
+            outcomes.append(run(workspace, view, table, interval, report or silent))
+    _raise(failed)
     return tuple(outcomes)
 
 
-def _silent(view: str, stage: str, rows: int) -> None:
+def _is_live(workspace: Workspace, name: str) -> bool:
+    releases = map(workspace.releases.release, set(workspace.releases.aliases().values()))
+    return any(one.view.name == name for release in releases for one in release.views)
+
+
+def silent(view: str, stage: str, rows: int) -> None:
     """Report nothing."""
 
 
@@ -123,52 +161,58 @@ def _refuse_future(workspace: Workspace, end: int) -> None:
         )
 
 
-def _chosen(workspace: Workspace, names: Sequence[str]) -> list[View]:
-    if names:
-        chosen = [workspace.view(name) for name in names]
-        for view in chosen:
-            if view.kind != "batch":
-                raise InvalidRequest(
-                    f"{view.name}: is computed at request time; there is nothing to materialize"
-                )
-        return chosen
-    return [view for view in workspace.project().views if view.kind == "batch"]
+def _chosen(workspace: Workspace, names: Sequence[str]) -> list[tuple[View, Table | None, bool]]:
+    """Give what to materialize: versions with their tables, or with none yet, and if it is live.
+
+    What is live comes first: a backfill beside it holds up nobody.
+    """
+    for view in (workspace.view(name) for name in names):
+        if view.kind != "batch":
+            raise InvalidRequest(
+                f"{view.name}: is computed at request time; there is nothing to materialize"
+            )
+    known = facts(workspace)
+    chosen: list[tuple[View, Table | None, bool]] = [
+        (need.view, need.table, need.live) for need in needs(known) if need.fresh
+    ]
+    chosen += [
+        (view, None, False)
+        for view in workspace.project().views
+        if view.kind == "batch" and known.newest(view.data_id) is None
+    ]
+    return sorted(
+        (one for one in chosen if not names or one[0].name in names),
+        key=lambda one: (not one[2], one[0].name),
+    )
 
 
-@contextmanager
-def leased(workspace: Workspace, table: Table, owner: str) -> Iterator[Callable[[], None]]:
-    """Hold a table's lease for the length of a block; gives what renews it.
+def run(
+    workspace: Workspace, view: View, table: Table | None, interval: Interval, report: Report
+) -> Outcome:
+    """Compute an interval of a version into its table (None: a new one), then into Redis.
 
     Raises:
-        Conflict: another owner holds it.
+        Conflict: another run is on, or another registry's rows are in Redis.
+        SourceError, Unavailable: as the stores say; what was committed stays.
     """
-    name = f"table {table.id}"
-
-    def hold() -> None:
-        now = workspace.clock()
-        workspace.ledger.lease(name, owner, now=now, until=now + LEASE)
-
-    hold()
-    try:
-        yield hold
-    finally:
-        workspace.ledger.release_lease(name, owner)
-
-
-def _one(workspace: Workspace, view: View, interval: Interval, report: Report) -> Outcome:
     root, run_id = workspace.config.root, secrets.token_hex(16)
     report(view.name, "reading", 0)
-    table = _table(workspace, view, interval.end)
-    with leased(workspace, table, run_id) as hold:
+    if table is None:
+        fresh = workspace.ledger.next_table(view.data_id, buckets=1)
+        # Of two runs that found none, both write to the one that is made first.
+        table = workspace.table(view) or new_table(workspace, view, interval.end, fresh)
+    workspace.offline.create(view, table)
+    with leased(workspace, table, run_id, why=f"materialize {view.version}") as hold:
+        _refuse_collected(workspace, view, table)
         _finish_pending(workspace, view, table)
         interval = _reach_back(workspace, view, table, interval)
         rows = feature_rows(view, root, interval)
         report(view.name, "writing", rows.height)
-        run = _commit(workspace, view, table, interval, rows, run_id, hold)
+        made = _commit(workspace, view, table, interval, rows, run_id, hold)
         report(view.name, "serving", rows.height)
         hold()
-        _refuse_finished(workspace, run)
-        served, repaired = serve_run(workspace, view, table, run)
+        _refuse_finished(workspace, made)
+        served, repaired = serve_run(workspace, view, table, made)
     report(view.name, "done", rows.height)
     return Outcome(
         view=view.name,
@@ -178,8 +222,27 @@ def _one(workspace: Workspace, view: View, interval: Interval, report: Report) -
         rows=rows.height,
         served=served,
         repaired=repaired,
-        changed=run.delta_version != run.base_version,
+        changed=made.delta_version != made.base_version,
     )
+
+
+def finish(workspace: Workspace, view: View, table: Table) -> None:
+    """Finish what died of a table's runs: serve what was committed, fence off what was not.
+
+    Raises:
+        Conflict: a run is on, which does so itself.
+    """
+    if any(one.state in ("writing", "committed") for one in workspace.ledger.runs(table.id)):
+        with leased(workspace, table, secrets.token_hex(16), why=f"finish {view.version}"):
+            _finish_pending(workspace, view, table)
+
+
+def _refuse_collected(workspace: Workspace, view: View, table: Table) -> None:
+    """Stop before a table is written that was given up between choosing and leasing it."""
+    if table not in workspace.ledger.tables():
+        raise Conflict(
+            f"{view.name}: table {table.id} was collected meanwhile; run it again to make another"
+        )
 
 
 def _refuse_finished(workspace: Workspace, run: Run) -> None:
@@ -204,16 +267,20 @@ def _reach_back(workspace: Workspace, view: View, table: Table, interval: Interv
     return Interval(start=BEGINNING, end=interval.end)
 
 
-def _table(workspace: Workspace, view: View, end: int) -> Table:
-    table = workspace.table(view)
-    if table is None:
-        rows = rows_known_by(view, workspace.config.root, end)
-        buckets = 1 << (rows // ROWS_PER_BUCKET).bit_length()
-        fresh = Table(data_id=view.data_id, generation=0, buckets=buckets)
-        _refuse_foreign(workspace, view, fresh)
-        table = workspace.ledger.add_table(fresh, now=workspace.clock())
-    workspace.offline.create(view, table)
-    return table
+def new_table(workspace: Workspace, view: View, end: int, fresh: Table | None = None) -> Table:
+    """Record a new generation of a version's table, sized by its source's rows known by a moment.
+
+    That is `fresh`, or if another process recorded it meanwhile, what stands in its place.
+
+    Raises:
+        Conflict: Redis holds rows of another registry under the table's id.
+    """
+    rows = rows_known_by(view, workspace.config.root, end)
+    buckets = 1 << (rows // ROWS_PER_BUCKET).bit_length()
+    fresh = fresh or workspace.ledger.next_table(view.data_id, buckets)
+    fresh = replace(fresh, buckets=buckets)
+    _refuse_foreign(workspace, view, fresh)
+    return workspace.ledger.add_table(fresh, now=workspace.clock())
 
 
 def _refuse_foreign(workspace: Workspace, view: View, fresh: Table) -> None:

@@ -6,6 +6,7 @@ lowered or removed are replaced only where Redis still holds exactly them. Both 
 
 import polars as pl
 
+from featurestore.jobs.facts import committed, need_of
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View, dump
 from featurestore.model.time import CREATED, EVENT, REVISION, Interval
@@ -53,12 +54,13 @@ def serve_run(workspace: Workspace, view: View, table: Table, run: Run) -> tuple
 
 
 def load_online(workspace: Workspace, view: View, table: Table) -> int:
-    """Write every key's newest offline row to Redis and mark the table as there; gives the rows."""
-    versions = [run.delta_version for run in workspace.ledger.runs(table.id)]
-    version = max(v for v in versions if v is not None)
-    winners = latest(view, stored_rows(workspace, view, table, version=version))
-    served = _put(workspace, view, table, winners)
-    workspace.online().mark(table.id)
+    """Write every key's newest offline row to Redis and mark the table as there; gives the rows.
+
+    The mark says for how long at least its rows stay.
+    """
+    rows = stored_rows(workspace, view, table, version=committed(workspace, table))
+    served = _put(workspace, view, table, latest(view, rows))
+    workspace.online().mark(table.id, expire_ms=lifetime(workspace, view, table))
     return served
 
 
@@ -72,10 +74,10 @@ def follow_alias(workspace: Workspace, name: str) -> int:
         NotFound: SQL has no such alias.
         Conflict: Redis holds another document under the release's number.
     """
-    registry, online = workspace.registry, workspace.online()
+    releases, online = workspace.releases, workspace.online()
     while True:
         there = online.alias(name)
-        release = registry.alias(name)
+        release = releases.alias(name)
         online.put_release(release.number, dump(release))
         if there == release.number:
             return release.number
@@ -97,21 +99,26 @@ def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
 
 
 def _put(workspace: Workspace, view: View, table: Table, winners: pl.DataFrame) -> int:
-    bound = _longest_ttl(workspace, view, table)
-    expire = None if bound is None else bound // 1000 + MARGIN
+    online, expire = workspace.online(), lifetime(workspace, view, table)
+    if expire is not None and online.keeps(table.id, expire + 1):
+        online.mark(table.id, expire_ms=expire)
     keys = _keys(view, winners)
-    return workspace.online().put(table.id, keys, pack(view, winners), expire_ms=expire)
+    return online.put(table.id, keys, pack(view, winners), expire_ms=expire)
 
 
-def _longest_ttl(workspace: Workspace, view: View, table: Table) -> int | None:
-    """Give the longest ttl that needs a table's rows: the view's own, or one that is served.
+def lifetime(workspace: Workspace, view: View, table: Table) -> int | None:
+    """Give how long Redis must keep a table's rows after it was written to, milliseconds."""
+    bound = longest_ttl(workspace, view, table)
+    return None if bound is None else bound // 1000 + MARGIN
+
+
+def longest_ttl(workspace: Workspace, view: View, table: Table) -> int | None:
+    """Give the longest ttl that needs a table's rows: the view's own, or one that is asked for.
 
     Versions that differ in their ttl alone share a table.
     """
-    registry = workspace.registry
-    releases = map(registry.release, set(registry.aliases().values()))
-    served = [live for release in releases for live in release.views]
-    ttls = [live.view.ttl for live in served if live.table == table] + [view.ttl]
+    need = need_of(workspace, table)
+    ttls = [view.ttl, *(need.ttls if need else ())]
     bounds = [ttl for ttl in ttls if ttl is not None]
     return max(bounds) if len(bounds) == len(ttls) else None
 

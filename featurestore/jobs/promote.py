@@ -1,105 +1,224 @@
-"""Promote: write the release of what is materialized and move an alias to it."""
+"""Promote what is applied to an alias, and roll an alias back: one step each way, no data moves."""
 
-import secrets
 from dataclasses import replace
-from itertools import pairwise
 
-from featurestore.errors import NotMaterialized
-from featurestore.jobs.materialize import leased
-from featurestore.jobs.online import follow_alias, load_online
+from featurestore.errors import Conflict, InvalidRequest, NotFound, NotMaterialized
+from featurestore.jobs.facts import coverage, facts, newest_table
+from featurestore.jobs.online import follow_alias
+from featurestore.jobs.publish import Published, answers, marked, publish
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.documents import LiveView, Release, View, dump
-from featurestore.model.time import show, watermark
+from featurestore.model.documents import LiveView, Project, Release, View
+from featurestore.model.names import suggest
+from featurestore.model.needs import Facts, Move
+from featurestore.model.plan import plan_id as plan_of
+from featurestore.model.plan import same_definitions, stale
+from featurestore.model.steps import lacking
+from featurestore.model.time import show
 from featurestore.storage.keys import check_name
 
 
-def promote(workspace: Workspace, alias: str = "prod") -> tuple[Release, bool]:
-    """Make the applied, materialized project what an alias names; all views move at once.
+def promote(workspace: Workspace, alias: str = "prod", *, plan_id: str | None = None) -> Published:
+    """Make the applied project what an alias names; all views move at once.
 
-    A view whose ttl grew is loaded from offline first: Redis may have let go of rows that count
-    again. Then SQL is written, in one transaction; the copy in Redis follows, and a promote that
-    died between the two is completed by running it again. Gives the release and whether it is new.
+    With `plan_id` (as `apply` gave it) that is what was planned, or nothing.
 
     Raises:
         InvalidRequest: the alias has other characters than it may; nothing was written.
-        NotMaterialized: a view has no rows offline or none in Redis, or a gap; all are named.
-        Conflict: somebody else moved the alias, or a run is writing to a table that must be loaded;
-            SQL is as it was.
+        NotMaterialized: a view has no table, gaps, less than what is live, or no verification that
+            stands; all are named, nothing was written.
+        Conflict: the plan is stale, or somebody else moved the alias or is arranging releases;
+            nothing was written.
     """
     check_name(alias, "alias")
-    registry = workspace.registry
     project = workspace.project()
-    expected = registry.aliases().get(alias)
-    release = Release(
-        project=project.name,
-        number=registry.next_release(),
-        views=_live(workspace, project.views),
+    expected = workspace.releases.aliases().get(alias)
+    if plan_id is not None:
+        _refuse_stale(workspace, plan_id, alias)
+    views = candidates(workspace, project.views)
+    known = facts(workspace)
+    _refuse_gaps(workspace, known, views, alias)
+    _refuse_unverified(known, views)
+    return publish(
+        workspace,
+        alias,
+        expected=expected,
+        views=views,
         services=project.services,
-        created=workspace.clock(),
+        action="promote",
     )
-    current = None if expected is None else registry.release(expected)
-    fresh = current is None or _content(current) != _content(release)
-    if fresh:
-        _load_what_expired(workspace, release, expected)
-        registry.promote(
-            release, alias, expected=expected, now=workspace.clock(), who=workspace.who
+
+
+def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None) -> Published:
+    """Give an alias the views and services of the release that it named before, or of release `to`.
+
+    That is a new release of the old content, with what locks need beside it; tables stay as they
+    are. Done again it only completes what a death before Redis followed left undone: to go back
+    further, or forward again, takes `to`.
+
+    Raises:
+        NotFound: the alias does not exist, or never named that release.
+        InvalidRequest: nothing came before the alias's first release, that answered the same, or
+            it was rolled back already.
+        NotMaterialized: tables of that release were collected, or are not in Redis.
+        Conflict: somebody else moved the alias or is arranging releases; nothing was written.
+    """
+    releases = workspace.releases
+    expected = releases.alias(alias).number
+    moves = [move for move in releases.moves() if move.alias == alias and move.action != "warm"]
+    if to is None and moves[-1].action == "rollback":
+        if workspace.online().alias(alias) == expected:
+            raise InvalidRequest(
+                f"rollback: {alias} was rolled back already, {show(moves[-1].at)}, and names "
+                f"release {expected}; name the release to go on to with --to, `featurestore log` "
+                "lists them"
+            )
+        follow_alias(workspace, alias)
+        return Published(release=releases.release(expected), fresh=False)
+    number = _before(moves, alias) if to is None else _named(moves, alias, to)
+    wanted = releases.release(number)
+    views = _restored(workspace, wanted)
+    if to is None and answers(releases.release(expected), views, wanted.services):
+        raise InvalidRequest(
+            f"rollback: release {number}, which {alias} named before, answers the same as release "
+            f"{expected} now does; name another one with --to, `featurestore log` lists them"
         )
-    elif current is not None:
-        release = current
-    follow_alias(workspace, alias)
-    return release, fresh
+    return publish(
+        workspace,
+        alias,
+        expected=expected,
+        views=views,
+        services=wanted.services,
+        action="rollback",
+        restores=number,
+    )
 
 
-def _load_what_expired(workspace: Workspace, release: Release, current: int | None) -> None:
-    """Load the tables again that a version with a shorter ttl filled, unless one is served."""
-    registry = workspace.registry
-    live_now = registry.release(current).views if current is not None else ()
-    served = {live.view.id for live in live_now}
-    for live in release.views:
-        if live.table is None or live.view.id in served:
-            continue
-        filled_by = {run.version for run in workspace.ledger.runs(live.table.id)}
-        versions = (v for v in registry.versions(live.view.name) if v.id in filled_by)
-        if any(_shorter(version.ttl, live.view.ttl) for version in versions):
-            with leased(workspace, live.table, secrets.token_hex(16)):
-                load_online(workspace, live.view, live.table)
+def candidates(
+    workspace: Workspace, views: tuple[View, ...], *, action: str = "promote"
+) -> tuple[LiveView, ...]:
+    """Give versions with their newest tables, as a release of them would; `action` asks for them.
 
-
-def _shorter(ttl: int | None, than: int | None) -> bool:
-    """Compare two ttls; None is longer than any."""
-    return ttl is not None and (than is None or ttl < than)
-
-
-def _content(release: Release) -> str:
-    """Give what a release answers: all but its number and the moments it was made at."""
-    views = tuple(replace(live, watermark=None) for live in release.views)
-    return dump(replace(release, number=0, created=0, views=views))
-
-
-def _live(workspace: Workspace, views: tuple[View, ...]) -> tuple[LiveView, ...]:
-    live, missing, gaps = [], [], []
+    Raises:
+        NotMaterialized: a version has no rows offline, or none in Redis; all are named.
+    """
+    found, missing = [], []
     for view in views:
-        if view.kind == "on_demand":
-            live.append(LiveView(view=view))
-            continue
-        table = workspace.table(view)
-        covered = workspace.ledger.covered(table.id) if table else ()
-        if table is None or not covered or not workspace.online().is_marked(table.id):
+        table = newest_table(workspace, view) if view.kind == "batch" else None
+        one = marked(workspace, LiveView(view=view, table=table))
+        ready = table is not None and one.watermark is not None
+        if view.kind == "batch" and not (
+            ready and table is not None and workspace.online().is_marked(table.id)
+        ):
             missing.append(view.version)
-            continue
-        gaps += [
-            f"{view.version} from {show(one.end)} to {show(two.start)}"
-            for one, two in pairwise(covered)
-        ]
-        live.append(LiveView(view=view, table=table, watermark=watermark(covered)))
+        found.append(one)
     if missing:
         raise NotMaterialized(
-            f"promote: not materialized are {', '.join(missing)}; run "
-            "`featurestore materialize START END` first; nothing was written"
+            f"{action}: not materialized are {', '.join(missing)}; run `featurestore backfill` "
+            "first; nothing was written"
         )
-    if gaps:
+    return tuple(found)
+
+
+def _refuse_gaps(
+    workspace: Workspace, known: Facts, views: tuple[LiveView, ...], alias: str
+) -> None:
+    """Refuse tables with holes, or that hold less than what they would replace."""
+    covered = coverage(workspace)
+    found = [
+        f"{one.view.version} from {show(gap.start)} to {show(gap.end)}"
+        for one in views
+        if one.table is not None
+        for gap in lacking(known, covered, one.view, one.table, alias)
+    ]
+    if found:
         raise NotMaterialized(
-            f"promote: there are gaps in {', '.join(gaps)}; run "
-            "`featurestore materialize START END` over them first; nothing was written"
+            f"promote: there are gaps in {', '.join(found)}; run `featurestore backfill` first; "
+            "nothing was written"
         )
-    return tuple(live)
+
+
+def _refuse_unverified(known: Facts, views: tuple[LiveView, ...]) -> None:
+    unverified = [
+        one.view.version
+        for one in views
+        if one.table is not None and (one.view.id, one.table.id) not in known.verified
+    ]
+    if unverified:
+        raise NotMaterialized(
+            f"promote: not verified are {', '.join(unverified)}; run `featurestore verify` first; "
+            "nothing was written"
+        )
+
+
+def _refuse_stale(workspace: Workspace, plan_id: str, alias: str) -> None:
+    """Refuse a plan that something moved under, unless the plan itself was carried out already.
+
+    Then it may have died before Redis followed.
+    """
+    head = workspace.registry.head()
+    number = workspace.releases.aliases().get(alias)
+    if head is None:
+        return
+    moved = stale(plan_id, plan_of(head.revision, number, head.project), alias=alias)
+    done = number is not None and _answers(workspace.releases.release(number), head.project)
+    if moved is not None and not (
+        done and same_definitions(plan_id, plan_of(head.revision, number, head.project))
+    ):
+        raise Conflict(f"promote: {moved}; plan again, nothing was written")
+
+
+def _answers(release: Release, project: Project) -> bool:
+    """Say whether a release is of these very versions and services."""
+    views = {one.view.id for one in release.views} == {view.id for view in project.views}
+    services = {one.id for one in release.services} == {one.id for one in project.services}
+    return views and services
+
+
+def _before(moves: list[Move], alias: str) -> int:
+    previous = moves[-1].previous if moves else None
+    if previous is None:
+        raise InvalidRequest(f"rollback: {alias} named nothing before; promote something else")
+    return previous
+
+
+def _named(moves: list[Move], alias: str, number: int) -> int:
+    numbers = {str(move.number) for move in moves}
+    if str(number) not in numbers:
+        raise NotFound(
+            f"rollback: {alias} never named release {number}{suggest(str(number), numbers)}; "
+            "`featurestore log` lists its releases"
+        )
+    return number
+
+
+def _restored(workspace: Workspace, wanted: Release) -> tuple[LiveView, ...]:
+    """Give a release's views as they can be answered now.
+
+    A table that was collected may have been computed again since, and verified.
+
+    Raises:
+        NotMaterialized: tables are gone, or not in Redis; to answer from them would answer nothing.
+    """
+    known, online = facts(workspace), workspace.online()
+    views, collected, lost = [], [], []
+    for one in wanted.views:
+        table = one.table
+        if table is not None and table not in known.tables:
+            table = known.sound(table.data_id)
+            if table is None or (one.view.id, table.id) not in known.passed:
+                collected.append(one.view.version)
+                continue
+        if table is not None and not online.is_marked(table.id):
+            lost.append(one.view.version)
+        views.append(marked(workspace, replace(one, table=table)))
+    if collected:
+        raise NotMaterialized(
+            f"rollback: the tables of {', '.join(collected)} in release {wanted.number} were "
+            "collected; apply that release's definitions, then backfill and promote them"
+        )
+    if lost:
+        raise NotMaterialized(
+            f"rollback: {', '.join(lost)} of release {wanted.number} are not in Redis; run "
+            "`featurestore rebuild-online` first"
+        )
+    return tuple(views)

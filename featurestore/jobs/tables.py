@@ -1,67 +1,157 @@
 """Where training reads rows: the offline tables, or (drafts) the source itself."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from featurestore.errors import NotMaterialized
+from featurestore.errors import InvalidRequest, NotMaterialized
 from featurestore.jobs.compute import feature_rows
+from featurestore.jobs.facts import serving_table
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
-from featurestore.model.time import BEGINNING, CREATED, EVENT, KNOWN, REVISION, Interval, show
+from featurestore.model.lock import Lock
+from featurestore.model.query import Query
+from featurestore.model.time import (
+    BEGINNING,
+    CREATED,
+    EVENT,
+    KNOWN,
+    REVISION,
+    Interval,
+    show,
+    union,
+)
 
 ALWAYS = Interval(start=BEGINNING, end=253_402_300_799_999_999)
 """From the beginning to the end of the year 9999."""
 
+_DATA = re.compile(r"(?P<table>[0-9a-f]{16}\.(?:0|[1-9][0-9]{0,8}))/(?P<version>[0-9]{1,18})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """A table at a Delta version, with what it holds there."""
+
+    table: Table
+    version: int
+    covered: tuple[Interval, ...]
+
 
 class StoredTables:
-    """The tables of applied views, as the ledger vouches for them."""
+    """The tables of registered versions, as the ledger vouches for them; for one call.
 
-    def __init__(self, workspace: Workspace) -> None:
+    A version is read from the table `chosen` for its id; with a lock, from the very data that the
+    lock names; else from its table that an alias serves, or its newest. Without a table of its own,
+    the newest version of the view that holds every feature asked for (by a query, or all) answers:
+    equal feature ids are equal features.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        query: Query | None = None,
+        lock: Lock | None = None,
+        chosen: Mapping[str, Table] | None = None,
+    ) -> None:
         self._workspace = workspace
+        self._chosen = chosen or {}
+        self._lock = lock
+        self._places: dict[str, _Place | None] = {}
+        self._asked: dict[str, set[str]] = {}
+        for lookup in query.lookups if query else ():
+            ids = (feature.id for feature in lookup.features)
+            self._asked.setdefault(lookup.view.id, set()).update(ids)
 
     def rows(self, view: View, features: Sequence[str]) -> pl.DataFrame:
         """Give the rows of a view's table with the asked features."""
-        table = self._table(view)
+        place = self._there(view)
         return self._workspace.offline.rows(
             view,
-            table,
+            place.table,
             features=features,
-            version=self._version(view, table),
-            checksums=self._workspace.ledger.checksums(table.id),
+            version=place.version,
+            checksums=self._workspace.ledger.checksums(place.table.id),
         )
 
     def covered(self, view: View) -> tuple[Interval, ...]:
         """Give the known-at intervals that the view's table holds."""
-        table = self._workspace.table(view)
-        return self._workspace.ledger.covered(table.id) if table else ()
+        place = self._place(view)
+        return place.covered if place else ()
 
     def data_version(self, view: View) -> str:
         """Give the table's id and Delta version: `7f3a9c1e04b2aa10.0/12`."""
-        table = self._table(view)
-        return f"{table.id}/{self._version(view, table)}"
+        place = self._there(view)
+        return f"{place.table.id}/{place.version}"
 
-    def _table(self, view: View) -> Table:
-        table = self._workspace.table(view)
-        if table is None:
-            raise _nothing(view)
-        return table
+    def _there(self, view: View) -> _Place:
+        place = self._place(view)
+        if place is None:
+            raise NotMaterialized(
+                f"{view.name}: {view.version} has no table; run `featurestore materialize START "
+                "END`"
+            )
+        return place
 
-    def _version(self, view: View, table: Table) -> int:
-        """Give the newest Delta version that the ledger knows to be committed."""
-        runs = self._workspace.ledger.runs(table.id)
-        done = [run.delta_version for run in runs if run.state in ("committed", "served")]
-        known = [version for version in done if version is not None]
-        if not known:
-            raise _nothing(view)
-        return max(known)
+    def _place(self, view: View) -> _Place | None:
+        """Decide once where a view is read, so that the lock names what the rows came from."""
+        if view.id not in self._places:
+            find = self._newest if self._lock is None else self._locked
+            self._places[view.id] = find(view)
+        return self._places[view.id]
 
+    def _newest(self, view: View) -> _Place | None:
+        """Find a version's table, at the newest Delta version the ledger knows to be committed."""
+        own = self._chosen.get(view.id) or serving_table(self._workspace, view)
+        place = self._at(own) if own else None
+        for other in () if place else reversed(self._workspace.registry.versions(view.name)):
+            table = self._workspace.table(other) if self._holds(other, view) else None
+            place = place or (self._at(table) if table else None)
+        return place
 
-def _nothing(view: View) -> NotMaterialized:
-    return NotMaterialized(
-        f"{view.name}: {view.version} has no table; run `featurestore materialize START END`"
-    )
+    def _locked(self, view: View) -> _Place:
+        """Find the table and Delta version that the lock names for a version."""
+        assert self._lock is not None
+        ids = [one.id for one in self._lock.views]
+        path = f"lock.views[{ids.index(view.id)}].data"
+        data = self._lock.views[ids.index(view.id)].data or ""
+        named = _DATA.fullmatch(data)
+        if named is None:
+            raise InvalidRequest(f"{path}: {data!r} names no table and version")
+        versions = self._workspace.registry.versions(view.name)
+        of_table = (one for one in versions if one.data_id[:16] == named["table"].partition(".")[0])
+        if not any(self._holds(one, view) for one in of_table):
+            raise InvalidRequest(f"{path}: {data} is no table with the features of {view.version}")
+        tables = {table.id: table for table in self._workspace.ledger.tables()}
+        version = int(named["version"])
+        place = self._at(tables[named["table"]], version) if named["table"] in tables else None
+        if place is None or place.version != version:
+            raise NotMaterialized(f"{view.name}: the data of {view.version}, {data}, are gone")
+        return place
+
+    def _holds(self, other: View, view: View) -> bool:
+        """Say whether another version has every feature that is asked of a view."""
+        asked = self._asked.get(view.id, {feature.id for feature in view.features})
+        return asked <= {feature.id for feature in other.features}
+
+    def _at(self, table: Table, version: int | None = None) -> _Place | None:
+        """Give a table as it was at a Delta version (None: now), None if no run stands in it."""
+        done = [
+            (run.delta_version, run.interval)
+            for run in self._workspace.ledger.runs(table.id)
+            if run.state in ("committed", "served") and run.delta_version is not None
+        ]
+        held = [one for one in done if version is None or one[0] <= version]
+        if not held:
+            return None
+        return _Place(
+            table=table,
+            version=max(at for at, _ in held),
+            covered=union(interval for _, interval in held),
+        )
 
 
 class DraftTables:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from featurestore.errors import NotFound
+from featurestore.jobs.commit import head_commit
 from featurestore.jobs.config import Config, read_config
 from featurestore.model.documents import Project, Table, View
 from featurestore.model.names import suggest
@@ -16,6 +17,7 @@ from featurestore.storage.ledger import Ledger
 from featurestore.storage.offline import OfflineStore
 from featurestore.storage.redis import OnlineStore
 from featurestore.storage.registry import Registry
+from featurestore.storage.releases import Releases
 from featurestore.storage.sql import Engine, open_engine
 
 Clock = Callable[[], int]
@@ -62,9 +64,19 @@ class Workspace:
         return cls(read_config(Path(repo), os.environ if environ is None else environ), clock=clock)
 
     @cached_property
+    def commit(self) -> str | None:
+        """The git commit of the repo's definitions, for the audit; None where there is none."""
+        return head_commit(self.config.root)
+
+    @cached_property
     def registry(self) -> Registry:
         """The registry, opened when first asked for."""
         return Registry(self._database(), self.config.project)
+
+    @cached_property
+    def releases(self) -> Releases:
+        """The releases, aliases and locks, opened when first asked for."""
+        return Releases(self._database(), self.config.project)
 
     @cached_property
     def ledger(self) -> Ledger:

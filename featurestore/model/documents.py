@@ -233,5 +233,5 @@ def load(text: str | bytes, kind: type[T]) -> T:
         return _CONVERTER.loads(text, kind)
     except BaseValidationError as error:
         raise ValueError(f"{kind.__name__}: {'; '.join(transform_error(error))}") from error
-    except AttributeError as error:
+    except (AttributeError, TypeError) as error:
         raise ValueError(f"{kind.__name__}: the text is no JSON object") from error

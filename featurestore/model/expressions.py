@@ -8,6 +8,7 @@ asks for the schema).
 
 import difflib
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
@@ -26,6 +27,8 @@ _ARITHMETIC = frozenset(
     for op in ("Plus", "Minus", "Multiply", "TrueDivide", "FloorDivide", "TruncDivide", "Modulus")
 )
 _TYPED = _ARITHMETIC | {"Cast", "ListExpr.Sum", "ListExpr.Mean", "Replace", "ReplaceStrict"}
+_COLUMN = re.compile(r'\(col\("(\w+)"\)\)')
+_LITERAL = re.compile(r"\(dyn (?:int|float): ([^()]*)\)")
 _TEMPORAL = (pl.Date, pl.Datetime, pl.Time, pl.Duration)
 
 
@@ -87,14 +90,32 @@ def decode(expression: Expression, *, path: str) -> pl.Expr:
     return expr
 
 
+def reread(expression: Expression, *, path: str) -> pl.Expr | None:
+    """Read an expression of any dialect as the running Polars does; None if it cannot.
+
+    Whether it still means the same is for the caller to find out.
+    """
+    for spelling in expression.spellings:
+        try:
+            expr = pl.Expr.deserialize(io.BytesIO(spelling.data), format="binary")
+            check(expr, path=path)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, InvalidExpression):
+            continue
+        return expr
+    return None
+
+
 def reads(expr: pl.Expr) -> tuple[str, ...]:
     """Give the names of the columns an expression reads, sorted, each once."""
     return tuple(sorted(set(expr.meta.root_names())))
 
 
 def text(expr: pl.Expr) -> str:
-    """Show an expression to people; it drops arguments, so it identifies nothing."""
-    return str(expr)
+    """Show an expression to people; it drops arguments, so it identifies nothing.
+
+    Polars' own text, with columns and untyped literals as they are written: `[(delay) > 15]`.
+    """
+    return _COLUMN.sub(r"(\1)", _LITERAL.sub(r"\1", str(expr)))
 
 
 def output_dtype(expr: pl.Expr, schema: Mapping[str, pl.DataType], *, path: str) -> pl.DataType:

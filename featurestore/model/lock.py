@@ -1,5 +1,6 @@
 """The lock: what a training set leaves behind so that serving can answer with the same features."""
 
+import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +28,9 @@ class LockedView:
 class LockedLookup:
     """One use of a stored view: `join_key_map` pairs each join key with the caller's column.
 
-    Of `valued` entity rows with a value by event time, known-at withheld it from `withheld`.
+    `version` is the id of the version that was read, `features` the ids of the features that were,
+    and `readers` the version ids of the on-demand views that read them. Of `valued` entity rows
+    with a value by event time, known-at withheld it from `withheld`.
     """
 
     view: str
@@ -35,6 +38,9 @@ class LockedLookup:
     join_key_map: tuple[tuple[str, str], ...] = ()
     withheld: int = 0
     valued: int = 0
+    version: str = ""
+    features: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,17 +86,27 @@ class Lock:
     @property
     def id(self) -> str:
         """The digest of all that the lock says, by which it is registered and sent."""
-        return digest("lock", self.to_json())
+        return digest("lock", dump(self))
 
     def to_json(self) -> str:
-        """Write the lock as JSON; equal locks give equal text."""
-        return dump(self)
+        """Write the lock and its id as JSON; equal locks give equal text."""
+        told = {"id": self.id, **json.loads(dump(self))}
+        return json.dumps(told, separators=(",", ":"), ensure_ascii=False)
 
     @staticmethod
     def from_json(text: str | bytes) -> "Lock":
         """Read a lock back.
 
         Raises:
-            ValueError: the text is not JSON, or has missing, extra or mistyped fields.
+            ValueError: the text is not JSON, has missing, extra or mistyped fields, or its id is
+                not that of its content.
         """
-        return load(text, Lock)
+        told = json.loads(text)
+        named = told.pop("id", None) if isinstance(told, dict) else None
+        lock = load(json.dumps(told, ensure_ascii=False), Lock)
+        if named != lock.id:
+            raise ValueError(
+                "Lock: its id does not fit its content: it was changed since it was written, or "
+                "another version of the store wrote it"
+            )
+        return lock

@@ -50,10 +50,12 @@ class Registered:
 class Facts:
     """What is known of a project at a moment.
 
-    `releases` holds at least every release that an alias names or was moved away from within the
-    retention. `tables` are those that were not collected. `versions` are the registered views by
-    id. `written` is when each table, by id, was last worked on; `verified` are the ids of tables
-    that passed a verification or were live. `retention` is in microseconds.
+    `releases` are the recent ones: named by an alias, or left by one within the retention. `tables`
+    are those that were not collected, `versions` the registered views by id. `written` is when each
+    table, by id, was last worked on; `verified` are pairs of version and table ids that passed a
+    verification which still stands, or are live; `passed` those whose newest one passed, if rows
+    were corrected since or not. `rejected` are tables that an alias was rolled back from to another
+    generation of the same data. `retention` is in microseconds.
     """
 
     now: int
@@ -66,16 +68,27 @@ class Facts:
     tables: Sequence[Table]
     versions: Mapping[str, View]
     written: Mapping[str, int]
-    verified: frozenset[str] = frozenset()
+    verified: frozenset[tuple[str, str]] = frozenset()
+    passed: frozenset[tuple[str, str]] = frozenset()
+    rejected: frozenset[Table] = frozenset()
 
     def newest(self, data_id: str) -> Table | None:
-        """Give the newest generation of a data id's table, or None."""
+        """Give the newest generation of a data id's table that was not rejected, or None.
+
+        Where all were rejected it is the newest of them.
+        """
         found = [table for table in self.tables if table.data_id == data_id]
-        return max(found, key=lambda table: table.generation, default=None)
+        order = sorted(found, key=lambda table: (table not in self.rejected, table.generation))
+        return order[-1] if order else None
 
     def sound(self, data_id: str) -> Table | None:
         """Give the newest verified generation of a data id's table, else the newest."""
-        found = [t for t in self.tables if t.data_id == data_id and t.id in self.verified]
+        passed = {table for _, table in self.passed | self.verified}
+        found = [
+            table
+            for table in self.tables
+            if table.data_id == data_id and table.id in passed and table not in self.rejected
+        ]
         return max(found, key=lambda table: table.generation, default=self.newest(data_id))
 
 
@@ -83,53 +96,82 @@ class Facts:
 class Need:
     """One table that is needed: by which versions and for which reasons.
 
-    `fresh` tables are materialized, `online` ones kept in Redis, `live` ones answer an alias.
+    `view` is a version to compute the table with; all that share the table give the same rows.
+    `ttls` are those that its rows are read with. `fresh` tables are materialized, `online` ones
+    kept in Redis, `live` ones answer an alias.
     """
 
     table: Table
-    views: tuple[View, ...]
+    view: View
+    ttls: tuple[int | None, ...]
     reasons: tuple[str, ...]
     live: bool = False
     fresh: bool = False
     online: bool = False
 
     @property
-    def view(self) -> View:
-        """The version to compute the table with; all that share it give the same rows."""
-        return self.views[0]
-
-    @property
     def ttl(self) -> int | None:
         """The longest ttl that needs the table's rows, microseconds; None for no bound."""
-        bounds = [view.ttl for view in self.views]
-        known = [bound for bound in bounds if bound is not None]
-        return max(known) if known and len(known) == len(bounds) else None
+        known = [ttl for ttl in self.ttls if ttl is not None]
+        return max(known) if known and len(known) == len(self.ttls) else None
 
 
-def demoted(facts: Facts) -> dict[int, int | None]:
+def demoted(moves: Sequence[Move], aliases: Mapping[str, int]) -> dict[int, int | None]:
     """Give the releases that aliases named, with when the last alias left them (None: not yet)."""
     left: dict[int, int | None] = {}
     now_at: dict[str, int] = {}
-    for move in facts.moves:
+    for move in moves:
         before = now_at.get(move.alias)
         if before is not None and before != move.number:
             left[before] = move.at
         now_at[move.alias] = move.number
         left.setdefault(move.number, move.at)
-    return left | dict.fromkeys(facts.aliases.values())
+    return left | dict.fromkeys(aliases.values())
 
 
-def recent(facts: Facts) -> tuple[int, ...]:
-    """Give the releases that an alias names, or was moved away from within the retention."""
-    since = facts.now - facts.retention
-    kept = (number for number, at in demoted(facts).items() if at is None or at > since)
-    return tuple(sorted(number for number in kept if number in facts.releases))
+def recent(moves: Sequence[Move], aliases: Mapping[str, int], since: int) -> tuple[int, ...]:
+    """Give the releases that an alias names, or was moved away from after a moment."""
+    left = demoted(moves, aliases)
+    return tuple(sorted(number for number, at in left.items() if at is None or at > since))
+
+
+def rejected(moves: Sequence[Move], releases: Mapping[int, Release]) -> frozenset[Table]:
+    """Give the tables that an alias left, by a rollback, for another generation of their data.
+
+    One that an alias names again later is rejected no more.
+    """
+    found: set[Table] = set()
+    at: dict[str, int] = {}
+    for move in moves:
+        now = {one.table for one in releases[move.number].views if one.table}
+        before = releases[at[move.alias]].views if move.alias in at else ()
+        if move.action == "rollback":
+            data = {table.data_id for table in now}
+            found |= {one.table for one in before if one.table and one.table.data_id in data}
+        found -= now
+        at[move.alias] = move.number
+    return frozenset(found)
+
+
+def relocated(view: View, to: View) -> View:
+    """Give a version that reads its source where another version says that it lies now."""
+    if view.source is None or to.source is None or view.source.name != to.source.name:
+        return view
+    return replace(view, source=replace(view.source, path=to.source.path, format=to.source.format))
+
+
+def where_it_lies(facts: Facts, view: View) -> View:
+    """Give a version with its source where the applied definitions say that it lies now."""
+    for one in facts.head.views if facts.head else ():
+        if one.source and view.source and one.source.name == view.source.name:
+            return relocated(view, one)
+    return view
 
 
 def needs(facts: Facts) -> tuple[Need, ...]:
     """Give every table that somebody needs, by view name and table id."""
     found: dict[str, Need] = {}
-    for need in (*_live(facts), *_recent(facts), *_applied(facts), *_locked(facts)):
+    for need in (*_applied(facts), *_live(facts), *_recent(facts), *_locked(facts)):
         found[need.table.id] = _merged(found.get(need.table.id), need)
     live = {need.table.data_id: need.table for need in found.values() if need.live}
     held = [_held(need, live) for need in found.values()]
@@ -149,21 +191,21 @@ def warm(facts: Facts, live: Sequence[LiveView]) -> tuple[LiveView, ...]:
     That is every other version of recent releases, and what registered locks are answered from
     where the live views do not hold their features. On-demand versions come without a table.
     """
-    gone = {table.id for number in recent(facts) for table in _tables(facts.releases[number])}
-    gone -= {table.id for table in facts.tables}
-    others = [one for number in recent(facts) for one in facts.releases[number].views]
+    there = {table.id for table in facts.tables}
+    others = [one for release in facts.releases.values() for one in release.views]
     for registered in _holding(facts):
-        others += [
-            LiveView(view=view, table=table)
-            for view, table in _serving(facts, registered.lock, live)
-        ]
+        others += [one for _, one in answered_by(facts, registered.lock, live) if one]
         asked = (facts.versions.get(one.id) for one in registered.lock.views)
         others += [LiveView(view=v) for v in asked if v is not None and v.kind == "on_demand"]
     have = {(one.view.id, one.table) for one in live}
+    tables = [one.table for one in (*live, *others) if one.table]
+    good = {table.data_id for table in tables if table not in facts.rejected}
     named = {
         (one.view.id, one.table): one
         for one in others
-        if (one.view.id, one.table) not in have and (not one.table or one.table.id not in gone)
+        if (one.view.id, one.table) not in have
+        and (one.table is None or one.table.id in there)
+        and (one.table not in facts.rejected or one.table.data_id not in good)
     }
     order = sorted(
         named, key=lambda key: (named[key].view.name, key[0], key[1].id if key[1] else "")
@@ -190,13 +232,27 @@ def features_of(lock: Lock, versions: Mapping[str, View]) -> dict[str, frozenset
             for one in versions[output.version].inputs:
                 if one.feature_id in home:
                     asked[home[one.feature_id]].add(one.feature_id)
+    for lookup in lock.lookups:
+        if lookup.version in asked:
+            asked[lookup.version].update(lookup.features)
     return {version: frozenset(ids) for version, ids in asked.items()}
 
 
-def answers(live: Sequence[LiveView], lock: Lock, versions: Mapping[str, View]) -> bool:
-    """Say whether views of a release hold every stored feature of a lock."""
-    asked = features_of(lock, versions)
-    return all(_holder(live, one, asked[one.id]) is not None for one in _stored(lock))
+def answered_by(
+    facts: Facts, lock: Lock, live: Sequence[LiveView]
+) -> tuple[tuple[LockedView, LiveView | None], ...]:
+    """Give what answers each stored version of a lock: a live view, else one beside them, or None.
+
+    A view answers a version if it holds every feature that the lock reads of it.
+    """
+    asked = features_of(lock, facts.versions)
+    return tuple(
+        (
+            locked,
+            _holder(live, locked, asked[locked.id]) or _beside(facts, locked, asked[locked.id]),
+        )
+        for locked in _stored(lock)
+    )
 
 
 def _stored(lock: Lock) -> Iterator[LockedView]:
@@ -214,10 +270,6 @@ def _ids(view: View) -> frozenset[str]:
     return frozenset(feature.id for feature in view.features)
 
 
-def _tables(release: Release) -> Iterator[Table]:
-    return (one.table for one in release.views if one.table is not None)
-
-
 def _live(facts: Facts) -> Iterator[Need]:
     for alias, number in sorted(facts.aliases.items()):
         for one in facts.releases[number].views:
@@ -226,10 +278,10 @@ def _live(facts: Facts) -> Iterator[Need]:
 
 
 def _recent(facts: Facts) -> Iterator[Need]:
-    left = demoted(facts)
-    for number in recent(facts):
-        at = left[number]
-        for one in facts.releases[number].views if at is not None else ():
+    left = demoted(facts.moves, facts.aliases)
+    for number, release in sorted(facts.releases.items()):
+        at = left.get(number)
+        for one in release.views if at is not None else ():
             if one.table in facts.tables:
                 why = f"release {number}, demoted {show(at)}"
                 yield _need(facts, one, why, fresh=True, online=True)
@@ -253,14 +305,24 @@ def _locked(facts: Facts) -> Iterator[Need]:
     for registered in _holding(facts):
         why = f"lock {registered.id[:12]} of {registered.owner}"
         for locked in _stored(registered.lock):
-            table, view = tables.get(_place(locked)), facts.versions.get(locked.id)
+            table = tables.get(_place(locked))
+            view = _of(facts, table, locked) if table is not None else None
             if table is not None and view is not None:
                 yield _need(facts, LiveView(view=view, table=table), why)
         for number in facts.aliases.values():
             live = facts.releases[number].views
-            for view, table in _serving(facts, registered.lock, live):
-                one = LiveView(view=view, table=table)
-                yield _need(facts, one, why, fresh=True, online=True)
+            for locked, one in answered_by(facts, registered.lock, live):
+                if one is not None:
+                    need = _need(facts, one, why, fresh=True, online=True)
+                    yield replace(need, ttls=(locked.ttl,))
+
+
+def _of(facts: Facts, table: Table, locked: LockedView) -> View | None:
+    """Give the version that a table is of: a lock may have been read from another one's."""
+    own = facts.versions.get(locked.id)
+    if own is not None and own.data_id == table.data_id:
+        return own
+    return next((v for v in facts.versions.values() if v.data_id == table.data_id), None)
 
 
 def _place(locked: LockedView) -> str:
@@ -268,19 +330,15 @@ def _place(locked: LockedView) -> str:
     return (locked.data or "").partition("/")[0]
 
 
-def _serving(facts: Facts, lock: Lock, live: Sequence[LiveView]) -> Iterator[tuple[View, Table]]:
-    """Give the versions and tables that answer a lock where the live views do not."""
-    asked = features_of(lock, facts.versions)
-    for locked in _stored(lock):
-        if _holder(live, locked, asked[locked.id]) is not None:
-            continue
-        own = facts.versions.get(locked.id)
-        others = (v for v in facts.versions.values() if v.name == locked.name and v != own)
-        for view in (own, *others) if own else others:
-            table = facts.sound(view.data_id)
-            if table is not None and asked[locked.id] <= _ids(view):
-                yield view, table
-                break
+def _beside(facts: Facts, locked: LockedView, features: frozenset[str]) -> LiveView | None:
+    """Give the version with a table that holds a lock's features, its own first."""
+    own = facts.versions.get(locked.id)
+    others = [v for v in facts.versions.values() if v.name == locked.name and v != own]
+    for view in ([own] if own else []) + others:
+        table = facts.sound(view.data_id)
+        if table is not None and features <= _ids(view):
+            return LiveView(view=view, table=table)
+    return None
 
 
 def _written(facts: Facts) -> Iterator[Need]:
@@ -290,7 +348,9 @@ def _written(facts: Facts) -> Iterator[Need]:
         if at is not None and at > facts.now - facts.retention:
             view = next((v for v in facts.versions.values() if v.data_id == table.data_id), None)
             if view is not None:
-                yield Need(table=table, views=(view,), reasons=(f"written {show(at)}",))
+                yield Need(
+                    table=table, view=view, ttls=(view.ttl,), reasons=(f"written {show(at)}",)
+                )
 
 
 def _need(
@@ -303,28 +363,23 @@ def _need(
     online: bool = False,
 ) -> Need:
     assert one.table is not None
-    view = _current(facts, one.view)
     return Need(
-        table=one.table, views=(view,), reasons=(reason,), live=live, fresh=fresh, online=online
+        table=one.table,
+        view=where_it_lies(facts, one.view),
+        ttls=(one.view.ttl,),
+        reasons=(reason,),
+        live=live,
+        fresh=fresh,
+        online=online,
     )
-
-
-def _current(facts: Facts, view: View) -> View:
-    """Give a version with its source where the head says that it lies now."""
-    for one in facts.head.views if facts.head else ():
-        if one.source and view.source and one.source.name == view.source.name:
-            moved = replace(view.source, path=one.source.path, format=one.source.format)
-            return replace(view, source=moved)
-    return view
 
 
 def _merged(before: Need | None, need: Need) -> Need:
     if before is None:
         return need
-    views = {view.id: view for view in (*before.views, *need.views)}
-    return Need(
-        table=before.table,
-        views=tuple(views.values()),
+    return replace(
+        before,
+        ttls=tuple(dict.fromkeys((*before.ttls, *need.ttls))),
         reasons=tuple(dict.fromkeys((*before.reasons, *need.reasons))),
         live=before.live or need.live,
         fresh=before.fresh or need.fresh,

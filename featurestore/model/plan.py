@@ -1,242 +1,178 @@
-"""What applying a project would change, and why: a pure comparison of two projects."""
+"""A plan: what applying a repo changes, what that touches, and the steps to an alias.
 
-from collections.abc import Iterator
+Pure: the facts come in, and the same steps are printed and carried out. A plan's id names what it
+was made from, so that whoever carries it out can tell whether anything moved since.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from types import MappingProxyType
 
-from featurestore.model import expressions
-from featurestore.model.documents import Expression, Feature, Info, Project, Service, Source, View
-from featurestore.model.schema import Column
-
-Kind = Literal["none", "described", "policy", "additive", "breaking", "engine"]
-_ORDER: tuple[Kind, ...] = ("none", "described", "policy", "additive", "breaking", "engine")
-_RULES = ("known_at", "delay", "event_id", "join_keys", "inputs", "projections")
-_SOURCE_RULES = ("name", "timestamp_field", "created_field", "time_zone", "field_mapping")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One view or service: the change's kind, its reasons with dotted paths, the versions."""
-
-    name: str
-    what: Literal["view", "service"]
-    kind: Kind
-    before: str | None
-    after: str | None
-    reasons: tuple[str, ...] = ()
+from featurestore.model.changes import Broken, Change, compare
+from featurestore.model.documents import Project
+from featurestore.model.fingerprint import digest
+from featurestore.model.lock import Lock
+from featurestore.model.needs import Facts, features_of
+from featurestore.model.steps import Coverage, Register, Respell, Step, steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Plan:
-    """All changes from one applied revision (None: nothing applied yet) to a project."""
+    """What changes from an applied revision (None: nothing applied yet), and the steps to an alias.
 
+    `id` is `revision.release.digest`, each `-` where there is none.
+    """
+
+    id: str
+    alias: str
     revision: int | None
     changes: tuple[Change, ...]
+    steps: tuple[Step, ...]
 
     def __repr__(self) -> str:
         lines = [
             f"  {c.kind} {c.what} {c.after or c.before}: {'; '.join(c.reasons)}"
             for c in self.changed
         ]
-        return "\n".join((f"<Plan: {len(lines)} of {len(self.changes)} to change>", *lines))
+        return "\n".join(
+            (f"<Plan {self.id}: {len(lines)} of {len(self.changes)} to change>", *lines)
+        )
 
     @property
     def changed(self) -> tuple[Change, ...]:
         """The changes that are more than none."""
         return tuple(c for c in self.changes if c.kind != "none")
 
-
-def compare(before: Project | None, after: Project, *, revision: int | None) -> Plan:
-    """Compare what is applied with what the repo says now."""
-    changes = [
-        *_pairs("view", before.views if before else (), after.views),
-        *_pairs("service", before.services if before else (), after.services),
-    ]
-    return Plan(revision=revision, changes=tuple(changes))
+    @property
+    def broken(self) -> tuple[Broken, ...]:
+        """The registered locks that a change breaks."""
+        return tuple(lock for change in self.changed for lock in change.locks)
 
 
-def _pairs(
-    what: Literal["view", "service"],
-    before: tuple[View, ...] | tuple[Service, ...],
-    after: tuple[View, ...] | tuple[Service, ...],
-) -> Iterator[Change]:
-    old = {one.name: one for one in before}
-    new = {one.name: one for one in after}
-    for name in sorted(old | new):
-        yield _change(what, name, old.get(name), new.get(name))
+def plan(
+    facts: Facts,
+    coverage: Coverage,
+    project: Project,
+    *,
+    revision: int | None,
+    alias: str = "prod",
+    evidence: Mapping[str, str] = MappingProxyType({}),
+) -> Plan:
+    """Plan the way from what is applied (at `revision`) to a project, and an alias to it.
 
-
-def _change(
-    what: Literal["view", "service"],
-    name: str,
-    old: View | Service | None,
-    new: View | Service | None,
-) -> Change:
-    kind: Kind = "additive" if old is None else "breaking"
-    reasons: tuple[str, ...] = (
-        f"{name}: new {what}" if old is None else f"{name}: {what} removed",
-    )
-    if isinstance(old, View) and isinstance(new, View):
-        kind, reasons = _view(old, new)
-    elif isinstance(old, Service) and isinstance(new, Service):
-        kind, reasons = _service(old, new)
-    return Change(
-        name=name,
-        what=what,
-        kind=kind,
-        before=None if old is None else _version(old),
-        after=None if new is None else _version(new),
-        reasons=reasons,
+    `evidence` says by view how another Polars' expressions were found to mean the same, or not.
+    """
+    changes = compare(facts.head, project, evidence=evidence)
+    return Plan(
+        id=plan_id(revision, facts.aliases.get(alias), project),
+        alias=alias,
+        revision=revision,
+        changes=tuple(_touching(facts, project, change) for change in changes),
+        steps=steps(facts, coverage, project, changes, alias),
     )
 
 
-def _version(document: View | Service) -> str:
-    return f"{document.name}@{document.id[:12]}"
+def plan_id(revision: int | None, release: int | None, project: Project) -> str:
+    """Give the id of a plan from a revision and an alias's release to a project."""
+    what = digest(
+        "plan",
+        tuple(view.id for view in project.views),
+        tuple(service.id for service in project.services),
+    )
+    at = ("-" if number is None else str(number) for number in (revision, release))
+    return ".".join((*at, what[:8]))
 
 
-def _view(old: View, new: View) -> tuple[Kind, tuple[str, ...]]:
-    findings = [*_features(old, new), *_frame(old, new), *_policy(old, new), *_engine(old, new)]
-    if old.id == new.id and not findings:
-        return _described(old.name, old.info, new.info, old.source, new.source)
-    kind: Kind = max((k for k, _ in findings), key=_ORDER.index, default="breaking")
-    return kind, tuple(reason for _, reason in findings)
-
-
-def _features(old: View, new: View) -> Iterator[tuple[Kind, str]]:
-    for feature in new.features:
-        path = f"{new.name}.{feature.name}"
-        was = old.feature(feature.name)
-        if was is None:
-            yield "additive", f"{path}: new feature"
-        elif was.id != feature.id:
-            reason = _feature(was, feature)
-            if reason is not None:
-                yield "breaking", f"{path}: {reason}"
-    for feature in old.features:
-        if new.feature(feature.name) is None:
-            yield "breaking", f"{new.name}.{feature.name}: removed"
-
-
-def _feature(was: Feature, now: Feature) -> str | None:
-    if was.dtype != now.dtype:
-        return f"dtype changed: {was.dtype} → {now.dtype}"
-    if was.expression.spellings[0].data != now.expression.spellings[0].data:
-        return f"expression changed: {_moved(was.expression, now.expression)}"
-    if was.reads != now.reads:
-        return f"reads {_columns(now.reads)} (was {_columns(was.reads)})"
+def stale(plan_id: str, now_id: str, *, alias: str = "prod") -> str | None:
+    """Say what moved between the ids of two plans for an alias, or None if nothing did."""
+    was, now = plan_id.split("."), now_id.split(".")
+    if len(was) != len(now):
+        return f"{plan_id!r} is no plan's id; take the one that `featurestore plan` prints"
+    revision, release, what = (
+        pair if pair[0] != pair[1] else None for pair in zip(was, now, strict=True)
+    )
+    if release is not None:
+        return f"{alias} moved from {_named('release', release[0])} to {release[1]}"
+    if revision is not None:
+        return f"somebody applied: {_named('revision', revision[0])} became {revision[1]}"
+    if what is not None:
+        return "the repo's definitions are not those that were planned"
     return None
 
 
-def _columns(reads: tuple[Column, ...]) -> str:
-    return ", ".join(f"{c.name}: {c.dtype}" for c in reads)
+def same_definitions(plan_id: str, now_id: str) -> bool:
+    """Say whether two plans lead to the same definitions, wherever from."""
+    return plan_id.rpartition(".")[2] == now_id.rpartition(".")[2]
 
 
-def _text(expression: Expression) -> str:
-    """Show an expression, or the dialect of one that this process cannot read."""
-    dialects = [spelling.dialect for spelling in expression.spellings]
-    if expressions.DIALECT not in dialects:
-        return f"an expression of {', '.join(dialects)}"
-    return expressions.text(expressions.decode(expression, path="plan"))
+def registered(plan: Plan, project: Project, revision: int) -> Plan:
+    """Give what is left of a plan once its project is applied as a revision."""
+    release = plan.id.split(".")[1]
+    return replace(
+        plan,
+        id=plan_id(revision, None if release == "-" else int(release), project),
+        revision=revision,
+        steps=tuple(step for step in plan.steps if not isinstance(step, Register | Respell)),
+    )
 
 
-def _moved(was: Expression, now: Expression) -> str:
-    """Show both; Polars prints some functions without their arguments."""
-    before, after = _text(was), _text(now)
-    same = f"{after}, in an argument that is not printed"
-    return same if before == after else f"{before} → {after}"
+def _named(what: str, number: str) -> str:
+    return f"no {what}" if number == "-" else f"{what} {number}"
 
 
-def _frame(old: View, new: View) -> Iterator[tuple[Kind, str]]:
-    if old.kind != new.kind:
-        yield "breaking", f"{new.name}: was {old.kind}, is {new.kind}"
-    if old.id == new.id:
-        return
-    reason = _filter(old, new)
-    if reason is not None:
-        yield "breaking", f"{new.name}.filter: {reason}"
-    moved = old.frame_id != new.frame_id or old.kind == "on_demand"
-    for field in _RULES if moved else ():
-        yield from _differs(f"{new.name}.{field}", getattr(old, field), getattr(new, field))
-    if old.source and new.source:
-        for field in _SOURCE_RULES if moved else ("field_mapping",):
-            was, now = getattr(old.source, field), getattr(new.source, field)
-            yield from _differs(f"{new.name}.source.{field}", was, now)
-
-
-def _filter(old: View, new: View) -> str | None:
-    if _bytes(old.filter) != _bytes(new.filter):
-        if old.filter is not None and new.filter is not None:
-            return _moved(old.filter, new.filter)
-        was, now = ("none" if one is None else _text(one) for one in (old.filter, new.filter))
-        return f"{was} → {now}"
-    if old.filter_reads != new.filter_reads:
-        return f"reads {_columns(new.filter_reads)} (was {_columns(old.filter_reads)})"
-    return None
-
-
-def _differs(path: str, was: object, now: object) -> Iterator[tuple[Kind, str]]:
-    if was != now:
-        plain = isinstance(was, str | int | None) and isinstance(now, str | int | None)
-        yield "breaking", f"{path}: {was} → {now}" if plain else f"{path}: changed"
-
-
-def _bytes(expression: Expression | None) -> bytes:
-    return b"" if expression is None else expression.spellings[0].data
-
-
-def _engine(old: View, new: View) -> Iterator[tuple[Kind, str]]:
-    was, now = _dialects(old), _dialects(new)
-    if was != now:
-        yield "engine", f"{new.name}: written by {', '.join(was)}, now by {', '.join(now)}"
-
-
-def _dialects(view: View) -> list[str]:
-    all_of = [*(f.expression for f in view.features), *filter(None, [view.filter])]
-    return sorted({spelling.dialect for one in all_of for spelling in one.spellings})
-
-
-def _policy(old: View, new: View) -> Iterator[tuple[Kind, str]]:
-    if old.ttl != new.ttl:
-        yield "policy", f"{new.name}.ttl: {_span(old.ttl)} → {_span(new.ttl)}"
-    if old.settle != new.settle:
-        yield "policy", f"{new.name}.settle: {_span(old.settle)} → {_span(new.settle)}"
-
-
-def _span(us: int | None) -> str:
-    if us is None:
-        return "no bound"
-    days, rest = divmod(us, 86_400_000_000)
-    return f"{days}d" if not rest else f"{us / 1e6:g}s"
-
-
-def _described(
-    name: str, old: Info, new: Info, was: Source | None = None, now: Source | None = None
-) -> tuple[Kind, tuple[str, ...]]:
-    reasons = [
-        f"{name}.{field}: changed"
-        for field in ("description", "owner", "tags")
-        if getattr(old, field) != getattr(new, field)
+def _touching(facts: Facts, project: Project, change: Change) -> Change:
+    if change.kind == "none":
+        return change
+    aliases = [
+        alias
+        for alias, number in sorted(facts.aliases.items())
+        for one in (
+            (live.view for live in facts.releases[number].views)
+            if change.what == "view"
+            else facts.releases[number].services
+        )
+        if one.name == change.name and f"{one.name}@{one.id[:12]}" != change.after
     ]
-    if was and now and replace(was, columns=now.columns) != now:
-        reasons.append(f"{name}.source: location or description changed")
-    return ("described", tuple(reasons)) if reasons else ("none", ())
+    if change.what == "service":
+        return replace(change, aliases=tuple(aliases))
+    return replace(
+        change,
+        services=_services(facts, project, change.name),
+        aliases=tuple(aliases),
+        locks=tuple(_broken(facts, project, change.name)),
+    )
 
 
-def _service(old: Service, new: Service) -> tuple[Kind, tuple[str, ...]]:
-    if old.id == new.id:
-        return _described(old.name, old.info, new.info)
-    was = [(p.alias, f) for p in old.projections for f in p.features]
-    now = [(p.alias, f) for p in new.projections for f in p.features]
-    added = [f"{new.name}: {alias}:{f} added" for alias, f in now if (alias, f) not in was]
-    gone = [f"{new.name}: {alias}:{f} removed" for alias, f in was if (alias, f) not in now]
-    uses = {p.alias: (p.view, p.join_key_map) for p in old.projections}
-    moved = [
-        f"{new.name}.{p.alias}: another view or join_key_map"
-        for p in new.projections
-        if uses.get(p.alias, (p.view, p.join_key_map)) != (p.view, p.join_key_map)
-    ]
-    if gone or moved:
-        return "breaking", (*gone, *moved, *added)
-    if [one for one in now if one in was] != was:
-        return "breaking", (f"{new.name}: the order of its features changed", *added)
-    return "additive", tuple(added)
+def _services(facts: Facts, project: Project, name: str) -> tuple[str, ...]:
+    """Give the services, of now and of then, that use a view, also through on-demand views."""
+    found: set[str] = set()
+    for one in (facts.head, project):
+        views = one.views if one else ()
+        through = {v.name for v in views if name in {use.view for use in v.projections}} | {name}
+        services = one.services if one else ()
+        found |= {s.name for s in services if through & {use.view for use in s.projections}}
+    return tuple(sorted(found))
+
+
+def _broken(facts: Facts, project: Project, name: str) -> Iterator[Broken]:
+    """Give the locks that what is applied answers with a view, and the project does not."""
+    held, kept = _features(facts.head, name), _features(project, name)
+    for registered in facts.locks:
+        asked = _asked(facts, registered.lock, name) if registered.holds(facts.now) else ()
+        gone = {held[one] for ids in asked if ids <= set(held) for one in ids - set(kept)}
+        if gone:
+            paths = tuple(f"{name}.{feature}" for feature in sorted(gone))
+            yield Broken(lock=registered.id, owner=registered.owner, features=paths)
+
+
+def _features(project: Project | None, name: str) -> dict[str, str]:
+    views = project.views if project else ()
+    return {f.id: f.name for view in views if view.name == name for f in view.features}
+
+
+def _asked(facts: Facts, lock: Lock, name: str) -> Iterator[frozenset[str]]:
+    """Give the feature ids that a lock asks of each of its versions of a view."""
+    stored = features_of(lock, facts.versions)
+    for version in (one.id for one in lock.views if one.name == name):
+        answered = (one.feature_id for one in lock.outputs if one.version == version)
+        yield stored.get(version, frozenset()) | frozenset(answered)

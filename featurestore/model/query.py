@@ -4,10 +4,11 @@ A query lists the stored lookups (each use of a view, once), the on-demand views
 and from request data, and the outputs in the caller's order.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from featurestore.errors import InvalidRequest, NotFound
+from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Feature, Input, Projection, View
 from featurestore.model.names import suggest
 from featurestore.model.schema import Column
@@ -15,9 +16,13 @@ from featurestore.model.schema import Column
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
-    """One use of a stored view: `keys` pairs each join key with the caller's column for it."""
+    """One use of a stored view: `keys` pairs each join key with the caller's column for it.
+
+    `version` is the id to report: the view's own, or that of a lock which the view satisfies.
+    """
 
     view: View
+    version: str
     alias: str
     keys: tuple[tuple[Column, str], ...]
     features: tuple[Feature, ...]
@@ -35,9 +40,14 @@ class Bind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compute:
-    """One on-demand view to evaluate, with the features asked for."""
+    """One on-demand view to evaluate, with the features asked for and the columns they read.
+
+    `version` is the id to report: the view's own, or that of a lock which the view satisfies.
+    """
 
     view: View
+    version: str
+    alias: str
     binds: tuple[Bind, ...]
     features: tuple[Feature, ...]
 
@@ -64,8 +74,10 @@ class Query:
     request: tuple[Column, ...]
 
 
-def references(names: Sequence[str], views: Mapping[str, View]) -> tuple[Projection, ...]:
+def references(names: Sequence[str], catalog: Catalog) -> tuple[Projection, ...]:
     """Turn `view:feature` and `view@version:feature` references into projections, in order.
+
+    A pinned use is called as it is written: `view@version`, any digest prefix of 4 hex digits.
 
     Raises:
         InvalidRequest: a reference has another form, or none is given.
@@ -77,57 +89,49 @@ def references(names: Sequence[str], views: Mapping[str, View]) -> tuple[Project
         )
     projections = []
     for name in names:
-        pinned, colon, feature = name.partition(":")
-        view, _, version = pinned.partition("@")
-        if not (colon and view and feature):
+        view, colon, feature = name.partition(":")
+        if not (colon and view.partition("@")[0] and feature):
             raise InvalidRequest(f"features: {name!r} is not of the form 'view:feature'")
-        if view not in views:
-            raise NotFound(f"features: no view is called {view!r}{suggest(view, views)}")
-        if version and not views[view].id.startswith(version):
-            raise NotFound(f"features: {pinned} is not here; the view is at {views[view].version}")
+        catalog.named(view)
         projections.append(Projection(view=view, alias=view, features=(feature,)))
     return tuple(projections)
 
 
 def resolve(
-    projections: Sequence[Projection],
-    views: Mapping[str, View],
-    *,
-    full_feature_names: bool = False,
+    projections: Sequence[Projection], catalog: Catalog, *, full_feature_names: bool = False
 ) -> Query:
     """Resolve projections (features in order; an empty list means all) against the views.
 
-    Output names are feature names, or `alias__feature` with `full_feature_names`.
+    Output names are feature names, or `alias__feature` with `full_feature_names`. An on-demand view
+    reads the version of its upstream that holds the features it was declared with.
 
     Raises:
         NotFound: a view or feature is not known.
         InvalidRequest: two outputs share a name, or one caller's column needs two dtypes.
     """
-    building = _Building(views)
-    outputs: list[Output] = []
+    building = Building(lambda use, one: _upstream(use.view, one, catalog))
     for projection in projections:
-        view = building.view(projection.view)
+        view = catalog.named(projection.view)
         names = projection.features or tuple(f.name for f in view.features)
-        features = [_feature(view, name) for name in names]
-        if view.kind == "on_demand":
-            _refuse_map(projection)
-            origin = {"compute": building.compute(view, features)}
-        else:
-            origin = {"lookup": building.lookup(projection, view, features)}
-        outputs += [
-            Output(
-                name=f"{projection.alias}__{f.name}" if full_feature_names else f.name,
-                alias=projection.alias,
-                feature=f,
-                **origin,
-            )
-            for f in features
-        ]
-    _refuse_collisions(outputs, full_feature_names=full_feature_names)
-    return building.query(tuple(outputs))
+        use = Use(
+            view=view,
+            version=view.id,
+            alias=projection.alias,
+            join_key_map=projection.join_key_map,
+        )
+        for name in names:
+            full = f"{projection.alias}__{name}" if full_feature_names else name
+            building.output(full, use, feature_of(view, name))
+    _refuse_collisions(building.outputs, full_feature_names=full_feature_names)
+    return building.query()
 
 
-def _feature(view: View, name: str) -> Feature:
+def feature_of(view: View, name: str) -> Feature:
+    """Give the feature of a view by name.
+
+    Raises:
+        NotFound: the view has no such feature.
+    """
     found = view.feature(name)
     if found is None:
         known = suggest(name, (f.name for f in view.features))
@@ -135,12 +139,28 @@ def _feature(view: View, name: str) -> Feature:
     return found
 
 
-def _refuse_map(projection: Projection) -> None:
-    if projection.join_key_map:
-        raise InvalidRequest(
-            f"{projection.alias}: {projection.view} is computed on demand and has no join keys; "
-            "map the join keys of the views among its sources"
+def projection_of(view: View, one: Input) -> Projection:
+    """Give the projection that an input of an on-demand view comes from."""
+    return next(p for p in view.projections if p.alias == one.projection)
+
+
+def _upstream(view: View, one: Input, catalog: Catalog) -> "Use":
+    projection = projection_of(view, one)
+    through = (i for i in view.inputs if i.projection == projection.alias)
+    upstream = catalog.holding(projection.view, {i.feature_id for i in through if i.feature_id})
+    if upstream is None:
+        there = catalog.named(projection.view)
+        raise NotFound(
+            f"{view.name}: {view.version} reads features of {projection.view} that are not here; "
+            f"the view is at {there.version}"
         )
+    is_current = catalog.current.get(projection.view) is upstream
+    return Use(
+        view=upstream,
+        version=upstream.id,
+        alias=projection.alias if is_current else f"{projection.alias}@{upstream.id[:12]}",
+        join_key_map=projection.join_key_map,
+    )
 
 
 def _refuse_collisions(outputs: Sequence[Output], *, full_feature_names: bool) -> None:
@@ -156,63 +176,96 @@ def _refuse_collisions(outputs: Sequence[Output], *, full_feature_names: bool) -
             )
 
 
-class _Building:
-    """Collects lookups and computes, each once, while projections are resolved."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """A use of a view under an alias, reported as a version."""
 
-    def __init__(self, views: Mapping[str, View]) -> None:
-        self._views = views
-        self._lookups: dict[tuple[str, str, tuple[tuple[str, str], ...]], int] = {}
-        self._projections: list[tuple[Projection, View]] = []
-        self._wanted: list[dict[str, Feature]] = []
-        self._computes: dict[str, int] = {}
-        self._computed: list[tuple[View, tuple[Bind, ...], dict[str, Feature]]] = []
+    view: View
+    version: str
+    alias: str
+    join_key_map: tuple[tuple[str, str], ...] = ()
 
-    def view(self, name: str) -> View:
-        if name not in self._views:
-            raise NotFound(f"features: no view is called {name!r}{suggest(name, self._views)}")
-        return self._views[name]
 
-    def lookup(self, projection: Projection, view: View, features: Sequence[Feature]) -> int:
-        key = (view.name, projection.alias, projection.join_key_map)
-        if key not in self._lookups:
-            self._lookups[key] = len(self._projections)
-            self._projections.append((projection, view))
-            self._wanted.append({})
-        number = self._lookups[key]
-        self._wanted[number].update({f.name: f for f in features})
+Upstream = Callable[[Use, Input], Use]
+"""Gives the use of a stored view that an input of an on-demand one comes from."""
+
+
+class Building:
+    """Collects outputs with the lookups and computes behind them, each once, in order."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.outputs: list[Output] = []
+        self._upstream = upstream
+        self._lookups: dict[tuple[str, str, tuple[tuple[Column, str], ...]], int] = {}
+        self._looked_up: list[tuple[Use, dict[str, Feature]]] = []
+        self._computes: dict[tuple[str, str], int] = {}
+        self._computed: list[tuple[Use, dict[str, Feature], dict[str, Bind]]] = []
+
+    def output(self, name: str, use: Use, feature: Feature) -> None:
+        """Add an output: a feature of a stored or an on-demand view."""
+        on_demand = use.view.kind == "on_demand"
+        self.outputs.append(
+            Output(
+                name=name,
+                alias=use.alias,
+                feature=feature,
+                lookup=None if on_demand else self._lookup(use, feature),
+                compute=self._compute(use, feature) if on_demand else None,
+            )
+        )
+
+    def _lookup(self, use: Use, feature: Feature) -> int:
+        number = self._lookups.setdefault(
+            (use.version, use.alias, _keys(use)), len(self._looked_up)
+        )
+        if number == len(self._looked_up):
+            self._looked_up.append((use, {}))
+        self._looked_up[number][1][feature.name] = feature
         return number
 
-    def compute(self, view: View, features: Sequence[Feature]) -> int:
-        if view.name not in self._computes:
-            by_alias = {p.alias: p for p in view.projections}
-            binds = tuple(self._bind(one, by_alias) for one in view.inputs)
-            self._computes[view.name] = len(self._computed)
-            self._computed.append((view, binds, {}))
-        number = self._computes[view.name]
-        self._computed[number][2].update({f.name: f for f in features})
+    def _compute(self, use: Use, feature: Feature) -> int:
+        _refuse_map(use)
+        number = self._computes.setdefault((use.version, use.alias), len(self._computed))
+        if number == len(self._computed):
+            self._computed.append((use, {}, {}))
+        _, wanted, binds = self._computed[number]
+        wanted[feature.name] = feature
+        read = {column.name for column in feature.reads} - set(binds)
+        binds.update({i.column: self._bind(use, i) for i in use.view.inputs if i.column in read})
         return number
 
-    def _bind(self, one: Input, by_alias: Mapping[str, Projection]) -> Bind:
+    def _bind(self, reader: Use, one: Input) -> Bind:
         number = None
         if one.projection is not None:
-            projection = by_alias[one.projection]
-            upstream = self.view(projection.view)
-            number = self.lookup(projection, upstream, [_feature(upstream, one.feature)])
+            use = self._upstream(reader, one)
+            number = self._lookup(use, feature_of(use.view, one.feature))
         return Bind(column=one.column, dtype=one.dtype, lookup=number, field=one.feature)
 
-    def query(self, outputs: tuple[Output, ...]) -> Query:
+    def query(self) -> Query:
+        """Give what was collected.
+
+        Raises:
+            InvalidRequest: one caller's column needs two dtypes.
+        """
         lookups = tuple(
             Lookup(
-                view=view,
-                alias=projection.alias,
-                keys=_keys(projection, view),
+                view=use.view,
+                version=use.version,
+                alias=use.alias,
+                keys=_keys(use),
                 features=tuple(wanted.values()),
             )
-            for (projection, view), wanted in zip(self._projections, self._wanted, strict=True)
+            for use, wanted in self._looked_up
         )
         computes = tuple(
-            Compute(view=view, binds=binds, features=tuple(wanted.values()))
-            for view, binds, wanted in self._computed
+            Compute(
+                view=use.view,
+                version=use.version,
+                alias=use.alias,
+                binds=tuple(binds[one.column] for one in use.view.inputs if one.column in binds),
+                features=tuple(wanted.values()),
+            )
+            for use, wanted, binds in self._computed
         )
         entities = _one_dtype_each(
             (Column(name=caller, dtype=key.dtype), f"join key of {lookup.alias}")
@@ -231,18 +284,26 @@ class _Building:
         return Query(
             lookups=lookups,
             computes=computes,
-            outputs=outputs,
+            outputs=tuple(self.outputs),
             entities=entities,
             request=request,
         )
 
 
-def _keys(projection: Projection, view: View) -> tuple[tuple[Column, str], ...]:
-    renamed = dict(projection.join_key_map)
+def _refuse_map(use: Use) -> None:
+    if use.join_key_map:
+        raise InvalidRequest(
+            f"{use.alias}: {use.view.name} is computed on demand and has no join keys; "
+            "map the join keys of the views among its sources"
+        )
+
+
+def _keys(use: Use) -> tuple[tuple[Column, str], ...]:
+    view, renamed = use.view, dict(use.join_key_map)
     unknown = set(renamed) - {key.name for key in view.join_keys}
     if unknown:
         raise InvalidRequest(
-            f"{projection.alias}: join_key_map names {min(unknown)!r}, which is no join key "
+            f"{use.alias}: join_key_map names {min(unknown)!r}, which is no join key "
             f"of {view.name}{suggest(min(unknown), (k.name for k in view.join_keys))}"
         )
     return tuple((key, renamed.get(key.name, key.name)) for key in view.join_keys)

@@ -86,6 +86,21 @@ def union(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
     return tuple(merged)
 
 
+def gaps(need: Interval, covered: Iterable[Interval]) -> tuple[Interval, ...]:
+    """Give the stretches of the need that no covered interval holds, oldest first."""
+    missing = []
+    start = need.start
+    for one in union(covered):
+        if one.end <= start or one.start >= need.end:
+            continue
+        if start < one.start:
+            missing.append(Interval(start=start, end=one.start))
+        start = one.end
+    if start < need.end:
+        missing.append(Interval(start=start, end=need.end))
+    return tuple(missing)
+
+
 def watermark(intervals: Iterable[Interval]) -> int | None:
     """Give the moment up to and including which the newest unbroken stretch is complete."""
     merged = union(intervals)

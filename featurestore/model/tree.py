@@ -1,6 +1,7 @@
 """The tree of an expression: Polars' serialized nodes, read without believing them."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,26 @@ def parse(expr: pl.Expr) -> Node:
         RecursionError: it is nested too deeply.
     """
     return _node(json.loads(expr.meta.serialize(format="json")))
+
+
+def constants(expr: pl.Expr) -> tuple[str, ...]:
+    """Give all that an expression names and counts, sorted: columns, literals, arguments.
+
+    Two ways to write one expression have the same. It is walked, never evaluated.
+    """
+    return tuple(sorted(_leaves(json.loads(expr.meta.serialize(format="json")))))
+
+
+def _leaves(tree: Any, *, named: bool = False) -> Iterator[str]:
+    """Give the leaves that are values; other words are the names of nodes, which may move."""
+    if isinstance(tree, dict):
+        for key, inner in tree.items():
+            yield from _leaves(inner, named=named or key in ("Column", "Literal"))
+    elif isinstance(tree, list):
+        for inner in tree:
+            yield from _leaves(inner, named=named)
+    elif named or (isinstance(tree, int | float) and not isinstance(tree, bool)):
+        yield repr(tree)
 
 
 def _node(tree: Any) -> Node:  # noqa: C901, PLR0911 - one case per kind of node

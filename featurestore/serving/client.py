@@ -1,21 +1,25 @@
 """The gRPC client that serving services and notebooks use."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from json import dumps
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 import polars as pl
 
-from featurestore.errors import InvalidRequest
+from featurestore.errors import InvalidRequest, LockUnknown
+from featurestore.model.lock import Lock
 from featurestore.model.schema import dtype_name
 from featurestore.model.time import micros, to_moment
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving import twin
 from featurestore.serving.faults import error_of
 from featurestore.serving.limits import SERVICE, Limits
+from featurestore.serving.locks import LockReference, read_lock
 from featurestore.serving.response import OnlineResponse, read_response
 from featurestore.serving.wire import grid_of, put
 
@@ -34,12 +38,23 @@ _RETRIES = {
 class FeatureClient:
     """Looks features up at a server; safe to share between threads, close it when done.
 
-    `timeout` bounds every call, in seconds, retries included.
+    With a lock, or the path of its JSON, it answers the lock's outputs and nothing else, whatever
+    the server's alias names. `timeout` bounds every call, in seconds, retries included.
+
+    Raises:
+        NotFound, InvalidRequest: the path names no lock.
     """
 
     def __init__(
-        self, address: str, *, timeout: float = 0.25, reply_bytes: int = Limits().reply_bytes
+        self,
+        address: str,
+        *,
+        lock: Lock | str | Path | None = None,
+        timeout: float = 0.25,
+        reply_bytes: int = Limits().reply_bytes,
     ) -> None:
+        self._lock = None if lock is None else LockReference.of(read_lock(lock))
+        self._brought = False
         service = {"name": [{"service": SERVICE}], "retryPolicy": _RETRIES}
         self.address = address
         self._timeout = timeout
@@ -64,7 +79,7 @@ class FeatureClient:
 
     def get_online_features(
         self,
-        features: str | Sequence[str],
+        features: str | Sequence[str] | None = None,
         entity_rows: Sequence[Mapping[str, Any]] | None = None,
         *,
         entities: Columns | None = None,
@@ -73,7 +88,7 @@ class FeatureClient:
         as_of: datetime | None = None,
         timeout: float | None = None,
     ) -> OnlineResponse:
-        """Give the values of a service (by name) or of `view:feature` references.
+        """Give the values of a service (by name), of `view:feature` references, or of the lock.
 
         Entities come as rows or as columns, with request data among them or apart; naive datetimes
         are UTC. Without either the answer has one row. `as_of` is the moment at which age is
@@ -81,7 +96,8 @@ class FeatureClient:
 
         Raises:
             InvalidRequest, NotFound: the request does not fit what is defined.
-            NotMaterialized, OnlineDataMissing, Unsupported: the server cannot answer it now.
+            NotMaterialized, OnlineDataMissing, Unsupported: the server cannot answer it now; it
+                never answers a lock with other versions.
             Unavailable, DeadlineExceeded: the server or its Redis does not answer in time.
         """
         message, brought = request_message(
@@ -91,21 +107,37 @@ class FeatureClient:
             request_data=request_data,
             full_feature_names=full_feature_names,
             as_of=as_of,
+            lock=self._lock,
         )
-        return read_response(self._call(self._get, message, timeout), brought)
+        if self._lock is None:
+            raw = self._call(self._get, message, timeout)
+        else:
+            raw = self._call_locked(message, self._lock, timeout)
+        return read_response(raw, brought)
 
     def describe(
-        self, service: str, *, full_feature_names: bool = False, timeout: float | None = None
+        self,
+        service: str | Lock | None = None,
+        *,
+        full_feature_names: bool = False,
+        timeout: float | None = None,
     ) -> pb.DescribeServiceResponse:
-        """Say what a service asks for and answers: entities, request data, outputs, tables.
+        """Say what a service (by name) or a lock asks for and answers; by default the client's own.
 
         Raises:
             NotFound: the server's release has no such service.
+            InvalidRequest: neither is named, or the lock cannot be answered there.
+            NotMaterialized, Unsupported: the server cannot answer it now.
             Unavailable, DeadlineExceeded: the server does not answer in time.
         """
-        request = pb.DescribeServiceRequest(
-            feature_service=service, full_feature_names=full_feature_names
-        )
+        request = pb.DescribeServiceRequest(full_feature_names=full_feature_names)
+        lock = LockReference.of(service) if isinstance(service, Lock) else self._lock
+        if isinstance(service, str):
+            request.feature_service = service
+        elif lock is None:
+            raise InvalidRequest("service: none named; name one, or pass a lock")
+        else:
+            request.lock.id, request.lock.document = lock.id, lock.document
         return pb.DescribeServiceResponse.FromString(self._call(self._describe, request, timeout))
 
     def close(self) -> None:
@@ -123,6 +155,19 @@ class FeatureClient:
     ) -> None:
         self.close()
 
+    def _call_locked(self, message: Any, lock: LockReference, timeout: float | None) -> bytes:
+        """Send the lock's document once, and again to a server that does not know it."""
+        ends = time.monotonic() + (timeout or self._timeout)
+        if self._brought:
+            message.lock.document = b""
+            try:
+                return self._call(self._get, message, timeout)
+            except LockUnknown:
+                message.lock.document = lock.document
+        reply = self._call(self._get, message, max(ends - time.monotonic(), 0.001))
+        self._brought = True
+        return reply
+
     def _call(self, method: Any, message: Any, timeout: float | None) -> bytes:
         try:
             reply: bytes = method(message.SerializeToString(), timeout=timeout or self._timeout)
@@ -132,18 +177,19 @@ class FeatureClient:
 
 
 def request_message(
-    features: str | Sequence[str],
+    features: str | Sequence[str] | None,
     entity_rows: Sequence[Mapping[str, Any]] | None = None,
     *,
     entities: Columns | None = None,
     request_data: Columns | None = None,
     full_feature_names: bool = False,
     as_of: datetime | None = None,
+    lock: LockReference | None = None,
 ) -> tuple[Any, pl.DataFrame]:
     """Give the message of a request, and the columns its caller brought.
 
     Raises:
-        InvalidRequest: the columns do not fit each other.
+        InvalidRequest: the columns do not fit each other, or not one of features and lock is given.
     """
     brought = _frame(entity_rows, entities)
     data = pl.DataFrame() if request_data is None else _columns(request_data, "request_data")
@@ -156,16 +202,31 @@ def request_message(
     message = twin.GetOnlineFeaturesRequest(
         count=heights.pop() if heights else 1, full_feature_names=full_feature_names
     )
-    if isinstance(features, str):
-        message.feature_service = features
-    else:
-        message.features.references.extend(features)
-        message.features.SetInParent()
+    _want(message, features, lock)
     if as_of is not None:
         message.as_of = micros(as_of)
     _add(message.entities, brought, "entities")
     _add(message.request_data, data, "request_data")
     return message, brought
+
+
+def _want(message: Any, features: str | Sequence[str] | None, lock: LockReference | None) -> None:
+    if lock is not None and (features is not None or message.full_feature_names):
+        raise InvalidRequest(
+            "features: a lock says what is answered, and under which names; leave features and "
+            "full_feature_names out, or ask without the lock"
+        )
+    if lock is not None:
+        message.lock.id, message.lock.document = lock.id, lock.document
+    elif features is None:
+        raise InvalidRequest(
+            "features: none asked for; name a service or `view:feature` references, or pass a lock"
+        )
+    elif isinstance(features, str):
+        message.feature_service = features
+    else:
+        message.features.references.extend(features)
+        message.features.SetInParent()
 
 
 def _frame(

@@ -77,14 +77,14 @@ class Plan:
     head: bytes
 
 
-def compile_plan(query: Query, views: Mapping[str, LiveView], release: int) -> Plan:
-    """Work out the plan of a query.
+def compile_plan(query: Query, stored: Mapping[str, LiveView], release: int) -> Plan:
+    """Work out the plan of a query; `stored` gives each version of the release by its id.
 
     Raises:
         NotMaterialized: a view has no table in the release.
         Unsupported: an on-demand feature has no bytes in this build's dialect.
     """
-    reads = tuple(_read(lookup, views[lookup.view.name], release) for lookup in query.lookups)
+    reads = tuple(_read(lookup, stored[lookup.view.id], release) for lookup in query.lookups)
     steps = tuple(
         Step(
             compute=compute,
@@ -119,11 +119,15 @@ def output_projections(query: Query) -> list[int]:
 
 
 def _projections(query: Query) -> tuple[pb.Projection, ...]:
-    stored = [(one.alias, one.view, False) for one in query.lookups]
-    computed = [(one.view.name, one.view, True) for one in query.computes]
+    uses: tuple[Lookup | Compute, ...] = (*query.lookups, *query.computes)
     return tuple(
-        pb.Projection(alias=alias, view=view.name, version=view.id, on_demand=on_demand)
-        for alias, view, on_demand in stored + computed
+        pb.Projection(
+            alias=one.alias,
+            view=one.view.name,
+            version=one.version,
+            on_demand=isinstance(one, Compute),
+        )
+        for one in uses
     )
 
 

@@ -9,6 +9,7 @@ import polars as pl
 from featurestore.errors import InvalidRequest
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving import twin
+from featurestore.serving.locks import LockReference
 from featurestore.serving.state import Wanted
 from featurestore.serving.twin import either_way
 from featurestore.serving.wire import read, series_of
@@ -23,7 +24,7 @@ _LAST = 253_402_300_799_999_999
 class Request:
     """A GetOnlineFeatures request; `as_of` None means the server's clock."""
 
-    wanted: Wanted
+    wanted: Wanted | LockReference
     full_feature_names: bool
     count: int
     entities: dict[str, pl.Series]
@@ -63,7 +64,7 @@ def _read(most: int) -> Callable[[Any], Request]:
     return read_message
 
 
-def _wanted(message: Any) -> Wanted:
+def _wanted(message: Any) -> Wanted | LockReference:
     match message.WhichOneof("wanted"):
         case "feature_service":
             return str(message.feature_service)
@@ -71,7 +72,11 @@ def _wanted(message: Any) -> Wanted:
             listed = message.features.references
             _at_most(len(listed), REFERENCES, "features")
             return tuple(listed)
-    raise InvalidRequest("wanted: nothing asked for; name a feature_service or list features")
+        case "lock":
+            return LockReference(id=message.lock.id, document=message.lock.document)
+    raise InvalidRequest(
+        "wanted: nothing asked for; name a feature_service, list features or send a lock"
+    )
 
 
 def _columns(messages: Sequence[Any], count: int, path: str) -> dict[str, pl.Series]:

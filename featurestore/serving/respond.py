@@ -2,29 +2,51 @@
 
 from collections.abc import Callable
 
+from featurestore.errors import NotMaterialized, OnlineDataMissing
+from featurestore.serving.locks import LockReference, Locks
 from featurestore.serving.lookup import Reader, answer
 from featurestore.serving.requests import read_request
 from featurestore.serving.state import State
 
 
 def respond(
-    state: State, raw: bytes, *, most: int, clock: Callable[[], int], read: Reader
+    state: State,
+    raw: bytes,
+    *,
+    most: int,
+    clock: Callable[[], int],
+    read: Reader,
+    locks: Locks,
 ) -> bytes:
     """Answer a GetOnlineFeaturesRequest of at most so many rows from one release.
 
-    `clock` gives the moment (UTC µs) for a request that names none.
+    `clock` gives the moment (UTC µs) for a request that names none; `locks` are those brought so
+    far.
 
     Raises:
         InvalidRequest, NotFound: the request does not fit the release.
-        NotMaterialized, Unsupported: the service cannot be answered by this build.
+        LockUnknown: the request names a lock that nobody brought yet.
+        NotMaterialized, Unsupported: the request cannot be answered by this release or build.
         OnlineDataMissing, Unavailable: the reader's own.
     """
     request = read_request(raw, most=most)
-    return answer(
-        state.plan(request.wanted, request.full_feature_names),
-        count=request.count,
-        entities=request.entities,
-        request_data=request.request_data,
-        as_of=clock() if request.as_of is None else request.as_of,
-        read=read,
-    )
+    wanted = request.wanted
+    if isinstance(wanted, LockReference):
+        wanted = locks.find(wanted)
+    try:
+        return answer(
+            state.plan(wanted, request.full_feature_names),
+            count=request.count,
+            entities=request.entities,
+            request_data=request.request_data,
+            as_of=clock() if request.as_of is None else request.as_of,
+            read=read,
+        )
+    except OnlineDataMissing as error:
+        if error.table is None or error.table in state.tables:
+            raise
+        raise NotMaterialized(
+            f"{error.table}: the rows of this table, which is warm in release "
+            f"{state.release.number} and not live, are not in Redis; run `featurestore lock "
+            "register FILE` to have them loaded and kept"
+        ) from error

@@ -82,8 +82,10 @@ class OnlineResponse:
 
     @property
     def versions(self) -> dict[str, str]:
-        """The version id of each view that took part, by the view's name."""
-        return {one.view: one.version for one in self.projections}
+        """The version id of each view that took part, by the view's name; of a pin, as written."""
+        return {
+            one.alias if "@" in one.alias else one.view: one.version for one in self.projections
+        }
 
 
 def read_response(raw: bytes, entities: pl.DataFrame) -> OnlineResponse:

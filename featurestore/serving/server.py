@@ -21,6 +21,7 @@ from featurestore.errors import (
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving.faults import KEY, code_of
 from featurestore.serving.limits import SERVICE, Limits
+from featurestore.serving.locks import LockReference, Locks, Pinned
 from featurestore.serving.respond import respond
 from featurestore.serving.state import State, describe
 from featurestore.serving.watch import Standing, Watch
@@ -61,6 +62,7 @@ class Server:
         self._project = project
         self._clock = clock
         self._limits = limits
+        self._locks = Locks(project)
         self._watch = Watch(
             store, project=project, alias=alias, interval=limits.poll, changed=self._report
         )
@@ -159,6 +161,7 @@ class Server:
             most=self._limits.rows,
             clock=self._clock,
             read=self._store.read,
+            locks=self._locks,
         )
 
     def _describe_service(self, raw: bytes) -> bytes:
@@ -169,7 +172,11 @@ class Server:
             raise InvalidRequest(
                 "DescribeServiceRequest: the bytes are not this message"
             ) from error
-        found = describe(state, request.feature_service, full=request.full_feature_names)
+        wanted: str | Pinned = request.feature_service
+        if request.HasField("lock"):
+            reference = LockReference(id=request.lock.id, document=request.lock.document)
+            wanted = self._locks.find(reference)
+        found = describe(state, wanted, full=request.full_feature_names)
         return found.SerializeToString()
 
     def _state(self) -> State:

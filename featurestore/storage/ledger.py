@@ -1,7 +1,7 @@
 """The ledger: which tables there are, who holds their leases, and every run that wrote to them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 import sqlalchemy as sa
@@ -9,9 +9,13 @@ from sqlalchemy.exc import IntegrityError
 
 from featurestore.errors import Conflict
 from featurestore.model.documents import Table
-from featurestore.model.time import Interval, union
+from featurestore.model.time import Interval, show, union
 from featurestore.storage import sql
-from featurestore.storage.offline import DataFile
+from featurestore.storage.documents import Author, Turn
+from featurestore.storage.files import DataFile
+from featurestore.storage.process import is_dead
+
+_TABLES, _LEASES, _RUNS = sql.TABLES.c, sql.LEASES.c, sql.RUNS.c
 
 RunState = Literal["writing", "committed", "served", "abandoned"]
 
@@ -38,28 +42,67 @@ class Run:
     finished: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What a verification of a table found: of `checked` values, `mismatches` were not the same.
+
+    It held for a version at a Delta version and watermark. Times are UTC microseconds.
+    """
+
+    table_id: str
+    version: str
+    delta_version: int
+    watermark: int
+    checked: int
+    mismatches: int
+    at: int
+    who: str
+
+
 class Ledger:
-    """The tables, leases and runs of one project."""
+    """The tables, leases, runs and verifications of one project."""
 
     def __init__(self, engine: sa.Engine, project: str) -> None:
         self._engine = engine
         self._project = project
 
     def table(self, data_id: str) -> Table | None:
-        """Give the newest generation of a data id's table, or None."""
+        """Give the newest generation of a data id's table that was not collected, or None."""
+        found = self._tables(_TABLES.data_id == data_id, _TABLES.collected.is_(None))
+        return found[-1] if found else None
+
+    def tables(self) -> tuple[Table, ...]:
+        """Give every table that was not collected, by data id and generation."""
+        return self._tables(_TABLES.collected.is_(None))
+
+    def collected(self) -> tuple[Table, ...]:
+        """Give the tables that were collected and whose data is not dropped yet."""
+        return self._tables(_TABLES.collected.is_not(None), _TABLES.dropped.is_(None))
+
+    def _tables(self, *matching: sa.ColumnElement[bool]) -> tuple[Table, ...]:
         query = (
-            sa.select(sql.TABLES)
-            .where(sql.TABLES.c.project == self._project, sql.TABLES.c.data_id == data_id)
-            .order_by(sql.TABLES.c.generation.desc())
+            sa.select(_TABLES.data_id, _TABLES.generation, _TABLES.buckets)
+            .where(_TABLES.project == self._project, *matching)
+            .order_by(_TABLES.data_id, _TABLES.generation)
         )
         with self._engine.connect() as connection:
-            row = connection.execute(query).mappings().first()
-        if row is None:
-            return None
-        return Table(data_id=data_id, generation=row["generation"], buckets=row["buckets"])
+            return tuple(Table(**row) for row in connection.execute(query).mappings())
+
+    def next_table(self, data_id: str, buckets: int) -> Table:
+        """Give a new generation of a data id's table: one past all there ever were.
+
+        A generation is never used again, so a file or key of a collected one is never misread.
+        """
+        used = self._tables(_TABLES.data_id == data_id)
+        generation = used[-1].generation + 1 if used else 0
+        return Table(data_id=data_id, generation=generation, buckets=buckets)
 
     def add_table(self, table: Table, *, now: int) -> Table:
-        """Record a table; if another process recorded its generation first, give that one."""
+        """Record a table; if another process recorded its generation first, give the newest.
+
+        Raises:
+            Conflict: that generation was collected meanwhile.
+        """
         values = {
             "project": self._project,
             "data_id": table.data_id,
@@ -70,46 +113,104 @@ class Ledger:
         try:
             with self._engine.begin() as connection:
                 connection.execute(sa.insert(sql.TABLES).values(values))
-        except IntegrityError:
-            return self.table(table.data_id) or table
+        except IntegrityError as error:
+            first = self.table(table.data_id)
+            if first is None:
+                raise Conflict(
+                    f"table {table.id}: was made and collected by somebody else; run it again"
+                ) from error
+            return first
         return table
 
-    def lease(self, name: str, owner: str, *, now: int, until: int) -> None:
-        """Take or renew a lease; expired ones are taken over.
+    def collect_table(
+        self,
+        table: Table,
+        *,
+        now: int,
+        turn: Turn | None = None,
+        noted: tuple[Author, str] | None = None,
+    ) -> bool:
+        """Mark a table as collected: nobody is given it any more; False if it already was.
+
+        Only while it is our turn; `noted` is who does it and what the audit says of it.
+
+        Raises:
+            Conflict: the turn is over; nothing was written.
+        """
+        mine = (*self._one(table), _TABLES.collected.is_(None))
+        with self._engine.begin() as connection:
+            if turn is not None:
+                turn.must_hold(connection, self._project)
+            marking = sa.update(sql.TABLES).where(*mine).values(collected=now)
+            marked = bool(connection.execute(marking).rowcount)
+            if marked and noted is not None:
+                author, detail = noted
+                author.note(connection, "collect", detail)
+        return marked
+
+    def drop_table(self, table: Table, *, now: int) -> None:
+        """Record that the data of a collected table is gone."""
+        mine = (*self._one(table), _TABLES.collected.is_not(None))
+        with self._engine.begin() as connection:
+            connection.execute(sa.update(sql.TABLES).where(*mine).values(dropped=now))
+
+    def _one(self, table: Table) -> tuple[sa.ColumnElement[bool], ...]:
+        return (
+            _TABLES.project == self._project,
+            _TABLES.data_id == table.data_id,
+            _TABLES.generation == table.generation,
+        )
+
+    def lease(
+        self, name: str, owner: str, *, now: int, until: int, process: str, note: str
+    ) -> None:
+        """Take or renew a lease; one that expired, or whose holder is dead, is taken over.
+
+        `process` is the taker's `storage.process.this_process()`, `note` what it is about, for the
+        people it keeps waiting.
 
         Raises:
             Conflict: another owner holds it.
         """
-        mine = sa.and_(sql.LEASES.c.project == self._project, sql.LEASES.c.name == name)
-        free = sa.or_(sql.LEASES.c.owner == owner, sql.LEASES.c.expires < now)
-        with self._engine.begin() as connection:
-            taken = connection.execute(
-                sa.update(sql.LEASES).where(mine, free).values(owner=owner, expires=until)
-            )
-        if taken.rowcount:
+        terms = {"owner": owner, "expires": until, "process": process, "note": note}
+        mine = (_LEASES.project == self._project, _LEASES.name == name)
+        free = sa.or_(_LEASES.owner == owner, _LEASES.expires < now)
+        if self._take(terms, *mine, free):
             return
-        key = {"project": self._project, "name": name}
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(
-                    sa.insert(sql.LEASES).values(
-                        **key, owner=owner, expires=until, process="", note=""
-                    )
-                )
-        except IntegrityError as error:
+        with self._engine.connect() as connection:
+            holder = connection.execute(sa.select(sql.LEASES).where(*mine)).mappings().first()
+        if holder is None:
+            key = {"project": self._project, "name": name}
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(sa.insert(sql.LEASES).values(**key, **terms))
+            except IntegrityError as error:
+                raise Conflict(
+                    f"{name}: somebody else took it at the same moment; wait for it to end and run "
+                    "it again"
+                ) from error
+            return
+        dead = (_LEASES.owner == holder["owner"], _LEASES.process == holder["process"])
+        if not is_dead(holder["process"]) or not self._take(terms, *mine, *dead):
             raise Conflict(
-                f"{name}: another run holds the lease; wait for it to end, or until the lease "
-                "of a dead run expires"
-            ) from error
+                f"{name}: held by {holder['note'] or 'another run'} (until "
+                f"{show(holder['expires'])}); wait for it to end, or until its lease expires if "
+                "its machine died"
+            )
+
+    def _take(self, terms: Mapping[str, object], *matching: sa.ColumnElement[bool]) -> bool:
+        with self._engine.begin() as connection:
+            taken = connection.execute(sa.update(sql.LEASES).where(*matching).values(**terms))
+        return bool(taken.rowcount)
 
     def release_lease(self, name: str, owner: str) -> None:
         """Give a lease back, if it is still this owner's."""
         with self._engine.begin() as connection:
             connection.execute(
                 sa.delete(sql.LEASES).where(
-                    sql.LEASES.c.project == self._project,
-                    sql.LEASES.c.name == name,
-                    sql.LEASES.c.owner == owner,
+                    _LEASES.project == self._project,
+                    _LEASES.name == name,
+                    _LEASES.owner == owner,
                 )
             )
 
@@ -143,7 +244,7 @@ class Ledger:
         with self._engine.begin() as connection:
             moved = connection.execute(
                 sa.update(sql.RUNS)
-                .where(sql.RUNS.c.id == run.id, sql.RUNS.c.state == "writing")
+                .where(_RUNS.id == run.id, _RUNS.state == "writing")
                 .values(state="committed", delta_version=delta_version)
             )
             if moved.rowcount != 1:
@@ -162,16 +263,16 @@ class Ledger:
         """Record that a run is served or abandoned."""
         with self._engine.begin() as connection:
             connection.execute(
-                sa.update(sql.RUNS).where(sql.RUNS.c.id == run.id).values(state=state, finished=now)
+                sa.update(sql.RUNS).where(_RUNS.id == run.id).values(state=state, finished=now)
             )
 
     def runs(self, table_id: str | None = None) -> tuple[Run, ...]:
         """Give the ledger, oldest first, of one table or of all."""
-        query = sa.select(sql.RUNS).where(sql.RUNS.c.project == self._project)
+        query = sa.select(sql.RUNS).where(_RUNS.project == self._project)
         if table_id is not None:
-            query = query.where(sql.RUNS.c.table_id == table_id)
+            query = query.where(_RUNS.table_id == table_id)
         with self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(sql.RUNS.c.started, sql.RUNS.c.id)).mappings()
+            rows = connection.execute(query.order_by(_RUNS.started, _RUNS.id)).mappings()
             return tuple(_run(row) for row in rows)
 
     def covered(self, table_id: str) -> tuple[Interval, ...]:
@@ -187,6 +288,35 @@ class Ledger:
         )
         with self._engine.connect() as connection:
             return {row.path: row.checksum for row in connection.execute(query)}
+
+    def add_verification(self, verification: Verification) -> None:
+        """Record what a verification of a table found."""
+        values = {"project": self._project, **asdict(verification)}
+        with self._engine.begin() as connection:
+            connection.execute(sa.insert(sql.VERIFICATIONS).values(values))
+
+    def verifications(self) -> tuple[Verification, ...]:
+        """Give every verification, oldest first."""
+        table = sql.VERIFICATIONS.c
+        wanted = [table[field.name] for field in fields(Verification)]
+        query = sa.select(*wanted).where(table.project == self._project).order_by(table.id)
+        with self._engine.connect() as connection:
+            return tuple(Verification(**row) for row in connection.execute(query).mappings())
+
+    def written(self) -> dict[str, int]:
+        """Give when each table, by id, was last worked on: made, or a run of it begun or ended."""
+        made = sa.select(_TABLES.data_id, _TABLES.generation, _TABLES.created)
+        last = sa.func.max(sa.func.coalesce(_RUNS.finished, _RUNS.started)).label("last")
+        worked = sa.select(_RUNS.table_id, last).group_by(_RUNS.table_id)
+        with self._engine.connect() as connection:
+            rows = connection.execute(made.where(_TABLES.project == self._project))
+            written = {
+                Table(data_id=row.data_id, generation=row.generation).id: row.created
+                for row in rows
+            }
+            for row in connection.execute(worked.where(_RUNS.project == self._project)):
+                written[row.table_id] = max(row.last, written.get(row.table_id, row.last))
+        return written
 
 
 def _run(row: sa.RowMapping) -> Run:

@@ -1,9 +1,9 @@
 """The offline store: one Delta table per table id, replaced interval by interval."""
 
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,7 +11,14 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from featurestore.errors import Conflict, CorruptData, InvalidRequest, NotMaterialized
+from featurestore.errors import (
+    Conflict,
+    CorruptData,
+    InvalidRequest,
+    NotMaterialized,
+    Unavailable,
+    Unsupported,
+)
 from featurestore.model.documents import Table, View
 from featurestore.model.schema import Column
 from featurestore.model.time import (
@@ -25,22 +32,22 @@ from featurestore.model.time import (
     Interval,
     inside,
 )
+from featurestore.storage.files import DataFile, checksum, data_file, file_name
 
 # delta-rs takes a folder's name for a URL: it decodes %41 and fails on brackets (measured, 1.6).
 _UNWRITABLE = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]]")
+# Locks name versions: none may be cleaned away, by us or by another tool (measured: with the first
+# setting alone, delta-rs still cleans when it is asked to).
+_FOR_EVER = {
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+}
 _WIDER: dict[pl.DataType, pl.DataType] = {
     pl.UInt8(): pl.Int16(),
     pl.UInt16(): pl.Int32(),
     pl.UInt32(): pl.Int64(),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataFile:
-    """One file of a committed table version with the sha256 of its bytes."""
-
-    path: str
-    checksum: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +100,7 @@ class OfflineStore:
         return f"{self._root}/{self._project}/{view.name}/{table.id}"
 
     def create(self, view: View, table: Table) -> None:
-        """Make an empty table, if it is not there yet.
+        """Make an empty table whose versions stay readable for ever, if it is not there yet.
 
         Raises:
             Conflict: another process is just making it.
@@ -110,11 +117,53 @@ class OfflineStore:
                 mode="ignore",
                 partition_by=[BUCKET],
                 name=view.name,
+                configuration=_FOR_EVER,
                 commit_properties=CommitProperties(max_commit_retries=0),
             )
         except CommitFailedError as error:
             if not DeltaTable.is_deltatable(path):
                 raise Conflict(_moved(view)) from error
+
+    def drop(self, view_name: str, table: Table) -> None:
+        """Remove a table's folder with all its versions; one that is gone already stays so.
+
+        Raises:
+            Unsupported: the tables are at a URL; the message names the folder to delete by hand.
+            InvalidRequest: a link stands where the folder should be, or leads out of the root.
+            Unavailable: the folder cannot be removed; what is left of it is of no use.
+        """
+        place = f"{self._root}/{self._project}/{view_name}/{table.id}"
+        if "://" in place:
+            raise Unsupported(
+                f"{view_name}: tables at a URL are not removed by this build; delete the folder "
+                f"{place} by hand"
+            )
+        root, below = Path(self._root).resolve(), (self._project, view_name, table.id)
+        folder = root.joinpath(*below)
+        if folder.resolve() != folder or folder.parts != (*root.parts, *below):
+            raise InvalidRequest(
+                f"{view_name}: {place} is no folder of its own below the offline root; see what "
+                "the link there leads to, and delete it by hand"
+            )
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise Unavailable(
+                f"{view_name}: {error.filename} cannot be removed: {error.strerror}; mend that and "
+                "collect again"
+            ) from error
+
+    def size(self, view: View, table: Table) -> tuple[int, int]:
+        """Give the rows and bytes of a table's newest version, from its log; no data is read.
+
+        Raises:
+            NotMaterialized: the table does not exist.
+        """
+        files = pl.DataFrame(self._open(view, table, None).get_add_actions(flatten=True))
+        rows, size = files.select(pl.col("num_records", "size_bytes").sum()).row(0)
+        return rows, size
 
     def version(self, view: View, table: Table) -> int:
         """Give the newest version of a table.
@@ -170,7 +219,7 @@ class OfflineStore:
             raise Conflict(_moved(view)) from error
         after = self._open(view, table, base + 1)
         added = sorted(set(_files(after)) - before)
-        return Commit(version=after.version(), files=tuple(_data_file(uri) for uri in added))
+        return Commit(version=after.version(), files=tuple(data_file(uri) for uri in added))
 
     def fence(self, view: View, table: Table, *, base: int) -> None:
         """Move a table's version without changing a row, so that older writers are refused.
@@ -186,7 +235,7 @@ class OfflineStore:
         """Give the files a version has that the one before has not, with their checksums."""
         before = set(_files(self._open(view, table, version - 1)))
         after = _files(self._open(view, table, version))
-        return tuple(_data_file(uri) for uri in sorted(set(after) - before))
+        return tuple(data_file(uri) for uri in sorted(set(after) - before))
 
     def rows(
         self,
@@ -224,13 +273,23 @@ class OfflineStore:
             lazy = lazy.filter(inside(pl.col(KNOWN), known))
         return lazy.select(schema.keys()).collect().cast(pl.Schema(schema))
 
+    def columns(self, view: View, table: Table, names: Sequence[str]) -> pl.DataFrame:
+        """Read some columns of all rows of a table's newest version, unchecked: for estimates.
+
+        Raises:
+            NotMaterialized: the table does not exist.
+        """
+        schema = {name: table_schema(view)[name] for name in names}
+        lazy = _scan(self._open(view, table, None), view)
+        return lazy.select(names).collect().cast(pl.Schema(schema))
+
     def _verify(self, view: View, files: Sequence[str], checksums: dict[str, str]) -> None:
         for uri in files:
-            expected = checksums.get(_file_name(uri))
+            expected = checksums.get(file_name(uri))
             if expected is None or (uri, expected) in self._verified:
                 continue
             try:
-                found = _checksum(uri)
+                found = checksum(uri)
             except FileNotFoundError as error:
                 raise CorruptData(_rotten(view, f"{uri} is gone")) from error
             if found != expected:
@@ -290,21 +349,3 @@ def _predicate(interval: Interval) -> str:
     if interval.start <= BEGINNING:
         return until
     return f"{KNOWN} > {_literal(interval.start)} AND {until}"
-
-
-def _file_name(uri: str) -> str:
-    return "/".join(uri.rsplit("/", 2)[-2:])
-
-
-def _data_file(uri: str) -> DataFile:
-    return DataFile(path=_file_name(uri), checksum=_checksum(uri))
-
-
-def _checksum(uri: str) -> str:
-    if "://" in uri:
-        return ""
-    with Path(uri).open("rb") as file:
-        digest = sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

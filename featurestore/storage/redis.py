@@ -34,6 +34,7 @@ from featurestore.storage.keys import check_name, keys_of, redis_keys, table_pre
 KEYS_PER_SCRIPT = 500
 SCRIPTS_PER_PIPELINE = 16
 _SCAN = 2000
+_FOR_EVER = b"for ever"
 _DIGITS = 18
 """Of a release's number: more is none of ours, and Python would not read thousands of them."""
 
@@ -171,10 +172,21 @@ class OnlineStore:
                 raise self._missing(table)
         return [_placed(canonical, found) for _, canonical in wanted]
 
-    def mark(self, table_id: str) -> None:
-        """Say that a table's rows are all here: from now on it can be read."""
+    def mark(self, table_id: str, *, expire_ms: int | None = None) -> None:
+        """Say that a table's rows are all here: from now on it can be read.
+
+        Every row was written to live this long at least, or for ever; see `keeps`.
+        """
         with self._answers():
-            self.client.set(self._marker(table_id), b"1")
+            self.client.set(self._marker(table_id), _FOR_EVER if expire_ms is None else expire_ms)
+
+    def keeps(self, table_id: str, expire_ms: int | None) -> bool:
+        """Say whether a table is here with every row written to live this long, or for ever."""
+        with self._answers():
+            stored: Any = self.client.get(self._marker(table_id))
+        if stored is None or stored == _FOR_EVER:
+            return stored is not None
+        return expire_ms is not None and stored.isdigit() and int(stored) >= expire_ms
 
     def is_marked(self, table_id: str) -> bool:
         """Say whether a table's rows are here, rows or none."""
@@ -184,6 +196,14 @@ class OnlineStore:
     def count(self, table_id: str) -> int:
         """Count a table's rows, for people: it walks all keys of the server."""
         return len(set(chain.from_iterable(self._scan(table_id))))
+
+    def memory(self, table_id: str, canonical: Sequence[bytes]) -> list[int]:
+        """Give the bytes of memory that each row which is there takes, its key included."""
+        with self._answers(), self.client.pipeline(transaction=False) as pipeline:
+            for key in redis_keys(self.project, table_id, canonical):
+                pipeline.memory_usage(key)
+            found: list[int | None] = pipeline.execute()
+        return [used for used in found if used is not None]
 
     def drop_table(self, table_id: str) -> int:
         """Remove a table's marker, then its rows, and nothing else; give how many rows went."""
@@ -223,6 +243,13 @@ class OnlineStore:
                 f"{self.project}.release.{number}: not a release's document; promote again"
             ) from error
 
+    def drop_releases(self, numbers: Sequence[int]) -> int:
+        """Remove the copies of releases that nobody names; give how many went."""
+        if not numbers:
+            return 0
+        with self._answers():
+            return int(self.client.unlink(*(self._key("release", str(n)) for n in numbers)))
+
     def alias(self, name: str) -> int | None:
         """Give the number of the release that an alias names, or None.
 
@@ -260,7 +287,8 @@ class OnlineStore:
     def _missing(self, table_id: str) -> OnlineDataMissing:
         return OnlineDataMissing(
             f"{self.project}.{table_id}: its rows are not in Redis at {self.where}: it was emptied "
-            "or never loaded; run `featurestore rebuild-online` to bring them back from offline"
+            "or never loaded; run `featurestore rebuild-online` to bring them back from offline",
+            table=table_id,
         )
 
     def _scan(self, table_id: str) -> Iterator[list[bytes]]:

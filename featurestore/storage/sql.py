@@ -7,7 +7,14 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from featurestore.errors import InvalidRequest, Unavailable, Unsupported
@@ -16,6 +23,8 @@ Engine = sa.Engine
 META = sa.MetaData()
 TEXT = sa.Text()
 MICROS = sa.BigInteger()
+_MAKING = 0x6673
+"""The advisory lock under which PostgreSQL makes the tables."""
 
 DOCUMENTS = sa.Table(
     "fs_documents",
@@ -152,7 +161,7 @@ AUDIT = sa.Table(
     sa.Column("project", sa.String(255), nullable=False),
     sa.Column("at", MICROS, nullable=False),
     sa.Column("who", sa.String(255), nullable=False),
-    sa.Column("commit", sa.String(64)),
+    sa.Column("commit", sa.String(80)),
     sa.Column("action", sa.String(32), nullable=False),
     sa.Column("detail", TEXT, nullable=False),
 )
@@ -184,10 +193,7 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
     try:
         engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True)
         with engine.begin() as connection:
-            for table in META.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                for index in sorted(table.indexes, key=lambda one: str(one.name)):
-                    connection.execute(CreateIndex(index, if_not_exists=True))
+            _make_tables(connection)
     except ImportError as error:
         raise Unsupported(
             f"registry: {shown} needs a database driver that is not installed ({error}); pip "
@@ -201,13 +207,34 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
 
     def unavailable(context: sa.engine.ExceptionContext) -> None:
         failed = context.sqlalchemy_exception
-        if isinstance(failed, OperationalError) and not context.is_pre_ping:
+        if failed is None or context.is_pre_ping:
+            return
+        if isinstance(failed, DataError):
+            raise InvalidRequest(
+                f"registry: {shown} does not take a value: {failed.args[0]}; nothing was written"
+            ) from context.original_exception
+        if isinstance(failed, OperationalError | ProgrammingError | InterfaceError):
             raise Unavailable(
                 f"registry: {shown} does not answer: {failed.args[0]}; nothing was written"
             ) from context.original_exception
 
     sa.event.listen(engine, "handle_error", unavailable)
     return engine
+
+
+def _make_tables(connection: sa.Connection) -> None:
+    """Make the tables and indexes that are not there.
+
+    PostgreSQL fails where two do so at once, and waits for whoever writes to a table that is there.
+    """
+    if connection.dialect.name == "postgresql":
+        if set(META.tables) <= set(sa.inspect(connection).get_table_names()):
+            return
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING)))
+    for table in META.sorted_tables:
+        connection.execute(CreateTable(table, if_not_exists=True))
+        for index in sorted(table.indexes, key=lambda one: str(one.name)):
+            connection.execute(CreateIndex(index, if_not_exists=True))
 
 
 def _make_folder(folder: Path) -> None:

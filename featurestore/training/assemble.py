@@ -36,15 +36,15 @@ def check_coverage(
     if moments.is_empty():
         return
     first, last = int(moments.min()), int(moments.max())  # type: ignore[arg-type]
-    for view in views_of(query):
+    for view in (one.view for one in versions_of(query)):
         need = needed(view, first, last, as_known=as_known)
         if need is not None:
             require(view, need, tables.covered(view), allow_stale=allow_stale)
 
 
-def views_of(query: Query) -> tuple[View, ...]:
-    """Give the stored views of a query, each once, however often it is used."""
-    return tuple({lookup.view.id: lookup.view for lookup in query.lookups}.values())
+def versions_of(query: Query) -> tuple[Lookup, ...]:
+    """Give one lookup of each stored version of a query, however often it is used."""
+    return tuple({lookup.version: lookup for lookup in query.lookups}.values())
 
 
 def gather_lookups(
@@ -56,8 +56,8 @@ def gather_lookups(
         CorruptData: a table gives a feature in another dtype than its version declares.
     """
     answers: dict[int, Gathered] = {}
-    for view in views_of(query):
-        uses = [(n, one) for n, one in enumerate(query.lookups) if one.view.id == view.id]
+    for version, view in ((one.version, one.view) for one in versions_of(query)):
+        uses = [(n, one) for n, one in enumerate(query.lookups) if one.version == version]
         wanted = tuple(dict.fromkeys(f.name for _, one in uses for f in one.features))
         rows = tables.rows(view, wanted)
         _check_dtypes(view, rows, wanted)

@@ -1,11 +1,10 @@
 """Whether tables hold every moment a training set needs, and what to run where they do not."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from featurestore.errors import NotMaterialized
 from featurestore.model.documents import View
-from featurestore.model.time import BEGINNING, Interval, micros, moment, show, union, watermark
+from featurestore.model.time import BEGINNING, Interval, gaps, micros, moment, show, watermark
 
 EARLIEST = micros(datetime(1, 1, 1, tzinfo=UTC))
 LATEST = micros(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
@@ -23,21 +22,6 @@ def needed(view: View, first: int, last: int, *, as_known: bool) -> Interval | N
     end = last if as_known else last + view.delay
     start, end = max(start, EARLIEST - 1), min(end, LATEST)
     return Interval(start=start, end=end) if start < end else None
-
-
-def gaps(need: Interval, covered: Iterable[Interval]) -> tuple[Interval, ...]:
-    """Give the stretches of the need that no covered interval holds, oldest first."""
-    missing = []
-    start = need.start
-    for one in union(covered):
-        if one.end <= start or one.start >= need.end:
-            continue
-        if start < one.start:
-            missing.append(Interval(start=start, end=one.start))
-        start = one.end
-    if start < need.end:
-        missing.append(Interval(start=start, end=need.end))
-    return tuple(missing)
 
 
 def require(

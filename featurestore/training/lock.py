@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from featurestore.model.documents import View
 from featurestore.model.expressions import DIALECT
 from featurestore.model.fingerprint import Part, digest
 from featurestore.model.lock import Lock, LockedLookup, LockedOutput, LockedView
-from featurestore.model.query import Lookup, Output, Query
-from featurestore.training.assemble import Gathered, views_of
+from featurestore.model.query import Compute, Lookup, Output, Query
+from featurestore.training.assemble import Gathered, versions_of
+from featurestore.training.join import Found
 from featurestore.training.spine import Spine
 from featurestore.training.tables import Tables
 
@@ -27,8 +27,8 @@ def make_lock(
     draft: bool,
 ) -> Lock:
     """Give the lock of what was just read."""
-    stored = tuple(_view(view, tables.data_version(view)) for view in views_of(query))
-    computed = tuple(_view(compute.view, None) for compute in query.computes)
+    stored = (_view(one, tables.data_version(one.view)) for one in versions_of(query))
+    computed = {one.version: _view(one, None) for one in query.computes}
     return Lock(
         project=project,
         draft=draft,
@@ -37,16 +37,9 @@ def make_lock(
         allow_stale=allow_stale,
         outputs=tuple(_output(output, query) for output in query.outputs),
         lookups=tuple(
-            LockedLookup(
-                view=lookup.view.name,
-                alias=lookup.alias,
-                join_key_map=_pairs(lookup),
-                withheld=answer.found.withheld,
-                valued=answer.found.valued,
-            )
-            for lookup, answer in zip(query.lookups, gathered, strict=True)
+            _lookup(number, query, answer.found) for number, answer in enumerate(gathered)
         ),
-        views=stored + computed,
+        views=(*stored, *computed.values()),
         dialect=DIALECT,
         polars=pl.__version__,
         spine=spine_digest(spine),
@@ -87,10 +80,26 @@ def _content(series: pl.Series) -> Iterator[Part]:
         yield present.to_physical().to_numpy().tobytes()
 
 
-def _view(view: View, data: str | None) -> LockedView:
+def _lookup(number: int, query: Query, found: Found) -> LockedLookup:
+    lookup = query.lookups[number]
+    reading = (c for c in query.computes if number in {bind.lookup for bind in c.binds})
+    return LockedLookup(
+        view=lookup.view.name,
+        alias=lookup.alias,
+        join_key_map=_pairs(lookup),
+        withheld=found.withheld,
+        valued=found.valued,
+        version=lookup.version,
+        features=tuple(feature.id for feature in lookup.features),
+        readers=tuple(dict.fromkeys(compute.version for compute in reading)),
+    )
+
+
+def _view(use: Lookup | Compute, data: str | None) -> LockedView:
+    view = use.view
     return LockedView(
         name=view.name,
-        id=view.id,
+        id=use.version,
         kind=view.kind,
         ttl=view.ttl,
         known_at=view.known_at,
@@ -100,20 +109,21 @@ def _view(view: View, data: str | None) -> LockedView:
 
 
 def _output(output: Output, query: Query) -> LockedOutput:
+    use: Lookup | Compute
     if output.lookup is not None:
-        view, pairs = query.lookups[output.lookup].view, _pairs(query.lookups[output.lookup])
+        use = query.lookups[output.lookup]
     else:
         assert output.compute is not None
-        view, pairs = query.computes[output.compute].view, ()
+        use = query.computes[output.compute]
     return LockedOutput(
         name=output.name,
-        view=view.name,
+        view=use.view.name,
         alias=output.alias,
         feature=output.feature.name,
         feature_id=output.feature.id,
-        version=view.id,
+        version=use.version,
         dtype=output.feature.dtype,
-        join_key_map=pairs,
+        join_key_map=_pairs(use) if isinstance(use, Lookup) else (),
     )
 
 

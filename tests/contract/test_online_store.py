@@ -215,6 +215,15 @@ def test_dropping_a_table_touches_nothing_else(
     two.close()
 
 
+def test_the_memory_of_rows_is_that_of_those_which_are_there(store: OnlineStore) -> None:
+    """Each row counts with its key and what the server adds; a key without a row counts nothing."""
+    store.put(TABLE, [b"a", b"b"], [row(1), row(2)])
+    found = store.memory(TABLE, [b"a", b"z", b"b"])
+    assert len(found) == 2
+    assert min(found) > len(row(1))
+    assert store.memory(TABLE, []) == []
+
+
 @pytest.mark.parametrize("name", ["pr*d", "*", "pro?", "[a-z]", "prod/", ""])
 def test_a_project_of_glob_characters_is_refused(online_url: str, name: str) -> None:
     """A name that could reach others' keys is no project."""

@@ -1,6 +1,7 @@
 """What a hostile user tried: nothing wrong is answered, nothing breaks, nothing secret shows."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -25,8 +26,10 @@ from featurestore.jobs.promote import promote
 from featurestore.jobs.rebuild import rebuild_online
 from featurestore.jobs.tables import StoredTables
 from featurestore.jobs.workspace import Workspace
+from featurestore.model.catalog import Catalog
 from featurestore.model.declare import batch_view, on_demand_view
-from featurestore.model.documents import Projection, dump
+from featurestore.model.documents import Projection, Release, dump, load
+from featurestore.model.identity import identified
 from featurestore.model.query import references, resolve
 from featurestore.model.time import micros, normalize_schema
 from featurestore.serving import twin
@@ -36,7 +39,19 @@ from featurestore.serving.requests import COLUMNS, REFERENCES
 from featurestore.serving.server import serve
 from featurestore.storage.redis import OnlineStore
 from featurestore.training import training_set
-from tests.repos import DAY, HOUR, SCHEMA, applied, at, history, landings, pace, source, write
+from tests.repos import (
+    DAY,
+    HOUR,
+    SCHEMA,
+    applied,
+    at,
+    history,
+    landings,
+    pace,
+    released,
+    source,
+    write,
+)
 from tests.servers import wait_until
 
 ROWS = landings(("a", 1, None, 10.0, 3), ("a", 5, None, 20.0, 4), ("b", 3, None, 40.0, 6))
@@ -69,7 +84,7 @@ def run(workspace, start=0, end=24):
 
 def train(workspace, wanted, entity_df=None):
     """Give the features of entity rows, by default of three planes at one moment."""
-    views = {view.name: view for view in workspace.project().views}
+    views = Catalog(current={view.name: view for view in workspace.project().views})
     if entity_df is None:
         entity_df = pl.DataFrame({"plane": ["a", "b", "z"], "event_timestamp": [at(6)] * 3})
     query = resolve(references(wanted, views), views)
@@ -148,7 +163,7 @@ def test_a_refused_alias_writes_nothing(using):
     run(workspace)
     with pytest.raises(InvalidRequest, match="alias name"):
         promote(workspace, "prod x")
-    assert workspace.registry.aliases() == {}
+    assert workspace.releases.aliases() == {}
     assert rebuild_online(workspace).aliases == {}
 
 
@@ -156,7 +171,7 @@ def test_a_ttl_that_grew_before_the_first_promote_keeps_its_rows(using, valkey):
     """Rows written under a shorter ttl are written again before a longer one goes live."""
     run(using(history(ttl=HOUR)))
     workspace = using(history(ttl=100 * DAY))
-    promote(workspace)
+    released(workspace)
     assert expiries(workspace, valkey) == {100}
 
 
@@ -164,7 +179,7 @@ def test_rows_live_as_long_as_the_release_in_use_reads_them(using, valkey):
     """A shorter ttl that is applied but not promoted does not shorten what prod serves."""
     workspace = using(history(ttl=100 * DAY))
     run(workspace, 0, 2)
-    promote(workspace)
+    released(workspace)
     run(using(history(ttl=HOUR)), 2, 24)
     assert expiries(workspace, valkey) == {100}
 
@@ -191,13 +206,13 @@ def test_a_promote_that_was_overtaken_does_not_move_redis_back(using):
 
     def overtake():
         with_pace = using(history(), pace(history()))
-        assert promote(with_pace)[0].number == 2
+        assert released(with_pace).number == 2
 
     workspace._online = Overtaken(
         project=online.project, where="here", client=online.client, meanwhile=[overtake]
     )
-    promote(workspace)
-    assert workspace.registry.aliases() == {"prod": 2}
+    released(workspace)
+    assert workspace.releases.aliases() == {"prod": 2}
     assert other.online().alias("prod") == 2
 
 
@@ -233,7 +248,8 @@ def test_another_column_behind_a_key_time_or_id_is_another_version(name):
 
 def test_pandas_frames_with_what_polars_cannot_hold_are_refused_by_name():
     """Columns of one name or of unknown dtypes are an error of ours, not of a library."""
-    query = resolve(references(["history:seats"], {"history": history()}), {"history": history()})
+    catalog = Catalog(current={"history": history()})
+    query = resolve(references(["history:seats"], catalog), catalog)
     moments = pd.to_datetime(["2024-03-01 06:00+02:00"])
     frame = pd.DataFrame({"plane": ["a"], "event_timestamp": moments, "own": moments})
     for bad in (pd.concat([frame, frame[["own"]]], axis=1), frame.assign(own=[1j])):
@@ -280,7 +296,7 @@ def served(using):
     """Serve the repo's views; gives the workspace, the server and a client."""
     workspace = using(history(), pace(history()))
     run(workspace)
-    promote(workspace)
+    released(workspace)
     project = workspace.config.project
     server = serve(workspace.online(), project=project, limits=Limits(poll=0.02))
     with FeatureClient(server.address, timeout=20) as client:
@@ -320,6 +336,28 @@ def test_junk_in_redis_is_an_error_that_a_server_recovers_from(served, valkey):
             wait_until(lambda: server.standing.trouble is None)
 
 
+def forged(live):
+    """Give a changed view the ids of its content, as one does who knows how they are made."""
+    view = identified(live.view)
+    return replace(live, view=view, table=replace(live.table, data_id=view.data_id))
+
+
+def test_a_release_whose_ids_do_not_fit_is_not_loaded(served, valkey):
+    """A view in Redis was changed under its id: the server names it and answers from the last."""
+    workspace, server, client = served
+    alias, release = (
+        f"fs1/{workspace.config.project}/{kind}" for kind in ("alias/prod", "release")
+    )
+    with valkey.client() as redis:
+        text = redis.get(f"{release}/{redis.get(alias).decode()}")
+        redis.set(f"{release}/77", re.sub(rb'"ttl":\d+', b'"ttl":7', text))
+        redis.set(alias, b"77")
+    wait_until(lambda: server.standing.trouble is not None)
+    assert re.search(r"history@\w+\.id no longer matches", str(server.standing.trouble))
+    found = client.get_online_features(["history:seats"], entities={"plane": ["a"]}, as_of=at(6))
+    assert (found.release, found.columns[0].to_list()) == (1, [4])
+
+
 def test_a_release_of_unknown_dtypes_is_data_loss_and_not_a_crash(served, valkey):
     """A planted dtype is refused by the request that meets it, with a status of its own."""
     workspace, server, _ = served
@@ -328,7 +366,8 @@ def test_a_release_of_unknown_dtypes_is_data_loss_and_not_a_crash(served, valkey
     )
     with valkey.client() as redis:
         text = redis.get(f"{release}/{redis.get(alias).decode()}")
-        redis.set(f"{release}/77", text.replace(b"float64", b"floatXX"))
+        planted = load(text.replace(b"float64", b"floatXX"), Release)
+        redis.set(f"{release}/77", dump(replace(planted, views=(forged(planted.views[0]),))))
         redis.set(alias, b"77")
     message, _ = request_message(["history:last_delay"], entities={"plane": ["a"]})
     wait_until(lambda: "floatXX" in dump(server.standing.state.release))
@@ -387,5 +426,5 @@ def test_a_ttl_beyond_ten_thousand_years_means_no_bound(using, valkey):
     """The longest ttl is no overflow anywhere on the way."""
     workspace = using(history(ttl=timedelta.max))
     run(workspace)
-    promote(workspace)
+    released(workspace)
     assert expiries(workspace, valkey) == {-1}

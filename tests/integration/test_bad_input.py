@@ -22,11 +22,21 @@ from featurestore.errors import (
     Unavailable,
 )
 from featurestore.jobs.materialize import materialize
-from featurestore.jobs.promote import promote
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.time import micros
 from featurestore.serving.client import FeatureClient
-from tests.repos import applied, at, history, landings, notebook, opened, pace, served, write
+from tests.repos import (
+    applied,
+    at,
+    history,
+    landings,
+    notebook,
+    opened,
+    pace,
+    released,
+    served,
+    write,
+)
 from tests.servers import Server, free_port
 
 ROWS = landings(("a", 1, None, 10.0, 3), ("b", 2, None, 20.0, 4))
@@ -58,7 +68,7 @@ def world(online_server: Server, tmp_path_factory: pytest.TempPathFactory) -> It
     repo = write(tmp_path_factory.mktemp("bad") / "repo", ROWS, name=name)
     workspace = applied(repo, online_server.url, view, pace(view))
     materialize(workspace, micros(at(0)), micros(at(24)))
-    promote(workspace)
+    released(workspace)
     with notebook(workspace) as store, served(workspace) as client:
         yield World(workspace=workspace, store=store, client=client)
     workspace.close()
@@ -300,7 +310,7 @@ COMMANDS: dict[str, tuple[Callable[[Path], None], list[str], int, str]] = {
         _untouched,
         ["promote"],
         4,
-        "promote: not materialized are history@.*; run `featurestore materialize START END`",
+        "promote: not materialized are history@.*; run `featurestore backfill`",
     ),
     "source missing": (
         _without_file,

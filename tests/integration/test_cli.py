@@ -1,6 +1,5 @@
 """The command line as a person and a scheduler meet it, over one repo that is applied once."""
 
-import io
 import json
 import os
 import re
@@ -8,20 +7,21 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 from shutil import copytree
 
+import polars as pl
 import pytest
 
-from featurestore.cli import main
-from tests.repos import applied, landings, write
+from featurestore import FeatureStore
+from featurestore.jobs.workspace import Workspace
+from tests.commands import CLI, ROOT, environment, fits
+from tests.commands import run as command
+from tests.locks import locked
+from tests.repos import applied, at, landings, write
 from tests.servers import free_port
 
-ROOT = Path(__file__).parents[2]
-CLI = [sys.executable, "-m", "featurestore.cli"]
 DEFINITIONS = """
 from datetime import timedelta
 
@@ -62,21 +62,8 @@ VIEW = "history_of_every_plane"
 
 @pytest.fixture(scope="module")
 def environ(valkey):
-    """An environment without the machine's settings, over a Redis-protocol server."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("FEATURESTORE_")}
-    return kept | {
-        "PYTHONPATH": str(ROOT),
-        "COLUMNS": "80",
-        "FEATURESTORE_REDIS_URL": valkey.url,
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a command printed."""
-
-    stdout: str
-    stderr: str
+    """The environment of every command."""
+    return environment(valkey.url)
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +71,7 @@ def run(environ):
     """Run a command in a repo to its end; asserts its exit code, gives its output."""
 
     def call(*arguments, repo, code=0, **variables):
-        out, err = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in (environ | variables).items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["featurestore", *arguments])
-            patch.chdir(repo)
-            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-                main()
-        assert ended.value.code == code, out.getvalue() + err.getvalue()
-        return Said(out.getvalue(), err.getvalue())
+        return command(*arguments, repo=repo, environ=environ | variables, code=code)
 
     return call
 
@@ -130,7 +108,8 @@ def outcomes(shop, run):
 
 @pytest.fixture(scope="module")
 def promoted(shop, outcomes, run):
-    """What promoting the shop printed for programs."""
+    """What promoting the shop printed for programs, once it is verified."""
+    assert json.loads(run("verify", "--json", repo=shop).stdout)["equal"]
     return json.loads(run("promote", "--json", repo=shop).stdout)
 
 
@@ -142,11 +121,6 @@ def bare(tmp_path, valkey):
     return repo
 
 
-def fits(text):
-    """Say whether every line fits a terminal of 80 columns."""
-    return max(map(len, text.splitlines())) <= 80
-
-
 def test_plan_says_what_apply_will_do_and_apply_leaves_nothing_to_do(plans):
     """Everything is new before, nothing after; exit 2 says so to programs."""
     before, done, after = plans
@@ -156,23 +130,43 @@ def test_plan_says_what_apply_will_do_and_apply_leaves_nothing_to_do(plans):
         ("model", "service", "additive"),
     }
     assert before["revision"] is None
+    assert before["id"].startswith("-.-.")
+    assert [step["step"] for step in before["steps"]] == [
+        *["register"] * 3,
+        *["backfill", "verify", "promote"],
+    ]
+    assert after["id"] == before["id"].replace("-", "0", 1)
+    assert f"Plan {after['id']}." in done
     assert "Applied: 3 changed." in done
     assert fits(done)
     assert [c["kind"] for c in after["changes"]] == ["none"] * 3
 
 
-def test_an_edit_is_planned_with_its_reason(shop, run, tmp_path):
-    """A changed argument, which Polars does not print, and a changed ttl are told by path."""
+def test_an_edit_is_planned_with_its_reason(shop, outcomes, run, tmp_path):
+    """A changed argument, which Polars does not print, and a changed ttl are told by path.
+
+    What it breaks and how values move is told too, and a plan that was overtaken is not applied.
+    """
     repo = copytree(shop, tmp_path / "edited")
     edited = DEFINITIONS.replace("round(1)", "round(2)").replace("days=7", "days=8")
     (repo / "definitions.py").write_text(edited)
-    text = run("plan", repo=repo, code=2).stdout
+    with closing(Workspace.open(repo)) as workspace:
+        name = "was_later_than_anybody_had_expected"
+        registered = locked(workspace.view(VIEW), name, project="cli_shop")
+        workspace.releases.register_lock(registered, now=0, who="alice")
+    text = run("plan", "--sample", repo=repo, code=3).stdout
     words = " ".join(text.split())
     assert f"{VIEW}.was_later_than_anybody_had_expected: expression changed:" in words
     assert "in an argument that is not printed" in words
     assert f"{VIEW}.ttl: 7d → 8d" in words
+    assert "touches services model" in words
+    assert f"breaks lock {registered.id[:12]} of alice" in words
+    assert "Breaking for 1 registered lock." in words
+    assert "3 rows known from 2024-03-01" in words
     assert "`featurestore apply` registers them" in words
     assert fits(text)
+    said = run("apply", "--plan", "7.7.00000000", repo=repo, code=5).stderr
+    assert "apply: prod moved from release 7" in said
 
 
 def test_a_materialization_reports_to_programs_and_twice_changes_nothing(outcomes):
@@ -258,6 +252,26 @@ def test_a_served_row_is_shown_with_status_and_event_time(shop, address, run):
     assert nan["features"]["pace__per_mile"] == ["NaN"]
 
 
+def test_a_lock_is_looked_up_in_the_place_of_a_service(shop, address, run, environ, tmp_path):
+    """The lock's outputs, under its names; a service beside it, or neither, is a usage error."""
+    spine = pl.DataFrame({"plane": ["a"], "miles": [4.0], "event_timestamp": [at(6)]})
+    with FeatureStore(shop, environ=environ) as store:
+        made = store.get_historical_features(spine, [f"{VIEW}:seats", "pace:per_mile"])
+    file = tmp_path / "lock.json"
+    file.write_text(made.lock.to_json())
+    asked = ["get-online", "plane=a", "miles=4", "--address", address, "--as-of", "2024-03-02"]
+    found = json.loads(run(*asked, "--lock", str(file), "--json", repo=shop).stdout)
+    assert (found["features"]["seats"], found["features"]["per_mile"]) == ([4], [5.0])
+    assert (
+        f"lock {made.lock.id[:12]}, release" in run(*asked, "--lock", str(file), repo=shop).stdout
+    )
+    for words in ([], ["--lock", str(file), "--service", "model"]):
+        done = run(*asked, *words, repo=shop, code=2)
+        assert "exactly one of --service and --lock" in done.stderr
+    done = run(*asked, "--lock", str(shop / "feature_store.yaml"), repo=shop, code=1)
+    assert "is no lock" in done.stderr
+
+
 def test_a_wrong_look_up_says_what_is_wrong(shop, address, run):
     """Unknown services and columns, values of another dtype and words without '=' are named."""
     for words, message in {
@@ -310,7 +324,12 @@ def refused(*words, code=1):
         refused("materialize-incremental", "--view", "histroy", "did you mean 'history'?"),
         refused("materialize", "2024-03-01", "Missing argument 'END'", code=2),
         refused("plna", "No such command 'plna'", code=2),
-        refused("promote", "not materialized are history@", code=4),
+        refused("promote", "promote: not materialized are history@", code=4),
+        refused("verify", "verify: not materialized are history@", code=4),
+        refused("verify", "--live", "prod: no alias has this name"),
+        refused("show", "histry", "did you mean 'history'?"),
+        refused("backfill", "--again", "again needs the views to compute again"),
+        refused("lock", "register", "model.json", "Missing option '--owner'", code=2),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_its_exit_code(bare, run, command, code, message):
@@ -334,7 +353,9 @@ def test_a_held_lease_ends_with_5(bare, run, valkey):
     view = with_lease.view("history")
     run("materialize", "2024-03-01", "2024-03-01T02:00", repo=bare)
     table, now = with_lease.table(view), time.time_ns() // 1000
-    with_lease.ledger.lease(f"table {table.id}", "another", now=now, until=now + 60_000_000)
+    with_lease.ledger.lease(
+        f"table {table.id}", "another", now=now, until=now + 60_000_000, process="", note="ann"
+    )
     with_lease.close()
     run("materialize", "2024-03-01", "2024-03-02", repo=bare, code=5)
 
@@ -399,7 +420,7 @@ def test_every_command_explains_itself_in_80_columns(run, tmp_path):
     """Each command's help names its arguments and fits."""
     commands = re.findall(r"^│ ([a-z-]+) ", run("--help", repo=tmp_path).stdout, re.MULTILINE)
     assert "get-online" in commands
-    for command in ("materialize", "get-online", "serve", "describe"):
-        text = run(command, "--help", repo=tmp_path).stdout
-        assert f"Usage: featurestore {command}" in text
+    for name in ("materialize", "get-online", "serve", "describe", "verify", "collect", "diff"):
+        text = run(name, "--help", repo=tmp_path).stdout
+        assert f"Usage: featurestore {name}" in text
         assert fits(text)

@@ -17,7 +17,6 @@ from featurestore import FeatureStore
 from featurestore.errors import OnlineDataMissing
 from featurestore.jobs.materialize import materialize
 from featurestore.jobs.online import latest, pack
-from featurestore.jobs.promote import promote
 from featurestore.jobs.tables import StoredTables
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.time import micros
@@ -32,6 +31,7 @@ from tests.repos import (
     landings,
     notebook,
     opened,
+    released,
     served,
     shop,
     source,
@@ -46,7 +46,7 @@ def live(repo: Path, url: str, frame: pl.DataFrame, project: str, *views) -> Wor
     """Write, apply, materialize a day and promote a repo."""
     workspace = applied(write(repo, frame, name=project), url, *views)
     materialize(workspace, micros(at(0)), micros(at(24)))
-    promote(workspace)
+    released(workspace)
     return workspace
 
 
@@ -207,7 +207,7 @@ def test_an_older_interval_materialized_later_never_goes_back(tmp_path, online_u
     workspace = applied(write(tmp_path / "repo", rows, name=project), online_url)
     for start, end in ((18, 24), (0, 4), (4, 18)):
         materialize(workspace, micros(at(start)), micros(at(end)))
-    promote(workspace)
+    released(workspace)
     assert looked_up(workspace, ["a", "b"]).to_dict()["last_delay"] == [20.0, 2.0]
     workspace.close()
 
@@ -402,7 +402,7 @@ def test_every_chunk_of_a_source_is_written(tmp_path, online_url, project, lay_o
     view = history(source=source(format=kind), features={"last_delay": pl.col("delay")})
     workspace = applied(repo, online_url, view)
     (outcome,) = materialize(workspace, micros(at(0)), micros(at(24)))
-    promote(workspace)
+    released(workspace)
     assert (outcome.rows, outcome.served) == (30, 30)
     assert looked_up(workspace, planes).to_dict()["last_delay"] == [float(n) for n in range(30)]
     workspace.close()

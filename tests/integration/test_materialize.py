@@ -16,7 +16,9 @@ from featurestore.errors import (
     Unavailable,
 )
 from featurestore.jobs import materialize as jobs
+from featurestore.jobs.backfill import backfill
 from featurestore.jobs.promote import promote
+from featurestore.jobs.publish import Published
 from featurestore.jobs.rebuild import rebuild_online
 from featurestore.jobs.tables import StoredTables
 from featurestore.model.time import BEGINNING, EVENT, REVISION, Interval, micros
@@ -28,9 +30,12 @@ from tests.repos import (
     SCHEMA,
     applied,
     at,
+    dump,
     history,
     landings,
+    opened,
     pace,
+    released,
     source,
     write,
 )
@@ -48,11 +53,9 @@ ROWS = landings(
 @pytest.fixture
 def workspace(tmp_path, online_url):
     """A repo of five source rows, applied; its Redis may hold other tests' projects."""
-    opened = applied(
-        write(tmp_path / "repo", ROWS, name=tmp_path.name.replace("_", "-")), online_url
-    )
-    yield opened
-    opened.close()
+    made = applied(write(tmp_path / "repo", ROWS, name=tmp_path.name.replace("_", "-")), online_url)
+    yield made
+    made.close()
 
 
 def run(workspace, start=0, end=24, **options):
@@ -228,10 +231,11 @@ def test_a_held_lease_refuses_a_second_run(workspace):
     run(workspace, 0, 4)
     name = f"table {table(workspace)[1].id}"
     now = workspace.clock()
-    workspace.ledger.lease(name, "another", now=now, until=now + 1_000_000)
-    with pytest.raises(Conflict, match="another run holds the lease"):
+    another = {"process": "", "note": "ann: materialize history"}
+    workspace.ledger.lease(name, "another", now=now, until=now + 1_000_000, **another)
+    with pytest.raises(Conflict, match=r"held by ann: materialize history \(until"):
         run(workspace, 4, 24)
-    workspace.ledger.lease(name, "a third", now=now + 2_000_000, until=now + 3_000_000)
+    workspace.ledger.lease(name, "a third", now=now + 2_000_000, until=now + 3_000_000, **another)
 
 
 def test_a_stale_writer_is_refused(workspace):
@@ -408,23 +412,16 @@ def test_promote_needs_every_view_materialized(workspace):
     with pytest.raises(NotMaterialized, match="history@"):
         promote(workspace)
     run(workspace)
-    release, fresh = promote(workspace)
-    assert (release.number, fresh) == (1, True)
-    assert promote(workspace) == (release, False)
+    release = released(workspace)
+    assert release.number == 1
+    assert promote(workspace) == Published(release=release, fresh=False)
     assert workspace.online().alias("prod") == 1
-
-
-def dump(workspace):
-    """Give all of the project's keys and values in Redis."""
-    client = workspace.online().client
-    mine = f"/{workspace.config.project}/".encode()
-    return {key: client.get(key) for key in client.scan_iter() if mine in key}
 
 
 def test_an_emptied_redis_is_rebuilt_byte_for_byte(workspace):
     """Rows, releases and aliases come back from offline and registry alone."""
     run(workspace)
-    promote(workspace)
+    released(workspace)
     before = dump(workspace)
     workspace.online().client.flushall()
     with pytest.raises(OnlineDataMissing, match="rebuild-online"):
@@ -451,11 +448,12 @@ def reapplied(workspace, **changes):
 def test_a_longer_ttl_loads_redis_before_it_goes_live(workspace, ttl):
     """Rows that a shorter ttl let go are back, and stay as long as the new one needs them."""
     run(workspace)
-    promote(workspace)
+    released(workspace)
     longer = reapplied(workspace, ttl=ttl)
     first, *_ = lifetimes(workspace)
     longer.online().client.unlink(first)
-    promote(longer)
+    backfill(longer)
+    released(longer)
     assert len(lifetimes(longer)) == 2
     assert {
         left == -1 if ttl is None else left > 29 * DAY_MS for left in lifetimes(longer).values()
@@ -464,19 +462,23 @@ def test_a_longer_ttl_loads_redis_before_it_goes_live(workspace, ttl):
 
 
 def test_a_row_lives_as_long_as_the_longest_ttl_that_serves_it(workspace):
-    """A shorter ttl that is applied but not promoted takes no row from what is served."""
+    """A shorter ttl takes no row from what is served, or may be again by a rollback."""
     long = reapplied(workspace, ttl=30 * DAY)
     run(long, 0, 4)
-    promote(long)
+    released(long)
     short = reapplied(workspace, ttl=DAY)
     run(short, 0, 24)
     assert min(lifetimes(short).values()) > 29 * DAY_MS
-    promote(short)
+    released(short)
     rewrite(workspace, ("a", 6, None, 1.0, 1))
     run(short, 6, 24)
-    assert min(lifetimes(short).values()) < 3 * DAY_MS
-    long.close()
-    short.close()
+    assert min(lifetimes(short).values()) > 29 * DAY_MS
+    late = opened(workspace.config.root, workspace.redis_url(), now=NOW + 8 * DAY)
+    rewrite(workspace, ("a", 7, None, 1.0, 1))
+    run(late, 6, 24)
+    assert min(lifetimes(late).values()) < 3 * DAY_MS
+    for one in (long, short, late):
+        one.close()
 
 
 def test_promote_refuses_a_gap(workspace):
@@ -486,15 +488,17 @@ def test_promote_refuses_a_gap(workspace):
     with pytest.raises(NotMaterialized, match=r"gaps in history@\w+ from 2024-03-01 04:00:00 UTC"):
         promote(workspace)
     run(workspace, 4, 8)
-    assert promote(workspace)[0].number == 1
+    assert released(workspace).number == 1
 
 
 def test_two_promotes_at_once_make_one_release(workspace):
     """The alias moves by compare-and-set: the slower of two promotes is refused."""
     run(workspace)
-    release, _ = promote(workspace)
+    release = released(workspace)
     with pytest.raises(Conflict, match="somebody else"):
-        workspace.registry.promote(release, "prod", expected=None, now=0, who="slow")
+        workspace.releases.publish(
+            release, "prod", expected=None, action="promote", now=0, who="slow"
+        )
 
 
 def test_unreachable_redis_leaves_the_offline_commit_to_be_finished(workspace):

@@ -101,6 +101,7 @@ def test_a_draft_equals_what_is_applied(repo, definitions, online_url):
         stored = store.get_historical_features(SPINE, names)
         by_service = store.get_historical_features(SPINE, "model")
         draft = store.get_historical_features(SPINE, [definitions["history"]])
+        store.verify()
         store.promote()
         online = store.get_online_features(names, [{"plane": "a"}], as_of=at(24))
     assert stored.to_polars().equals(draft.to_polars())
@@ -122,7 +123,7 @@ def test_what_is_no_reference_is_refused(repo, online_url):
             ("modle", NotFound, "no service is called 'modle'; did you mean 'model'"),
             (["histor:seats"], NotFound, "no view is called 'histor'; did you mean 'history'"),
             (["history:seat"], NotFound, "no such feature; did you mean 'seats'"),
-            (["history@abc:seats"], NotFound, "history@abc is not here"),
+            (["history@0000:seats"], NotFound, "history@0000 is not here"),
             ([3], InvalidRequest, "int is no reference"),
             (3, InvalidRequest, "int names no features"),
             ([], InvalidRequest, "none asked for"),

@@ -4,13 +4,13 @@ import polars as pl
 import pytest
 
 from featurestore.errors import Conflict
+from featurestore.jobs import publish as publishing
 from featurestore.jobs.materialize import leased, materialize
-from featurestore.jobs.promote import promote
 from featurestore.jobs.rebuild import rebuild_online
 from featurestore.model.time import micros
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.rows import RowLayout, row_columns
-from tests.repos import DAY, NOW, applied, at, history, landings, opened, write
+from tests.repos import DAY, NOW, applied, at, history, landings, opened, released, write
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def workspace(tmp_path, online_url):
     repo = write(tmp_path / "repo", landings(("a", 1, None, 10.0, 3)), name=name)
     made = applied(repo, online_url)
     materialize(made, micros(at(0)), micros(at(24)))
-    promote(made)
+    released(made)
     yield made
     made.close()
 
@@ -28,7 +28,7 @@ def workspace(tmp_path, online_url):
 def promoted_elsewhere(workspace, days):
     """Promote the view with another ttl, as another process would."""
     other = applied(workspace.config.root, workspace.redis_url(), history(ttl=days * DAY))
-    release, _ = promote(other)
+    release = released(other)
     other.close()
     return release.number
 
@@ -36,30 +36,30 @@ def promoted_elsewhere(workspace, days):
 def test_a_slow_promote_does_not_move_redis_back(workspace, monkeypatch):
     """Overtaken between SQL and Redis, a promote leaves the alias where SQL says it is now."""
     slow = applied(workspace.config.root, workspace.redis_url(), history(ttl=8 * DAY))
-    write_release = slow.registry.promote
+    follow_alias = publishing.follow_alias
 
-    def overtaken(*arguments, **options):
-        write_release(*arguments, **options)
+    def overtaken(by, alias):
+        monkeypatch.setattr(publishing, "follow_alias", follow_alias)
         promoted_elsewhere(workspace, 9)
+        return follow_alias(by, alias)
 
-    monkeypatch.setattr(slow.registry, "promote", overtaken)
-    release, _ = promote(slow)
+    monkeypatch.setattr(publishing, "follow_alias", overtaken)
+    assert released(slow).number == 2
     slow.close()
-    assert release.number == 2
-    assert workspace.registry.aliases() == {"prod": 3}
+    assert workspace.releases.aliases() == {"prod": 3}
     assert workspace.online().alias("prod") == 3
 
 
 def test_a_rebuild_does_not_undo_a_promote(workspace, monkeypatch):
     """An alias that moves while tables are loaded is followed."""
-    read_release = workspace.registry.release
+    read_release = workspace.releases.release
 
     def overtaken(number):
         monkeypatch.undo()
         promoted_elsewhere(workspace, 9)
         return read_release(number)
 
-    monkeypatch.setattr(workspace.registry, "release", overtaken)
+    monkeypatch.setattr(workspace.releases, "release", overtaken)
     assert rebuild_online(workspace).aliases == {"prod": 2}
     assert workspace.online().alias("prod") == 2
 
@@ -67,7 +67,8 @@ def test_a_rebuild_does_not_undo_a_promote(workspace, monkeypatch):
 def test_a_table_that_a_run_writes_to_is_not_rebuilt(workspace):
     """A row that the run takes back must not come again from what the rebuild read before."""
     table = workspace.table(workspace.view("history"))
-    with leased(workspace, table, "a run"), pytest.raises(Conflict, match="holds the lease"):
+    held = pytest.raises(Conflict, match=r"held by .*: a test \(until")
+    with leased(workspace, table, "a run", why="a test"), held:
         rebuild_online(workspace)
     assert rebuild_online(workspace).aliases == {"prod": 1}
 

@@ -21,6 +21,7 @@ from featurestore.errors import (
 )
 from featurestore.model.declare import on_demand_view, service
 from featurestore.model.documents import LiveView
+from featurestore.model.identity import identified
 from featurestore.model.schema import Column
 from featurestore.model.time import moment
 from featurestore.serving.client import FeatureClient
@@ -65,7 +66,7 @@ PACE = on_demand_view(
     request=[Column(name="distance", dtype="float64")],
     features={"delay_per_mile": pl.col("last_delay") / pl.col("distance"), "one": pl.lit(1.5)},
 )
-ALIEN = without_dialect(replace(PACE, name="alien"))
+ALIEN = without_dialect(identified(replace(PACE, name="alien")))
 COLD = stored_view("cold", {"tailnum": "string"}, {"x": "float64"})
 VIEWS = {view.name: view for view in (PLANE, WEATHER, ROUTE, CITY, YEARS, PACE, ALIEN, COLD)}
 EARLY = at(hours=-1)
@@ -294,7 +295,7 @@ REFUSALS: list[tuple[str, dict[str, Any], type[FeatureStoreError], str]] = [
     ("service", {"features": "lato"}, NotFound, "feature_service: .*did you mean 'late'"),
     ("view", {"features": ["plan:seats"]}, NotFound, "features: .*did you mean 'plane'"),
     ("feature", {"features": ["plane:seat"]}, NotFound, "plane:seat: .*did you mean 'seats'"),
-    ("version", {"features": ["plane@00:seats"]}, NotFound, "plane@00"),
+    ("version", {"features": ["plane@0000:seats"]}, NotFound, "plane@0000"),
     ("form", {"features": ["seats"]}, InvalidRequest, "not of the form"),
     ("none", {"features": []}, InvalidRequest, "features: none"),
     (

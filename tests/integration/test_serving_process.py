@@ -102,12 +102,12 @@ def test_a_serving_process_loads_nothing_heavy(module: str) -> None:
 
 
 def test_a_client_process_loads_no_redis() -> None:
-    """The client needs gRPC, Polars and NumPy, not what a server needs."""
+    """The client needs gRPC, Polars, NumPy and what reads a lock, not what a server needs."""
     code = "import sys, featurestore.serving.client; print(*sys.modules, sep='\\n')"
     listed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert [name for name in ("redis", "cattrs", "featurestore.engine") if name in listed] == []
+    assert [name for name in ("redis", "hiredis", "featurestore.engine") if name in listed] == []
 
 
 def test_a_process_without_a_url_says_which_variable() -> None:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from featurestore import FeatureStore
 from featurestore.jobs.materialize import materialize, materialize_incremental
-from featurestore.jobs.promote import promote
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.declare import batch_view, on_demand_view, project, service
 from featurestore.model.documents import Projection, Source
@@ -25,7 +24,7 @@ from featurestore.model.schema import Column, parse_dtype
 from featurestore.model.time import micros, normalize_schema
 from featurestore.serving.client import FeatureClient
 from tests.columns import DTYPES, bits, columns
-from tests.repos import MICROSECOND, T0, notebook, opened, served, write
+from tests.repos import MICROSECOND, T0, notebook, opened, released, served, write
 
 pytestmark = pytest.mark.filterwarnings("ignore::featurestore.training.WithheldWarning")
 
@@ -287,7 +286,7 @@ def test_a_training_row_is_the_served_vector_bit_for_bit(online_url: str, seed: 
         )
         earliest, *later = history_of(seed)
         follow(workspace, earliest)
-        promote(workspace)
+        released(workspace)
         with notebook(workspace) as store, served(workspace) as client:
             _compare(store, client, earliest, spine(seed, earliest.end))
             for one in later:
@@ -370,7 +369,7 @@ def test_every_dtype_is_trained_on_and_served_as_the_source_has_it(
             project(name=name, views=[WIDE], services=[ALL]), expected=None, now=0, who="test"
         )
         materialize(workspace, micros(T0), micros(T0))
-        promote(workspace)
+        released(workspace)
         expected = frame.sort("key", descending=True)
         asked = expected.select("key", event_timestamp="at")
         with notebook(workspace) as store, served(workspace) as client:

@@ -1,9 +1,12 @@
 """What a notebook shows of the nouns: names and versions, never whole documents."""
 
+from dataclasses import replace
+
 from featurestore import FeatureClient, FeatureStore
 from featurestore.jobs.materialize import Outcome
 from featurestore.model.documents import LiveView, Release
-from featurestore.model.plan import compare
+from featurestore.model.needs import Facts
+from featurestore.model.plan import plan
 from featurestore.model.time import BEGINNING, Interval, micros
 from tests.repos import T0, history, landings, shop, write
 
@@ -37,11 +40,23 @@ def test_documents_show_their_versions_on_one_line():
 def test_a_plan_shows_what_changes_and_why():
     """One line a change, with its reasons; what stays is only counted."""
     project = shop()
-    plan = compare(None, project, revision=None)
-    first, *rest = repr(plan).splitlines()
-    assert first == "<Plan: 2 of 2 to change>"
+    nothing = Facts(
+        now=0,
+        retention=0,
+        head=None,
+        aliases={},
+        moves=(),
+        releases={},
+        locks=(),
+        tables=(),
+        versions={},
+        written={},
+    )
+    first, *rest = repr(made := plan(nothing, {}, project, revision=None)).splitlines()
+    assert first == f"<Plan {made.id}: 2 of 2 to change>"
     assert rest[0] == f"  additive view {project.views[0].version}: history: new view"
-    assert repr(compare(project, project, revision=0)) == "<Plan: 0 of 2 to change>"
+    same = plan(replace(nothing, head=project), {}, project, revision=0)
+    assert repr(same) == f"<Plan {same.id}: 0 of 2 to change>"
 
 
 def test_the_facades_say_where_they_are(tmp_path):

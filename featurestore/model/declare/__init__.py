@@ -1,8 +1,6 @@
-"""From raw declarations to documents with identities: every rule a definition must keep.
+"""From raw declarations to documents: every rule a definition must keep.
 
-Identity holds what changes a value and nothing else. A frame is the source's logical name, its time
-and id columns with their rules, the filter and the join keys; a feature adds its name, dtype, the
-columns it reads and its expression; a version is all features of a view with its ttl.
+What of a document makes its ids is said in `model.identity`.
 """
 
 from featurestore.model.declare.batch import KnownAt, batch_view

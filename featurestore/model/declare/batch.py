@@ -1,4 +1,4 @@
-"""Views over a source, with the identity of their frame, features and version."""
+"""Views over a source: every rule their declaration must keep."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -17,7 +17,7 @@ from featurestore.model.declare.rules import (
     polars,
 )
 from featurestore.model.documents import Expression, Feature, Info, Source, View
-from featurestore.model.fingerprint import Part, digest
+from featurestore.model.identity import identified
 from featurestore.model.names import suggest
 from featurestore.model.schema import INTEGERS, KEYS, Column
 from featurestore.model.time import RESERVED
@@ -67,29 +67,11 @@ def batch_view(
         raise InvalidDefinition(f"{name}.features: a view needs at least one feature")
     check_outputs(name, exprs, taken=[key.name for key in keys])
     predicate, predicate_reads = _filter(name, filter, source)
-    in_file = {new: old for old, new in source.field_mapping}
-    frame_id = digest(
-        "frame",
-        ("source", source.name),
-        _time_part(source, in_file),
-        ("known_at", known_at if source.created_field else "event", _micros(delay)),
-        ("event_id", event_id and in_file.get(event_id, event_id)),
-        (
-            "filter",
-            None if predicate is None else predicate.spellings[0].data,
-            _reads_part(predicate_reads, in_file),
-        ),
-        ("keys", _reads_part(keys, in_file)),
-    )
-    made = tuple(
-        _batch_feature(name, feature, expr, source, frame_id) for feature, expr in exprs.items()
-    )
-    bound = _ttl(name, ttl)
-    ids = tuple(sorted(f.id for f in made))
-    return View(
-        id=digest("version", name, "batch", bound, ids),
-        data_id=digest("data", name, frame_id, ids),
-        frame_id=frame_id,
+    made = tuple(_batch_feature(name, feature, expr, source) for feature, expr in exprs.items())
+    view = View(
+        id="",
+        data_id="",
+        frame_id="",
         name=name,
         kind="batch",
         join_keys=keys,
@@ -101,9 +83,10 @@ def batch_view(
         delay=_duration(f"{name}.delay", delay),
         settle=_duration(f"{name}.settle", settle),
         event_id=event_id,
-        ttl=bound,
+        ttl=_ttl(name, ttl),
         info=info,
     )
+    return identified(view)
 
 
 def _check_zone(view: str, zone: str | None) -> None:
@@ -210,17 +193,6 @@ def _reads(expr: pl.Expr, schema: Sequence[Column], source: str, path: str) -> t
     return tuple(known[column] for column in names)
 
 
-def _time_part(source: Source, in_file: Mapping[str, str]) -> Part:
-    """Name the time columns as the file does: a mapping may give their names to others."""
-    event, created = source.timestamp_field, source.created_field
-    zone = source.time_zone or "UTC"
-    return ("time", in_file.get(event, event), created and in_file.get(created, created), zone)
-
-
-def _reads_part(reads: Sequence[Column], in_file: Mapping[str, str]) -> Part:
-    return tuple((c.name, c.dtype, in_file.get(c.name, c.name)) for c in reads)
-
-
 def _filter(
     view: str, predicate: pl.Expr | None, source: Source
 ) -> tuple[Expression | None, tuple[Column, ...]]:
@@ -235,36 +207,12 @@ def _filter(
     return encoded, reads
 
 
-def _batch_feature(
-    view: str,
-    feature: str,
-    expr: pl.Expr,
-    source: Source,
-    frame_id: str,
-) -> Feature:
+def _batch_feature(view: str, feature: str, expr: pl.Expr, source: Source) -> Feature:
     path = f"{view}.features.{feature}"
     encoded = expressions.encode(expr, path=path)
     reads = _reads(expr, source.columns, f"source '{source.name}'", path)
     dtype = output_dtype(expr, source.columns, path)
-    in_file = {new: old for old, new in source.field_mapping}
-    return Feature(
-        id=digest(
-            "feature",
-            frame_id,
-            feature,
-            dtype,
-            _reads_part(reads, in_file),
-            encoded.spellings[0].data,
-        ),
-        name=feature,
-        dtype=dtype,
-        expression=encoded,
-        reads=reads,
-    )
-
-
-def _micros(span: timedelta) -> int:
-    return span // timedelta(microseconds=1)
+    return Feature(id="", name=feature, dtype=dtype, expression=encoded, reads=reads)
 
 
 def _duration(path: str, span: timedelta) -> int:
@@ -274,7 +222,7 @@ def _duration(path: str, span: timedelta) -> int:
         raise InvalidDefinition(
             f"{path}: {span} is longer than ten thousand years; give a span that data can reach"
         )
-    return _micros(span)
+    return span // timedelta(microseconds=1)
 
 
 def _ttl(view: str, ttl: timedelta | None) -> int | None:

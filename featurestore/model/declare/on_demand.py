@@ -1,4 +1,4 @@
-"""Views computed at request time, with the identity of what they read."""
+"""Views computed at request time: every rule their declaration must keep."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from featurestore.errors import InvalidDefinition, InvalidExpression
 from featurestore.model import expressions
 from featurestore.model.declare.rules import check_name, check_outputs, output_dtype
 from featurestore.model.documents import Feature, Info, Input, Projection, View
-from featurestore.model.fingerprint import Part, digest
+from featurestore.model.identity import identified
 from featurestore.model.names import suggest
 from featurestore.model.schema import Column
 
@@ -35,15 +35,13 @@ def on_demand_view(
     _check_request(name, request)
     check_outputs(name, features, taken=[field.name for field in request])
     candidates = _candidates(sources, request)
-    maps = {projection.alias: projection.join_key_map for _, projection in sources}
     used: dict[str, Input] = {}
     made = tuple(
-        _on_demand_feature(name, feature, expr, candidates, maps, used)
+        _on_demand_feature(name, feature, expr, candidates, used)
         for feature, expr in features.items()
     )
-    ids = tuple(sorted(f.id for f in made))
-    return View(
-        id=digest("version", name, "on_demand", None, ids),
+    view = View(
+        id="",
         data_id="",
         frame_id="",
         name=name,
@@ -54,6 +52,7 @@ def on_demand_view(
         inputs=tuple(used[column] for column in sorted(used)),
         info=info,
     )
+    return identified(view)
 
 
 def _check_sources(view: str, sources: Sequence[tuple[View, Projection]]) -> None:
@@ -118,7 +117,6 @@ def _on_demand_feature(
     feature: str,
     expr: pl.Expr,
     candidates: Mapping[str, Sequence[Input]],
-    maps: Mapping[str, tuple[tuple[str, str], ...]],
     used: dict[str, Input],
 ) -> Feature:
     path = f"{view}.features.{feature}"
@@ -138,14 +136,4 @@ def _on_demand_feature(
     used.update({one.column: one for one in inputs})
     reads = tuple(Column(name=one.column, dtype=one.dtype) for one in inputs)
     dtype = output_dtype(expr, reads, path)
-    origins: Part = tuple(
-        (one.column, one.dtype, one.feature_id, one.projection and maps[one.projection])
-        for one in inputs
-    )
-    return Feature(
-        id=digest("on_demand", feature, dtype, origins, encoded.spellings[0].data),
-        name=feature,
-        dtype=dtype,
-        expression=encoded,
-        reads=reads,
-    )
+    return Feature(id="", name=feature, dtype=dtype, expression=encoded, reads=reads)

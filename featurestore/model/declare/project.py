@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from featurestore.errors import InvalidDefinition, InvalidRequest, NotFound
 from featurestore.model import expressions
+from featurestore.model.catalog import Catalog
 from featurestore.model.declare.rules import check_name
 from featurestore.model.documents import Info, Project, Projection, Service, Source, View
-from featurestore.model.fingerprint import digest
+from featurestore.model.identity import service_id
 from featurestore.model.names import suggest
 from featurestore.model.query import resolve
 
@@ -49,13 +50,10 @@ def service(
                 f"{name}: two uses are called {alias!r}; give one another name with with_name(…)"
             )
     try:
-        resolve(filled, views, full_feature_names=True)
+        resolve(filled, Catalog(current=views), full_feature_names=True)
     except (NotFound, InvalidRequest) as error:
         raise InvalidDefinition(f"{name}: {error}") from error
-    parts = tuple((p.view, p.alias, p.join_key_map, p.features) for p in filled)
-    return Service(
-        id=digest("service", name, parts), name=name, projections=tuple(filled), info=info
-    )
+    return Service(id=service_id(name, filled), name=name, projections=tuple(filled), info=info)
 
 
 def _told(source: Source) -> tuple[object, ...]:

@@ -29,10 +29,19 @@ class FeatureList(_message.Message):
     references: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, references: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class LockReference(_message.Message):
+    __slots__ = ("id", "document")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    document: bytes
+    def __init__(self, id: _Optional[str] = ..., document: _Optional[bytes] = ...) -> None: ...
+
 class GetOnlineFeaturesRequest(_message.Message):
-    __slots__ = ("feature_service", "features", "count", "entities", "request_data", "full_feature_names", "as_of")
+    __slots__ = ("feature_service", "features", "lock", "count", "entities", "request_data", "full_feature_names", "as_of")
     FEATURE_SERVICE_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
+    LOCK_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     ENTITIES_FIELD_NUMBER: _ClassVar[int]
     REQUEST_DATA_FIELD_NUMBER: _ClassVar[int]
@@ -40,12 +49,13 @@ class GetOnlineFeaturesRequest(_message.Message):
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     feature_service: str
     features: FeatureList
+    lock: LockReference
     count: int
     entities: _containers.RepeatedCompositeFieldContainer[_values_pb2.Column]
     request_data: _containers.RepeatedCompositeFieldContainer[_values_pb2.Column]
     full_feature_names: bool
     as_of: int
-    def __init__(self, feature_service: _Optional[str] = ..., features: _Optional[_Union[FeatureList, _Mapping]] = ..., count: _Optional[int] = ..., entities: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ..., request_data: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ..., full_feature_names: _Optional[bool] = ..., as_of: _Optional[int] = ...) -> None: ...
+    def __init__(self, feature_service: _Optional[str] = ..., features: _Optional[_Union[FeatureList, _Mapping]] = ..., lock: _Optional[_Union[LockReference, _Mapping]] = ..., count: _Optional[int] = ..., entities: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ..., request_data: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ..., full_feature_names: _Optional[bool] = ..., as_of: _Optional[int] = ...) -> None: ...
 
 class Projection(_message.Message):
     __slots__ = ("alias", "view", "version", "on_demand")
@@ -82,12 +92,14 @@ class GetOnlineFeaturesResponse(_message.Message):
     def __init__(self, names: _Optional[_Iterable[str]] = ..., output_projections: _Optional[_Iterable[int]] = ..., projections: _Optional[_Iterable[_Union[Projection, _Mapping]]] = ..., blocks: _Optional[_Iterable[_Union[_values_pb2.Block, _Mapping]]] = ..., statuses: _Optional[_Iterable[_Union[Status, str]]] = ..., event_times: _Optional[_Iterable[int]] = ..., count: _Optional[int] = ..., release: _Optional[int] = ..., as_of: _Optional[int] = ...) -> None: ...
 
 class DescribeServiceRequest(_message.Message):
-    __slots__ = ("feature_service", "full_feature_names")
+    __slots__ = ("feature_service", "full_feature_names", "lock")
     FEATURE_SERVICE_FIELD_NUMBER: _ClassVar[int]
     FULL_FEATURE_NAMES_FIELD_NUMBER: _ClassVar[int]
+    LOCK_FIELD_NUMBER: _ClassVar[int]
     feature_service: str
     full_feature_names: bool
-    def __init__(self, feature_service: _Optional[str] = ..., full_feature_names: _Optional[bool] = ...) -> None: ...
+    lock: LockReference
+    def __init__(self, feature_service: _Optional[str] = ..., full_feature_names: _Optional[bool] = ..., lock: _Optional[_Union[LockReference, _Mapping]] = ...) -> None: ...
 
 class Field(_message.Message):
     __slots__ = ("name", "dtype")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from featurestore.definitions.loader import load
+from featurestore.definitions.loader import _environment, load
 from featurestore.errors import InvalidDefinition
 
 PLANES = '''\
@@ -143,3 +143,16 @@ def test_a_file_named_like_a_module_of_python_is_refused(repo: Path) -> None:
     (repo / "json.py").write_text("raise RuntimeError('never imported')\n")
     with pytest.raises(InvalidDefinition, match=r"json\.py: Python already has a module"):
         load(repo)
+
+
+def test_bytecode_is_kept_for_feast_and_never_for_the_repo(tmp_path):
+    """The children compile feast once for all loads; the repo's modules are read anew each time."""
+    cache = _environment().get("PYTHONPYCACHEPREFIX")
+    assert cache is not None
+    repo = tmp_path / "repo"
+    repo.mkdir()
+    (repo / "feature_store.yaml").write_text("project: shop\nprovider: local\n")
+    (repo / "plane.py").write_text("made = 1\n")
+    load(repo)
+    assert list(Path(cache).rglob("feature_view.cpython-*.opt-1.pyc"))
+    assert not (Path(cache) / repo.relative_to("/")).exists()

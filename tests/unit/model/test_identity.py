@@ -9,7 +9,19 @@ import polars as pl
 import pytest
 
 from featurestore.model.declare import batch_view, on_demand_view
-from featurestore.model.documents import Info, Projection, Source
+from featurestore.model.documents import (
+    Expression,
+    Info,
+    LiveView,
+    Project,
+    Projection,
+    Release,
+    Service,
+    Source,
+    Spelling,
+    Table,
+)
+from featurestore.model.identity import identified, service_id, spelled, tampered
 from featurestore.model.schema import Column
 
 COLUMNS = tuple(
@@ -194,3 +206,103 @@ def test_ids_are_equal_across_processes_and_hash_seeds(tmp_path):
         for seed in ("1", "2")
     }
     assert answers == {f"{view().id} {outlook(view()).id}\n"}
+
+
+PLANE = view()
+PACE = outlook(PLANE)
+USE = Projection(view="plane_history", alias="plane", features=("last_delay",))
+SERVICE = Service(id=service_id("model", [USE]), name="model", projections=(USE,))
+WRITTEN = Spelling(dialect="polars-9.9", data=b"other bytes")
+
+
+def first(plane, **changes):
+    """Change the first feature of a view."""
+    return replace(plane, features=(replace(plane.features[0], **changes), *plane.features[1:]))
+
+
+def respelled(plane):
+    """Give a view with one more spelling of each expression."""
+    also = [
+        replace(f, expression=Expression(spellings=(*f.expression.spellings, WRITTEN)))
+        for f in plane.features
+    ]
+    kept = plane.filter and Expression(spellings=(*plane.filter.spellings, WRITTEN))
+    return replace(plane, features=tuple(also), filter=kept)
+
+
+TAMPERED = {
+    "a version": (replace(PLANE, id="0" * 64), "plane_history@000000000000.id"),
+    "a ttl": (replace(PLANE, ttl=1), f"{PLANE.version}.id"),
+    "a data id": (replace(PLANE, data_id="0" * 64), f"{PLANE.version}.data_id"),
+    "a source": (
+        replace(PLANE, source=replace(PLANE.source, name="other")),
+        f"{PLANE.version}.frame_id",
+    ),
+    "no source": (replace(PLANE, source=None), f"{PLANE.version}.source"),
+    "a filter without bytes": (
+        replace(PLANE, filter=Expression(spellings=())),
+        f"{PLANE.version}.filter",
+    ),
+    "a dtype": (first(PLANE, dtype="int64"), f"{PLANE.version}.features.last_delay.id"),
+    "an expression": (
+        first(PLANE, expression=Expression(spellings=(WRITTEN,))),
+        f"{PLANE.version}.features.last_delay.id",
+    ),
+    "an expression without bytes": (
+        first(PLANE, expression=Expression(spellings=())),
+        f"{PLANE.version}.features.last_delay",
+    ),
+    "an input": (
+        replace(PACE, inputs=(replace(PACE.inputs[0], feature_id="0" * 64), *PACE.inputs[1:])),
+        f"{PACE.version}.features.per_mile.id",
+    ),
+    "an input less": (replace(PACE, inputs=PACE.inputs[1:]), f"{PACE.version}.inputs.last_delay"),
+    "a projection less": (replace(PACE, projections=()), f"{PACE.version}.inputs.last_delay"),
+    "a service": (replace(SERVICE, name="other"), f"other@{SERVICE.id[:12]}.id"),
+}
+
+
+@pytest.mark.parametrize(("document", "path"), TAMPERED.values(), ids=TAMPERED.keys())
+def test_a_changed_document_no_longer_fits_its_id(document, path):
+    """The first id that its content does not make is named, alone, in a project, in a release."""
+    assert tampered(document) == path
+    views, services = ((), (document,)) if isinstance(document, Service) else ((document,), ())
+    whole = Project(name="shop", views=views, services=services, dialect="polars-2.1")
+    assert tampered(whole) == path
+    for places in ({"views": views}, {"views": (), "warm": views}):
+        lives = {name: tuple(LiveView(view=v) for v in held) for name, held in places.items()}
+        held = Release(project="shop", number=1, services=services, created=0, **lives)
+        assert tampered(held) == path
+
+
+def test_a_table_of_other_data_is_no_table_of_a_view():
+    """A release whose view names the table of another version is told so."""
+    table = Table(data_id=PLANE.data_id, generation=3)
+    for held, path in ((table, None), (replace(table, data_id="0" * 64), f"{PLANE.version}.table")):
+        live = (LiveView(view=PLANE, table=held),)
+        release = Release(project="shop", number=1, views=live, services=(), created=0)
+        assert tampered(release) == path
+
+
+@pytest.mark.parametrize("plane", [PLANE, PACE, view(event_id="flight_id", filter=None)])
+def test_a_document_has_the_ids_its_content_makes(plane):
+    """What is declared is not tampered with; ids alone are filled in."""
+    assert tampered(plane) is None
+    blank = replace(
+        plane,
+        id="",
+        data_id="",
+        frame_id="",
+        features=tuple(replace(f, id="") for f in plane.features),
+    )
+    assert identified(blank) == plane
+
+
+@pytest.mark.parametrize("plane", [PLANE, PACE])
+def test_another_spelling_is_no_other_version(plane):
+    """Bytes of more dialects are beside identity, merged once each, after what was there first."""
+    assert tampered(respelled(plane)) is None
+    assert spelled(plane, [respelled(plane)]) == respelled(plane)
+    twice = spelled(respelled(plane), [respelled(plane), plane])
+    assert twice == respelled(plane)
+    assert identified(respelled(plane)).id == plane.id

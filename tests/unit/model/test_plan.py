@@ -1,4 +1,4 @@
-"""The kinds of change and their reasons: a table of edits."""
+"""What a plan touches and which steps it has: tables of facts, without any store."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -7,299 +7,302 @@ import polars as pl
 import pytest
 
 from featurestore.model.declare import project, service
-from featurestore.model.documents import Expression, Info, Spelling
-from featurestore.model.plan import compare
-from tests.declared import SCHEMA, columns, pace, source, use, view
+from featurestore.model.documents import LiveView, Release, Spelling, Table
+from featurestore.model.needs import Facts
+from featurestore.model.plan import plan, plan_id, registered, same_definitions, stale
+from featurestore.model.steps import (
+    Backfill,
+    Moved,
+    Promote,
+    Register,
+    Reload,
+    Verify,
+    current,
+)
+from featurestore.model.time import BEGINNING, Interval
+from tests.declared import pace, use, view
+from tests.locks import locked
 
 DELAY = pl.col("delay")
-LATE = {"late": DELAY > 15}
-FILTERED = {"filter": pl.col("seats") > 3}
+DAY = timedelta(days=1)
+NOW = 1_000
+V1 = view(ttl=7 * DAY)
+MORE = view(
+    ttl=7 * DAY, features={"last_delay": DELAY, "seats": pl.col("seats"), "late": DELAY > 15}
+)
+OTHER = view(ttl=7 * DAY, features={"last_delay": DELAY * 2, "seats": pl.col("seats")})
+LONGER, SHORTER = view(ttl=8 * DAY), view(ttl=6 * DAY)
+CITY = view("city", join_keys={}, features={"traffic": DELAY})
 
 
-def shop(*views, services=()):
-    """Describe a project."""
-    return project(name="shop", views=views, services=services)
+def shop(*views, uses=()):
+    """Describe a project with one service, over the uses or all views."""
+    named = {one.name: one for one in views}
+    made = service(name="model", projections=[use(name) for name in uses or named], views=named)
+    return project(name="shop", views=views, services=[made])
 
 
-def only(before, after):
-    """Give the one change between two views or services of one name."""
-    (change,) = compare(before, after, revision=3).changes
-    return change
+def table(of, generation=0):
+    """Give a table of a view."""
+    return Table(data_id=of.data_id, generation=generation)
 
 
-def viewed(before, after):
-    """Give the one change between two views, by the edits of each."""
-    return only(shop(view(**before)), shop(view(**after)))
-
-
-def read(**dtypes):
-    """Describe the source with other columns."""
-    return {"source": source(columns=columns(**SCHEMA | dtypes))}
-
-
-EDITS = {
-    "nothing": ({}, {}, "none", ()),
-    "the description": (
-        {},
-        {"info": Info(description="new", owner="ops", tags=(("tier", "1"),))},
-        "described",
-        ("history.description: changed", "history.owner: changed", "history.tags: changed"),
-    ),
-    "the source's path": (
-        {},
-        {"source": source(path="s3://lake/landings.parquet")},
-        "described",
-        ("history.source: location or description changed",),
-    ),
-    "an unread column": ({}, read(gate="string"), "none", ()),
-    "the ttl": (
-        {"ttl": timedelta(days=7)},
-        {"ttl": timedelta(minutes=90)},
-        "policy",
-        ("history.ttl: 7d → 5400s",),
-    ),
-    "no ttl": ({"ttl": timedelta(days=7)}, {}, "policy", ("history.ttl: 7d → no bound",)),
-    "the settle span": (
-        {},
-        {"settle": timedelta(days=1)},
-        "policy",
-        ("history.settle: 3600s → 1d",),
-    ),
-    "a new feature": (
-        {"features": LATE},
-        {"features": LATE | {"d": DELAY}},
-        "additive",
-        ("history.d: new feature",),
-    ),
-    "a feature less": (
-        {"features": LATE | {"d": DELAY}},
-        {"features": LATE},
-        "breaking",
-        ("history.d: removed",),
-    ),
-    "a feature renamed": (
-        {"features": LATE},
-        {"features": {"later": DELAY > 15}},
-        "breaking",
-        ("history.later: new feature", "history.late: removed"),
-    ),
-    "a literal": (
-        {"features": LATE},
-        {"features": {"late": DELAY > 30}},
-        "breaking",
-        (
-            (
-                'history.late: expression changed: [(col("delay")) > (dyn int: 15)] → '
-                '[(col("delay")) > (dyn int: 30)]'
-            ),
+def release(number, found):
+    """Publish a project with the first table of each stored view."""
+    return Release(
+        project="shop",
+        number=number,
+        views=tuple(
+            LiveView(view=one, table=table(one) if one.kind == "batch" else None)
+            for one in found.views
         ),
-    ),
-    "a feature's dtype": (
-        {"features": {"d": DELAY}},
-        {"features": {"d": DELAY}} | read(delay="float32"),
-        "breaking",
-        ("history.d: dtype changed: float64 → float32",),
-    ),
-    "a read column's dtype": (
-        {"features": LATE},
-        {"features": LATE} | read(delay="float32"),
-        "breaking",
-        ("history.late: reads delay: float32 (was delay: float64)",),
-    ),
-    "a filter": (
-        {"features": LATE},
-        {"features": LATE, "filter": pl.col("cancelled")},
-        "breaking",
-        ('history.filter: none → col("cancelled")',),
-    ),
-    "a filter's column": (
-        FILTERED,
-        FILTERED | read(seats="int64") | {"features": LATE},
-        "breaking",
-        (
-            "history.late: new feature",
-            "history.last_delay: removed",
-            "history.seats: removed",
-            "history.filter: reads seats: int64 (was seats: uint8)",
-        ),
-    ),
-    "the known-at rule": (
-        {"source": source(created_field="loaded")},
-        {"source": source(created_field="loaded"), "known_at": "event"},
-        "breaking",
-        ("history.known_at: created → event",),
-    ),
-    "a known-at rule that says nothing": ({}, {"known_at": "event"}, "none", ()),
-    "the delay": (
-        {},
-        {"delay": timedelta(seconds=1)},
-        "breaking",
-        ("history.delay: 0 → 1000000",),
-    ),
-    "an event id": ({}, {"event_id": "flight"}, "breaking", ("history.event_id: None → flight",)),
-    "the join keys": (
-        {"features": LATE},
-        {"features": LATE, "join_keys": {"flight": None}},
-        "breaking",
-        ("history.join_keys: changed",),
-    ),
-    "the source": (
-        {},
-        {"source": source(name="arrivals", timestamp_field="loaded", created_field="at")},
-        "breaking",
-        (
-            "history.source.name: landings → arrivals",
-            "history.source.timestamp_field: at → loaded",
-            "history.source.created_field: None → at",
-        ),
-    ),
-    "the zone": (
-        {},
-        {"source": source(time_zone="Europe/Berlin")},
-        "breaking",
-        ("history.source.time_zone: None → Europe/Berlin",),
-    ),
-    "the zone's default spelled out": (
-        {},
-        {"source": source(time_zone="UTC")},
-        "described",
-        ("history.source: location or description changed",),
-    ),
-    "the mapping of a read column": (
-        {"features": LATE},
-        {"features": LATE, "source": source(field_mapping=(("dep", "delay"),))},
-        "breaking",
-        ("history.source.field_mapping: changed",),
-    ),
-}
-
-
-@pytest.mark.parametrize(("before", "after", "kind", "reasons"), EDITS.values(), ids=EDITS.keys())
-def test_an_edit_has_its_kind_and_its_reasons(before, after, kind, reasons):
-    """Each edit of a view is told by kind and by what exactly moved."""
-    change = viewed(before, after)
-    assert (change.kind, change.reasons) == (kind, reasons)
-
-
-@pytest.mark.parametrize(("before", "after", "kind", "reasons"), EDITS.values(), ids=EDITS.keys())
-def test_a_new_version_has_a_kind_and_a_reason(before, after, kind, reasons):
-    """A changed id is never told as no change, and never without a reason."""
-    change = viewed(before, after)
-    if change.before != change.after:
-        assert change.kind not in ("none", "described")
-        assert change.reasons
-
-
-def test_what_is_new_and_what_is_gone():
-    """The first plan adds all; a view that is gone breaks."""
-    first = compare(None, shop(view()), revision=None)
-    assert [(c.kind, c.before, c.reasons) for c in first.changed] == [
-        ("additive", None, ("history: new view",))
-    ]
-    last = compare(shop(view()), shop(), revision=0)
-    assert [(c.kind, c.after, c.reasons) for c in last.changed] == [
-        ("breaking", None, ("history: view removed",))
-    ]
-
-
-def test_the_same_project_changes_nothing():
-    """Twice the same is no change at all."""
-    model = service(name="m", projections=[use("history")], views={"history": view()})
-    one = shop(view(), pace(), services=[model])
-    assert compare(one, one, revision=1).changed == ()
-
-
-def foreign(document, *, dialect="polars-0.1", data=None):
-    """Give a view as another Polars spelled it."""
-
-    def spelled(expression):
-        bytes_of = expression.spellings[0].data if data is None else data
-        return Expression(spellings=(Spelling(dialect=dialect, data=bytes_of),))
-
-    features = tuple(replace(f, expression=spelled(f.expression)) for f in document.features)
-    return replace(document, features=features)
-
-
-def test_another_dialect_of_the_same_expression_is_an_engine_change():
-    """Equal ids in another dialect must be written again, or no server could read them."""
-    change = only(shop(foreign(view())), shop(view()))
-    assert change.kind == "engine"
-    assert change.reasons == ("history: written by polars-0.1, now by polars-2.1",)
-
-
-def test_an_expression_that_this_polars_cannot_read_is_planned_all_the_same():
-    """After an upgrade old bytes that nobody can decode are shown by their dialect."""
-    old = foreign(view(features=LATE), data=b"other")
-    change = only(shop(old), shop(view(features={"late": DELAY > 30})))
-    assert change.kind == "engine"
-    assert change.reasons == (
-        (
-            "history.late: expression changed: an expression of polars-0.1 → "
-            '[(col("delay")) > (dyn int: 30)]'
-        ),
-        "history: written by polars-0.1, now by polars-2.1",
+        services=found.services,
+        created=0,
     )
 
 
-def test_an_on_demand_view_follows_its_inputs_and_maps():
-    """What an on-demand view reads, and of which entity, is a reason."""
-    renamed = pace((view(), use("history", plane="other")))
-    assert only(shop(pace()), shop(renamed)).reasons == ("pace.projections: changed",)
-    upstream = pace((view(features={"last_delay": DELAY * 2}), use("history")))
-    assert "pace.inputs: changed" in only(shop(pace()), shop(upstream)).reasons
+def facts(head=None, live=None, *, tables=(), verified=(), locks=(), versions=()):
+    """Give the facts of a head and of what is live in prod as release 3."""
+    known = [*(head.views if head else ()), *(live.views if live else ()), *versions]
+    lived = [table(one) for one in (live.views if live else ()) if one.kind == "batch"]
+    return Facts(
+        now=NOW,
+        retention=0,
+        head=head,
+        aliases={"prod": 3} if live else {},
+        moves=(),
+        releases={3: release(3, live)} if live else {},
+        locks=locks,
+        tables=tuple(dict.fromkeys((*lived, *tables))),
+        versions={one.id: one for one in known},
+        written={},
+        verified=frozenset({one.id for one in (*lived, *verified)}),
+    )
 
 
-VIEWS = {"history": view(), "city": view("city", join_keys={}, features={"traffic": DELAY})}
+def spans(*pairs):
+    """Give intervals of (start, end)."""
+    return tuple(Interval(start=start, end=end) for start, end in pairs)
 
 
-def served(*uses, **info):
-    """Describe a project of one service."""
-    made = service(name="model", projections=uses, views=VIEWS, info=Info(**info))
-    return project(name="shop", views=[], services=[made])
+LIVE = {table(V1).id: spans((BEGINNING, 500))}
 
 
-BOTH = [use("history"), use("city")]
-SERVICES = {
-    "nothing": (BOTH, BOTH, "none", ()),
-    "more": (BOTH[:1], BOTH, "additive", ("model: city:traffic added",)),
-    "less": (BOTH, BOTH[1:], "breaking", ("model: history:last_delay removed",)),
-    "another order": (
-        BOTH,
-        BOTH[::-1],
-        "breaking",
-        ("model: the order of its features changed",),
-    ),
-    "another entity": (
-        BOTH,
-        [use("history", plane="next"), use("city")],
-        "breaking",
-        ("model.history: another view or join_key_map",),
-    ),
-    "more, of another entity": (
-        BOTH[:1],
-        [use("history", plane="next"), use("city")],
-        "breaking",
-        ("model.history: another view or join_key_map", "model: city:traffic added"),
-    ),
-    "another view of the same alias": (
-        [use("history", "h", ["seats"])],
-        [use("city", "h", ["traffic"])],
-        "breaking",
-        ("model: h:seats removed",),
-    ),
+def steps(found, project, coverage=LIVE):
+    """Give a plan's steps after registering."""
+    made = plan(found, coverage, project, revision=1)
+    return [step for step in made.steps if not isinstance(step, Register)]
+
+
+def backfill(of, *pairs, into=None):
+    """Give a backfill of a version."""
+    place = into.id if into else None
+    return Backfill(view=of.name, version=of.id, table=place, intervals=spans(*pairs))
+
+
+def promote(*moves, services=(), release=3):
+    """Give a promotion of prod by (before, after) pairs."""
+    moved = tuple(
+        Moved(view=(after or before).name, before=before and before.id, after=after and after.id)
+        for before, after in moves
+    )
+    return Promote(alias="prod", release=release, moves=moved, services=tuple(services))
+
+
+def verify(*versions):
+    """Give a verification of versions."""
+    return Verify(versions=tuple(one.id for one in versions))
+
+
+ONE = shop(V1)
+
+
+def test_what_is_live_as_the_repo_says_needs_no_step():
+    """The same project, applied and live, changes nothing and needs nothing."""
+    made = plan(facts(ONE, ONE), LIVE, ONE, revision=1)
+    assert (made.changed, made.steps, made.broken) == ((), (), ())
+
+
+def test_a_first_plan_registers_computes_up_to_now_and_makes_the_alias():
+    """Without an alias everything is new, and computed up to now."""
+    made = plan(facts(), {}, ONE, revision=None)
+    assert made.steps == (
+        Register(what="view", name="history", version=V1.id),
+        Register(what="service", name="model", version=ONE.services[0].id),
+        backfill(V1, (BEGINNING, NOW)),
+        verify(V1),
+        promote((None, V1), services=["model"], release=None),
+    )
+
+
+def test_a_breaking_change_is_computed_over_what_the_live_table_covers():
+    """A new table gets every interval of the live one, holes filled, and then moves."""
+    covered = {table(V1).id: spans((0, 200), (300, 500))}
+    assert steps(facts(ONE, ONE), shop(OTHER), covered) == [
+        backfill(OTHER, (0, 500)),
+        verify(OTHER),
+        promote((V1, OTHER)),
+    ]
+
+
+def test_a_backfill_goes_on_where_it_stood():
+    """Only what the new table still lacks is computed; one that lacks nothing is not named."""
+    found = facts(shop(OTHER), ONE, tables=[table(OTHER)])
+    begun = LIVE | {table(OTHER).id: spans((BEGINNING, 100), (200, 300))}
+    assert steps(found, shop(OTHER), begun)[0] == backfill(
+        OTHER, (100, 200), (300, 500), into=table(OTHER)
+    )
+    whole = LIVE | {table(OTHER).id: spans((BEGINNING, 600))}
+    assert steps(found, shop(OTHER), whole) == [verify(OTHER), promote((V1, OTHER))]
+    proven = replace(found, verified=found.verified | {table(OTHER).id})
+    # The table was proven for a version; that this one is the version, only the ledger knows.
+    assert steps(proven, shop(OTHER), whole)[-1] == promote((V1, OTHER))
+
+
+def test_a_view_new_to_the_alias_is_computed_up_to_the_newest_live_watermark():
+    """It then stands where the others stand."""
+    both = shop(V1, CITY)
+    assert steps(facts(ONE, ONE), both) == [
+        backfill(CITY, (BEGINNING, 500)),
+        verify(CITY),
+        promote((None, CITY), services=["model"]),
+    ]
+
+
+def test_a_view_that_is_gone_moves_the_alias_and_computes_nothing():
+    """What the repo no longer defines leaves the alias."""
+    both = shop(V1, CITY, uses=["history"])
+    coverage = LIVE | {table(CITY).id: spans((BEGINNING, 500))}
+    only = shop(V1)
+    assert steps(facts(both, both), only, coverage) == [promote((CITY, None))]
+
+
+@pytest.mark.parametrize(("new", "reloaded"), [(LONGER, True), (SHORTER, False)])
+def test_a_ttl_change_shares_its_table_and_only_a_longer_one_reloads(new, reloaded):
+    """Nothing is computed for a policy; Redis may have let go of what a longer ttl still needs."""
+    load = [Reload(view="history", version=new.id, table=table(V1).id)] if reloaded else []
+    assert steps(facts(ONE, ONE), shop(new)) == [*load, verify(new), promote((V1, new))]
+
+
+def test_a_ttl_that_another_alias_has_already_needs_no_reload():
+    """Rows are kept for the longest ttl that is live on their table."""
+    found = facts(ONE, ONE)
+    staged = release(4, shop(LONGER))
+    found = replace(
+        found, aliases={"prod": 3, "staging": 4}, releases={**found.releases, 4: staged}
+    )
+    assert steps(found, shop(LONGER)) == [verify(LONGER), promote((V1, LONGER))]
+
+
+def test_another_spelling_of_the_same_version_moves_the_alias():
+    """Servers read the bytes out of the release: new ones reach them by the next one."""
+
+    def spelled(feature):
+        more = Spelling(dialect="polars-9.9", data=b"")
+        expression = feature.expression
+        return replace(
+            feature, expression=replace(expression, spellings=(*expression.spellings, more))
+        )
+
+    both = replace(V1, features=tuple(map(spelled, V1.features)))
+    made = plan(facts(ONE, ONE), LIVE, shop(both), revision=1)
+    assert [change.kind for change in made.changed] == ["engine"]
+    assert made.steps[-1] == promote((V1, V1))
+
+
+def test_a_change_names_its_services_and_the_aliases_of_other_versions():
+    """Services count that use a view themselves or through an on-demand view."""
+    through = [V1, CITY, pace((V1, use("history")))]
+    named = {one.name: one for one in through}
+    made = {
+        "direct": ["history"],
+        "through": ["pace"],
+        "apart": ["city"],
+    }
+    services = [
+        service(name=name, projections=[use(one) for one in uses], views=named)
+        for name, uses in made.items()
+    ]
+    before = project(name="shop", views=through, services=services)
+    after = project(
+        name="shop", views=[OTHER, CITY, pace((OTHER, use("history")))], services=services
+    )
+    found = plan(facts(before, before), LIVE, after, revision=1)
+    touched = {one.name: (one.kind, one.services, one.aliases) for one in found.changed}
+    assert touched == {
+        "history": ("breaking", ("direct", "through"), ("prod",)),
+        "pace": ("breaking", ("through",), ("prod",)),
+    }
+
+
+BREAKS = {
+    "a feature it reads": (locked(V1, "last_delay"), OTHER, ["history.last_delay"]),
+    "a feature it does not read": (locked(V1, "seats"), OTHER, []),
+    "more features": (locked(V1, "last_delay"), MORE, []),
+    "another ttl": (locked(V1, "last_delay"), LONGER, []),
+    "a retired lock": (locked(V1, "last_delay", retired=5), OTHER, []),
+    "an expired lock": (locked(V1, "last_delay", expires=NOW), OTHER, []),
+    "a lock that is answered elsewhere already": (locked(LONGER, "last_delay"), LONGER, []),
+    "no view": (locked(V1, "seats"), CITY, ["history.seats"]),
 }
 
 
-@pytest.mark.parametrize(("was", "now", "kind", "reasons"), SERVICES.values(), ids=SERVICES.keys())
-def test_a_service_has_its_kind_and_its_reasons(was, now, kind, reasons):
-    """A list that grows is additive; whatever else moves breaks its model."""
-    change = only(served(*was), served(*now))
-    assert change.kind == kind
-    assert set(reasons) <= set(change.reasons)
-    assert bool(change.reasons) == (kind != "none")
+@pytest.mark.parametrize(("lock", "after", "features"), BREAKS.values(), ids=BREAKS.keys())
+def test_a_change_breaks_the_registered_locks_whose_features_go(lock, after, features):
+    """Additive changes and policies break none; a lock that let go is nobody's concern."""
+    found = facts(ONE, ONE, locks=[lock], versions=[LONGER])
+    broken = plan(found, LIVE, shop(after), revision=1).broken
+    assert [path for one in broken for path in one.features] == features
+    assert {(one.lock, one.owner) for one in broken} <= {(lock.id, "alice")}
 
 
-def test_a_described_service_keeps_its_id():
-    """What people read of a service is no change of what it answers."""
-    change = only(served(*BOTH), served(*BOTH, owner="ops"))
-    assert (change.kind, change.before) == ("described", change.after)
+def test_a_change_of_an_on_demand_view_breaks_the_locks_that_read_it():
+    """What is computed at request time is answered by id as well."""
+    before = shop(V1, pace((V1, use("history"))))
+    after = shop(V1, pace((V1, use("history")), features={"per_mile": pl.col("miles") * 2}))
+    lock = locked(before.views[1], "per_mile")
+    (broken,) = plan(facts(before, before, locks=[lock]), LIVE, after, revision=1).broken
+    assert broken.features == ("pace.per_mile",)
+
+
+def test_a_cost_is_told_by_the_live_table_else_by_the_applied_one():
+    """Where neither was ever written nothing is known."""
+    assert current(facts(ONE, ONE), "history", "prod").table == table(V1)
+    applied = facts(shop(OTHER), tables=[table(OTHER)])
+    assert current(applied, "history", "prod").view == OTHER
+    assert current(facts(ONE), "history", "prod") is None
+    assert current(facts(), "history", "prod") is None
+
+
+def test_a_plan_is_named_by_what_it_was_made_from():
+    """Revision, release and definitions; equal ones give equal ids."""
+    made = plan(facts(ONE, ONE), LIVE, shop(OTHER), revision=7)
+    assert made.id == plan_id(7, 3, shop(OTHER))
+    assert made.id.startswith("7.3.")
+    assert plan(facts(), {}, ONE, revision=None).id == plan_id(None, None, ONE)
+    done = registered(made, shop(OTHER), 8)
+    assert done.id == plan_id(8, 3, shop(OTHER))
+    assert not any(isinstance(step, Register) for step in done.steps)
+    assert same_definitions(made.id, done.id)
+    assert not same_definitions(made.id, plan_id(7, 3, ONE))
+
+
+MOVES = {
+    "nothing": ("3.4.abcdef01", None),
+    "the alias": ("3.5.abcdef01", "prod moved from release 4 to 5"),
+    "the registry": ("4.4.abcdef01", "somebody applied: revision 3 became 4"),
+    "the repo": ("3.4.00000000", "the repo's definitions are not those that were planned"),
+}
+
+
+@pytest.mark.parametrize(("now", "told"), MOVES.values(), ids=MOVES.keys())
+def test_a_stale_plan_says_what_moved(now, told):
+    """Whoever carries a plan out is told what happened since it was made."""
+    assert stale("3.4.abcdef01", now) == told
+
+
+def test_an_id_that_is_none_and_an_alias_that_came_are_told():
+    """A wrong word is no plan; a first release is a move too."""
+    assert "is no plan's id" in stale("newest", "3.4.abcdef01")
+    told = stale("3.-.abcdef01", "3.1.abcdef01", alias="staging")
+    assert told == "staging moved from no release to 1"

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from featurestore.errors import InvalidRequest, NotFound
+from featurestore.model.catalog import Catalog
 from featurestore.model.query import references, resolve
 from featurestore.model.schema import Column
 from tests.declared import SCHEMA, columns, pace, source, use, view
@@ -28,7 +29,7 @@ GAP = pace(
         "far": pl.col("miles") > 1,
     },
 )
-VIEWS = {v.name: v for v in (HISTORY, SEATED, FLOWN, CITY, GAP, pace())}
+VIEWS = Catalog(current={v.name: v for v in (HISTORY, SEATED, FLOWN, CITY, GAP, pace())})
 
 
 def test_references_become_projections_in_order():
@@ -36,7 +37,7 @@ def test_references_become_projections_in_order():
     pinned = f"history@{HISTORY.id[:7]}:seats"
     assert references(["city:traffic", pinned], VIEWS) == (
         use("city", features=["traffic"]),
-        use("history", features=["seats"]),
+        use(pinned.partition(":")[0], features=["seats"]),
     )
 
 
@@ -186,4 +187,4 @@ def test_the_same_feature_twice_is_refused_in_full_names_too():
 def test_an_upstream_view_that_is_gone_is_named():
     """An on-demand view whose source is not among the views says which."""
     with pytest.raises(NotFound, match="no view is called 'history'"):
-        resolve([use("pace")], {"pace": pace()})
+        resolve([use("pace")], Catalog(current={"pace": pace()}))

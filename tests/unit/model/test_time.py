@@ -12,6 +12,7 @@ from featurestore.model.time import (
     BEGINNING,
     MOMENT,
     Interval,
+    gaps,
     inside,
     known_at,
     micros,
@@ -221,3 +222,25 @@ def test_only_times_and_categories_are_coerced():
     """Every other dtype comes in as it is."""
     assert normal_dtype(pl.Date()) == pl.Date()
     assert normal_dtype(pl.UInt16()) == pl.UInt16()
+
+
+@pytest.mark.parametrize(
+    ("covered", "missing"),
+    [
+        ([], [(10, 20)]),
+        ([(10, 20)], []),
+        ([(0, 30)], []),
+        ([(BEGINNING, 2**63 - 1)], []),
+        ([(0, 10), (20, 30)], [(10, 20)]),
+        ([(12, 14)], [(10, 12), (14, 20)]),
+        ([(16, 30), (0, 12)], [(12, 16)]),
+        ([(0, 15), (15, 30)], []),
+        ([(10, 19)], [(19, 20)]),
+        ([(11, 20)], [(10, 11)]),
+    ],
+)
+def test_gaps_are_what_no_interval_holds(covered, missing):
+    """Intervals are half-open; touching ones leave no gap."""
+    assert gaps(
+        Interval(start=10, end=20), [Interval(start=a, end=b) for a, b in covered]
+    ) == tuple(Interval(start=a, end=b) for a, b in missing)

@@ -1,13 +1,24 @@
 """The offline store over real Delta tables: exact intervals, exact bits, refusals."""
 
+import os
 import re
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
-from featurestore.errors import Conflict, CorruptData, InvalidRequest, NotMaterialized
+from featurestore.errors import (
+    Conflict,
+    CorruptData,
+    InvalidRequest,
+    NotMaterialized,
+    Unavailable,
+    Unsupported,
+)
 from featurestore.model.documents import Table
 from featurestore.model.time import BEGINNING, BUCKET, CREATED, EVENT, KNOWN, REVISION, Interval
 from featurestore.storage.offline import OfflineStore, stored_dtype, table_schema
@@ -294,3 +305,87 @@ def test_every_dtype_is_stored_as_one_that_delta_holds(name):
     inner = stored.inner if isinstance(stored, pl.List) else stored
     assert not isinstance(stored, pl.Array)
     assert not inner.is_unsigned_integer()
+
+
+def test_an_old_version_stays_readable(store):
+    """Past a checkpoint, years later and cleaned by any tool, a version that a lock names reads."""
+    put(store, 0, 10, 5)
+    put(store, 10, 20, 15)
+    path = store.path(DELAYS, TABLE)
+    empty = rows().with_columns(pl.col(REVISION, BUCKET).cast(pl.Int32)).to_arrow()
+    for _ in range(118):
+        write_deltalake(path, empty.cast(empty.schema), mode="append", schema_mode="merge")
+    for file in Path(path).rglob("*.*"):
+        os.utime(file, (0, 0))
+    newest = DeltaTable(path)
+    assert newest.version() == 120
+    assert list(Path(path).rglob("*.checkpoint.parquet"))
+    newest.cleanup_metadata()
+    assert newest.vacuum(dry_run=False) == []
+    assert known(store, version=1) == [5]
+    assert known(store, version=2) == known(store) == [5, 15]
+
+
+def test_a_dropped_table_is_gone_and_nothing_else(store):
+    """Its folder goes, once or twice; another generation and another view stay."""
+    other = replace(TABLE, generation=1)
+    store.create(DELAYS, other)
+    for _ in range(2):
+        store.drop(DELAYS.name, TABLE)
+        assert not Path(store.path(DELAYS, TABLE)).exists()
+    assert store.version(DELAYS, other) == 0
+    with pytest.raises(NotMaterialized):
+        store.version(DELAYS, TABLE)
+    store.drop("never made", TABLE)
+
+
+@pytest.mark.parametrize("link", ["table", "view"])
+def test_a_link_is_not_followed_by_a_drop(store, tmp_path, link):
+    """What a link in the place of a folder leads to is not removed."""
+    place = Path(store.path(DELAYS, TABLE))
+    place = place if link == "table" else place.parent
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    files = sorted((tmp_path / "elsewhere").rglob("*"))
+    with pytest.raises(InvalidRequest, match="is no folder of its own below the offline root"):
+        store.drop(DELAYS.name, TABLE)
+    assert sorted((tmp_path / "elsewhere").rglob("*")) == files
+
+
+@pytest.mark.parametrize("name", ["..", "../../x", "/", "a/.."])
+def test_a_drop_stays_below_its_root(store, name):
+    """A name that leads elsewhere is refused."""
+    with pytest.raises(InvalidRequest, match="is no folder of its own"):
+        store.drop(name, TABLE)
+
+
+def test_a_root_behind_a_link_is_a_root(store, tmp_path):
+    """Only below the root are links refused: the root is where the user said."""
+    (tmp_path / "link").symlink_to(tmp_path / "offline")
+    OfflineStore(str(tmp_path / "link"), "shop").drop(DELAYS.name, TABLE)
+    assert not Path(store.path(DELAYS, TABLE)).exists()
+
+
+def test_a_table_that_cannot_be_dropped_says_so(store, tmp_path):
+    """A file in the place of the folder, and a root at a URL: the error names the place."""
+    store.drop(DELAYS.name, TABLE)
+    Path(store.path(DELAYS, TABLE)).write_text("no folder")
+    with pytest.raises(Unavailable, match=f"{TABLE.id} cannot be removed: Not a directory"):
+        store.drop(DELAYS.name, TABLE)
+    remote = OfflineStore("s3://bucket/offline", "shop")
+    with pytest.raises(Unsupported, match=f"s3://bucket/offline/shop/history/{TABLE.id} by hand"):
+        remote.drop(DELAYS.name, TABLE)
+
+
+def test_the_size_of_a_table_is_read_from_its_log(store):
+    """Rows and bytes of the newest version, with its data files out of reach."""
+    assert store.size(DELAYS, TABLE) == (0, 0)
+    put(store, 0, 10, 3, 5)
+    put(store, 10, 20, 15)
+    files = list(Path(store.path(DELAYS, TABLE)).rglob("*.parquet"))
+    size = sum(file.stat().st_size for file in files)
+    for file in files:
+        file.unlink()
+    assert store.size(DELAYS, TABLE) == (3, size)
+    with pytest.raises(NotMaterialized):
+        store.size(DELAYS, replace(TABLE, generation=1))

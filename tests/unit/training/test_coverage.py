@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from featurestore.errors import NotMaterialized
-from featurestore.model.time import BEGINNING, EVENT, MOMENT, Interval, micros
+from featurestore.model.time import EVENT, MOMENT, Interval, micros
 from featurestore.training import training_set
-from featurestore.training.coverage import EARLIEST, LATEST, gaps, needed, require
+from featurestore.training.coverage import EARLIEST, LATEST, needed, require
 from tests.tables import Memory, ask, make_view, stored
 
 DAY = 86_400_000_000
@@ -43,26 +43,6 @@ def test_needs_stay_inside_the_calendar():
     """A ttl longer than history, and a delay past the year 9999, are clipped."""
     view = make_view(ttl=timedelta.max, delay=timedelta(days=1))
     assert needed(view, 0, LATEST, as_known=False) == Interval(start=EARLIEST - 1, end=LATEST)
-
-
-@pytest.mark.parametrize(
-    ("covered", "missing"),
-    [
-        ([], [(10, 20)]),
-        ([(10, 20)], []),
-        ([(0, 30)], []),
-        ([(BEGINNING, 2**63 - 1)], []),
-        ([(0, 10), (20, 30)], [(10, 20)]),
-        ([(12, 14)], [(10, 12), (14, 20)]),
-        ([(16, 30), (0, 12)], [(12, 16)]),
-        ([(0, 15), (15, 30)], []),
-        ([(10, 19)], [(19, 20)]),
-        ([(11, 20)], [(10, 11)]),
-    ],
-)
-def test_gaps_are_what_no_interval_holds(covered, missing):
-    """Intervals are half-open; touching ones leave no gap."""
-    assert gaps(Interval(start=10, end=20), spans(*covered)) == spans(*missing)
 
 
 def test_a_gap_before_the_data_names_view_gap_and_command():

@@ -12,6 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from featurestore.errors import InvalidRequest
+from featurestore.model.catalog import Catalog
 from featurestore.model.declare import on_demand_view
 from featurestore.model.documents import Projection
 from featurestore.model.query import resolve
@@ -253,7 +254,7 @@ def test_a_mapped_join_key_reads_the_callers_column():
             view="plane", alias="second", join_key_map=(("tailnum", "other"),), features=("value",)
         ),
     ]
-    query = resolve(uses, {"plane": VIEW}, full_feature_names=True)
+    query = resolve(uses, Catalog(current={"plane": VIEW}), full_feature_names=True)
     spine = pl.DataFrame({"tailnum": ["N1", "N2"], "other": ["N2", None], EVENT: [NOON] * 2})
     tables = Memory(frames=TABLES.frames)
     made = training_set(spine, query, tables, project="tests").to_polars()

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from featurestore.errors import InvalidRequest
+from featurestore.model.catalog import Catalog
 from featurestore.model.declare import on_demand_view
 from featurestore.model.documents import Projection
 from featurestore.model.lock import Lock, LockedLookup, LockedOutput, LockedView
@@ -34,7 +35,7 @@ PACE = on_demand_view(
         "busy": pl.col("traffic") > 10,
     },
 )
-VIEWS = {view.name: view for view in (PLANE, CITY, PACE)}
+VIEWS = Catalog(current={view.name: view for view in (PLANE, CITY, PACE)})
 
 
 def tables():
@@ -171,8 +172,23 @@ def test_the_lock_tells_what_was_read():
     assert lock.outputs[0].feature_id == PACE.features[1].id
     assert lock.outputs[0].version == PACE.id
     assert set(lock.lookups) == {
-        LockedLookup(view="plane", alias="plane", join_key_map=(("tailnum", "tailnum"),), valued=2),
-        LockedLookup(view="city", alias="city", valued=3),
+        LockedLookup(
+            view="plane",
+            alias="plane",
+            join_key_map=(("tailnum", "tailnum"),),
+            valued=2,
+            version=PLANE.id,
+            features=tuple(feature.id for feature in PLANE.features),
+            readers=(PACE.id,),
+        ),
+        LockedLookup(
+            view="city",
+            alias="city",
+            valued=3,
+            version=CITY.id,
+            features=(CITY.features[0].id,),
+            readers=(PACE.id,),
+        ),
     }
     week = 7 * 86_400_000_000
     assert set(lock.views) == {

@@ -1,0 +1,107 @@
+"""Backfill: compute new tables beside the live ones, over what those cover.
+
+Each stretch that is missing is one run of the ledger, so a backfill that was killed goes on where
+it stood. The live tables keep materializing meanwhile, and are never written here.
+"""
+
+import secrets
+from collections.abc import Sequence
+from itertools import pairwise
+
+from featurestore.errors import InvalidRequest
+from featurestore.jobs.facts import coverage, facts, newest_table
+from featurestore.jobs.leases import held
+from featurestore.jobs.materialize import Outcome, Report, finish, new_table, run, silent
+from featurestore.jobs.publish import lasting
+from featurestore.jobs.workspace import Workspace
+from featurestore.model.documents import LiveView, Table, View
+from featurestore.model.steps import current, lacking
+from featurestore.model.time import Interval
+
+
+def backfill(
+    workspace: Workspace,
+    alias: str = "prod",
+    *,
+    views: Sequence[str] = (),
+    again: bool = False,
+    report: Report | None = None,
+) -> tuple[Outcome, ...]:
+    """Bring the applied versions' tables to what the alias's live tables cover.
+
+    A view that is new to the alias is computed up to the newest moment that a live view is complete
+    to, else up to now. `again` computes the named views from the source into a new generation of
+    their tables, so that a load under suspicion stands beside the last good one.
+
+    Raises:
+        Conflict: another backfill for the alias is on; the message says whose.
+        InvalidRequest: `again` without views, or a view that is computed at request time.
+        NotFound: a view is not applied.
+        SourceError, Unavailable: as the stores say; what was committed stays, and a rerun goes on.
+    """
+    if again and not views:
+        raise InvalidRequest("backfill: again needs the views to compute again; name them")
+    chosen = [workspace.view(name) for name in views] if views else workspace.project().views
+    for view in chosen if views else ():
+        if view.kind != "batch":
+            raise InvalidRequest(
+                f"{view.name}: is computed at request time; there is nothing to backfill"
+            )
+    outcomes: list[Outcome] = []
+    with held(
+        workspace, f"backfill {alias}", secrets.token_hex(16), why=f"backfill for {alias}"
+    ) as on:
+        for view in (one for one in chosen if one.kind == "batch"):
+            table = newest_table(workspace, view)
+            if again:
+                table = _generation(workspace, view, table, alias)
+            on()
+            outcomes += fill(workspace, view, table, alias, report or silent)
+    return tuple(outcomes)
+
+
+def fill(
+    workspace: Workspace, view: View, table: Table | None, alias: str, report: Report
+) -> list[Outcome]:
+    """Compute what a version's table (None: a new one) lacks to be live in an alias.
+
+    A table that is not in Redis, or not for as long as its ttl needs, is loaded there.
+    """
+    outcomes = []
+    if table is not None:
+        finish(workspace, view, table)
+    for interval in _missing(workspace, view, table, alias):
+        made = run(workspace, view, table, interval, report)
+        table = table or newest_table(workspace, view)
+        outcomes.append(made)
+    if table is not None:
+        lasting(workspace, LiveView(view=view, table=table))
+    return outcomes
+
+
+def _missing(
+    workspace: Workspace, view: View, table: Table | None, alias: str
+) -> tuple[Interval, ...]:
+    """Give what a version's table lacks, in the pieces in which the live one was written."""
+    known, covered = facts(workspace), coverage(workspace)
+    one = current(known, view.name, alias)
+    runs = workspace.ledger.runs(one.table.id) if one and one.table else ()
+    cuts = {done.interval.end for done in runs if done.state == "served"}
+    gaps = lacking(known, covered, view, table, alias)
+    return tuple(piece for gap in gaps for piece in _cut(gap, cuts))
+
+
+def _cut(gap: Interval, cuts: set[int]) -> list[Interval]:
+    inner = sorted(cut for cut in cuts if gap.start < cut < gap.end)
+    edges = [gap.start, *inner, gap.end]
+    return [Interval(start=start, end=end) for start, end in pairwise(edges)]
+
+
+def _generation(workspace: Workspace, view: View, table: Table | None, alias: str) -> Table | None:
+    """Give the table that `again` computes into: an unfinished one that is not live, else a new."""
+    known = facts(workspace)
+    live = known.releases[known.aliases[alias]].views if alias in known.aliases else ()
+    is_live = any(one.table == table for one in live)
+    if table is None or is_live or not _missing(workspace, view, table, alias):
+        return new_table(workspace, view, workspace.clock())
+    return table

@@ -1,0 +1,124 @@
+"""What is known of a project now, gathered from its stores: the input of every decision."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from featurestore.errors import NotMaterialized
+from featurestore.jobs.workspace import Workspace
+from featurestore.model.documents import Table, View
+from featurestore.model.needs import Facts, Move, Need, needs, recent, rejected
+from featurestore.model.time import Interval
+from featurestore.storage.ledger import Ledger, Run, Verification
+
+
+def facts(workspace: Workspace) -> Facts:
+    """Gather the facts; nothing is computed and nothing written."""
+    named, ledger = workspace.releases, workspace.ledger
+    now, retention = workspace.clock(), workspace.config.retention
+    aliases, moves = named.aliases(), named.moves()
+    releases = {n: named.release(n) for n in recent(moves, aliases, now - retention)}
+    head = workspace.registry.head()
+    versions = workspace.registry.all_versions()
+    live = {
+        (one.view.id, one.table.id)
+        for release in releases.values()
+        for one in release.views
+        if one.table
+    }
+    return Facts(
+        now=now,
+        retention=retention,
+        head=head.project if head else None,
+        aliases=aliases,
+        moves=moves,
+        releases=releases,
+        locks=named.locks(),
+        tables=ledger.tables(),
+        versions=versions,
+        written=ledger.written(),
+        verified=frozenset(live | set(_standing(ledger, versions))),
+        passed=frozenset(live | set(_passed(ledger))),
+        rejected=_rejected(workspace, moves),
+    )
+
+
+def newest_table(workspace: Workspace, view: View) -> Table | None:
+    """Give the newest generation of a version's table that was not rejected, or None."""
+    newest = workspace.table(view)
+    if newest is None or not newest.generation:
+        return newest
+    return facts(workspace).newest(view.data_id)
+
+
+def _rejected(workspace: Workspace, moves: Sequence[Move]) -> frozenset[Table]:
+    """Give the tables that were rolled back from; old releases are read if there may be one."""
+    if not any(table.generation for table in workspace.ledger.tables()):
+        return frozenset()
+    numbers = {move.number for move in moves}
+    return rejected(moves, {number: workspace.releases.release(number) for number in numbers})
+
+
+def coverage(workspace: Workspace) -> dict[str, tuple[Interval, ...]]:
+    """Give the known-at intervals that each table holds, by table id."""
+    return {t.id: workspace.ledger.covered(t.id) for t in workspace.ledger.tables()}
+
+
+def need_of(workspace: Workspace, table: Table) -> Need | None:
+    """Give who needs a table, if anybody does."""
+    return next((n for n in needs(facts(workspace)) if n.table == table), None)
+
+
+def serving_table(workspace: Workspace, view: View) -> Table | None:
+    """Give the generation of a version's table that an alias serves, else the newest, or None."""
+    newest = workspace.table(view)
+    if newest is None or not newest.generation:
+        return newest
+    named = workspace.releases
+    served = {
+        one.table
+        for number in set(named.aliases().values())
+        for one in named.release(number).views
+        if one.table is not None and one.table.data_id == view.data_id
+    }
+    order = sorted(served, key=lambda table: table.generation)
+    return order[-1] if order else newest_table(workspace, view)
+
+
+def committed(workspace: Workspace, table: Table) -> int:
+    """Give the newest Delta version of a table that the ledger knows to be committed.
+
+    Raises:
+        NotMaterialized: there is none.
+    """
+    runs = workspace.ledger.runs(table.id)
+    done = [run.delta_version for run in runs if run.state in ("committed", "served")]
+    known = [version for version in done if version is not None]
+    if not known:
+        raise NotMaterialized(
+            f"{table.id}: the table holds nothing yet; run `featurestore materialize START END`"
+        )
+    return max(known)
+
+
+def _passed(ledger: Ledger) -> Iterator[tuple[str, str]]:
+    newest = {(one.version, one.table_id): one for one in ledger.verifications()}
+    return (pair for pair, one in newest.items() if not one.mismatches)
+
+
+def _standing(ledger: Ledger, versions: Mapping[str, View]) -> Iterator[tuple[str, str]]:
+    """Give the versions and tables whose newest verification passed, and still stands.
+
+    It stands until a run changes rows that were known when it was made, save the youngest: those
+    within the view's settle span are expected to move.
+    """
+    newest = {(one.version, one.table_id): one for one in ledger.verifications()}
+    runs = ledger.runs() if newest else ()
+    for (version, table), one in newest.items():
+        settle = versions[version].settle if version in versions else 0
+        changed = any(_undoes(run, one, settle) for run in runs if run.table_id == table)
+        if not one.mismatches and not changed:
+            yield version, table
+
+
+def _undoes(run: Run, passed: Verification, settle: int) -> bool:
+    changed = run.delta_version is not None and run.delta_version > passed.delta_version
+    return changed and run.interval.start < passed.watermark - settle

@@ -1,0 +1,150 @@
+"""Registered locks: they keep alive, and answerable, what a model was trained on."""
+
+from dataclasses import dataclass, replace
+
+from featurestore.errors import InvalidRequest, NotFound
+from featurestore.jobs.backfill import fill
+from featurestore.jobs.facts import facts
+from featurestore.jobs.leases import arranging
+from featurestore.jobs.materialize import Report, silent
+from featurestore.jobs.publish import lasting, refresh
+from featurestore.jobs.verify import verify_stored
+from featurestore.jobs.workspace import Workspace
+from featurestore.model.documents import LiveView
+from featurestore.model.lock import Lock
+from featurestore.model.needs import Registered, answered_by, features_of, where_it_lies
+from featurestore.model.pinned import admit, unlike
+from featurestore.model.time import show
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A lock that is registered now.
+
+    `warmed` are versions that were computed or loaded for it; `collected` are stored versions whose
+    training data are gone, so that the lock can be served but its training set not rebuilt.
+    """
+
+    registered: Registered
+    warmed: tuple[str, ...]
+    collected: tuple[str, ...]
+
+
+def register(
+    workspace: Workspace,
+    lock: Lock,
+    *,
+    owner: str,
+    expires: int | None = None,
+    report: Report | None = None,
+) -> Kept:
+    """Register a lock, and make every alias answer it; again, it renews owner and expiry.
+
+    What the aliases' live views do not hold is kept warm beside them: its table is computed if it
+    is gone, loaded if its ttl needs rows that Redis let go of, verified, and put into a release of
+    the same live views. Expires at UTC microseconds, or never.
+
+    Raises:
+        InvalidRequest: a draft, a lock of another project or one that contradicts the registry, no
+            owner, or an expiry that has passed.
+        NotFound: the lock names a version that was never registered here.
+        Conflict: another process is arranging releases; run it again.
+    """
+    _refuse(workspace, lock, owner, expires)
+    now = workspace.clock()
+    registered = Registered(id=lock.id, lock=lock, owner=owner, registered=now, expires=expires)
+    with arranging(workspace, f"register lock {lock.id[:12]}") as turn:
+        workspace.releases.register_lock(
+            registered, now=now, who=workspace.who, commit=workspace.commit, turn=turn
+        )
+    warmed: list[str] = []
+    for alias in workspace.releases.aliases():
+        warmed += _warm(workspace, registered, alias, report or silent)
+        refresh(workspace, alias)
+    tables = {table.id for table in workspace.ledger.tables()}
+    collected = [
+        f"{one.name}@{one.id[:12]}"
+        for one in lock.views
+        if one.data is not None and one.data.partition("/")[0] not in tables
+    ]
+    return Kept(
+        registered=registered, warmed=tuple(dict.fromkeys(warmed)), collected=tuple(collected)
+    )
+
+
+def retire(workspace: Workspace, lock_id: str) -> Registered:
+    """Let go of a lock, by its id or the start of it; `collect` may then remove its data.
+
+    Raises:
+        NotFound: no registered lock has this id.
+        InvalidRequest: several have.
+    """
+    found = [one for one in workspace.releases.locks() if one.id.startswith(lock_id)]
+    alive = [one for one in found if one.retired is None]
+    if not alive:
+        raise NotFound(
+            f"lock {lock_id}: no such lock is registered; `featurestore lock list` shows them"
+        )
+    if len(alive) > 1 or len(lock_id) < _SHORTEST:
+        raise InvalidRequest(f"lock {lock_id}: names {len(alive)} locks; give more of its id")
+    workspace.releases.retire_lock(
+        alive[0].id, now=workspace.clock(), who=workspace.who, commit=workspace.commit
+    )
+    return alive[0]
+
+
+_SHORTEST = 4
+
+
+def _warm(workspace: Workspace, registered: Registered, alias: str, report: Report) -> list[str]:
+    """Make tables that answer a lock where an alias's live views do not; gives the versions."""
+    known = facts(workspace)
+    warmed = []
+    current = known.releases[known.aliases[alias]].views
+    for locked, one in answered_by(known, registered.lock, current):
+        if one is not None and any(one.table == view.table for view in current):
+            warmed += [one.view.version] if lasting(workspace, one) else []
+            continue
+        view = where_it_lies(known, one.view if one is not None else known.versions[locked.id])
+        made = fill(workspace, view, one.table if one else None, alias, report)
+        table = one.table if one is not None else workspace.table(view)
+        ready = LiveView(view=view, table=table)
+        loaded = lasting(workspace, replace(ready, view=replace(view, ttl=locked.ttl)))
+        warmed += [view.version] if made or loaded else []
+        verify_stored(workspace, ready)
+    return warmed
+
+
+def _refuse(workspace: Workspace, lock: Lock, owner: str, expires: int | None) -> None:
+    admit(lock, project=workspace.config.project)
+    if not owner.strip():
+        raise InvalidRequest(
+            "lock.owner: is empty; name the person or team to ask before it is let go"
+        )
+    now = workspace.clock()
+    if expires is not None and expires <= now:
+        raise InvalidRequest(
+            f"lock: expires {show(expires)}, which has passed (it is {show(now)}); give a later day"
+        )
+    versions = workspace.registry.all_versions()
+    for at, one in enumerate(lock.views):
+        if one.id not in versions or versions[one.id].name != one.name:
+            raise NotFound(
+                f"lock.views[{at}]: {one.name}@{one.id[:12]} was never registered here; register "
+                "the lock where its training set was made"
+            )
+        wrong = unlike(one, versions[one.id])
+        if wrong is not None:
+            raise InvalidRequest(
+                f"lock.views[{at}].{wrong}: is not that of {versions[one.id].version}; the file "
+                "was changed since it was written: use the original"
+            )
+    for at, output in enumerate(lock.outputs):
+        view = versions.get(output.version)
+        ids = {feature.name: feature.id for feature in view.features} if view else {}
+        if ids.get(output.feature) != output.feature_id:
+            raise InvalidRequest(
+                f"lock.outputs[{at}].feature_id: is not the id of {output.view}:{output.feature} "
+                "in its version; the file was changed since it was written: use the original"
+            )
+    features_of(lock, versions)
