@@ -3,6 +3,7 @@
 Any database SQLAlchemy speaks to will do; SQLite is the default. Moments are UTC microseconds.
 """
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -173,7 +174,8 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
     Raises:
         Unavailable: the database cannot be reached.
         Unsupported: its driver is not installed.
-        InvalidRequest: the URL is not one SQLAlchemy understands.
+        InvalidRequest: the URL is not one SQLAlchemy understands, or the tables are another
+            release's.
     """
     try:
         parsed = make_url(url)
@@ -192,8 +194,12 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
     shown = parsed.render_as_string(hide_password=True)
     try:
         engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True)
-        with engine.begin() as connection:
-            _make_tables(connection)
+        with ExitStack() as failing:
+            failing.callback(engine.dispose)
+            with engine.begin() as connection:
+                _make_tables(connection)
+                _refuse_older(connection, shown)
+            failing.pop_all()
     except ImportError as error:
         raise Unsupported(
             f"registry: {shown} needs a database driver that is not installed ({error}); pip "
@@ -235,6 +241,24 @@ def _make_tables(connection: sa.Connection) -> None:
         connection.execute(CreateTable(table, if_not_exists=True))
         for index in sorted(table.indexes, key=lambda one: str(one.name)):
             connection.execute(CreateIndex(index, if_not_exists=True))
+
+
+def _refuse_older(connection: sa.Connection, shown: str) -> None:
+    """Refuse tables that an earlier release made, which had fewer columns.
+
+    Raises:
+        InvalidRequest: columns are missing; the first is named.
+    """
+    found = sa.inspect(connection).get_multi_columns(filter_names=sorted(META.tables))
+    for (_, name), columns in found.items():
+        there = {column["name"] for column in columns}
+        lacking = [column.name for column in META.tables[name].columns if column.name not in there]
+        if lacking:
+            raise InvalidRequest(
+                f"registry: {shown} was made by an earlier release, whose {name} has no "
+                f"{lacking[0]!r}; name a new one in registry.path, and apply, backfill and promote "
+                "there"
+            )
 
 
 def _make_folder(folder: Path) -> None:

@@ -42,6 +42,15 @@ def test_opening_waits_for_no_writer(engine, registry_url, tmp_path):
             assert Registry(another, "x").head() is None
 
 
+def test_a_registry_of_an_earlier_release_is_refused(engine, registry_url, tmp_path):
+    """What lacks a column is named, with the way out, before anything is read or written."""
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE fs_leases DROP COLUMN process"))
+    told = r"was made by an earlier release, whose fs_leases has no 'process'; name a new one"
+    with pytest.raises(InvalidRequest, match=told), opened(registry_url, tmp_path):
+        pass
+
+
 BAD_URLS = {
     "no URL": ("registry.db", InvalidRequest, "registry.path: not a database URL"),
     "an unknown database": ("nosuch://x/y", Unavailable, "registry: nosuch://x/y cannot be opened"),
