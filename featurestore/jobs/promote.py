@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from featurestore.errors import Conflict, InvalidRequest, NotFound, NotMaterialized
-from featurestore.jobs.facts import coverage, facts, newest_table
-from featurestore.jobs.online import follow_alias
+from featurestore.jobs.copies import follow_alias
+from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.publish import Published, answers, marked, publish
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Project, Release, View
@@ -101,9 +101,10 @@ def candidates(
     Raises:
         NotMaterialized: a version has no rows offline, or none in Redis; all are named.
     """
+    known = facts(workspace)
     found, missing = [], []
     for view in views:
-        table = newest_table(workspace, view) if view.kind == "batch" else None
+        table = known.newest(view.data_id) if view.kind == "batch" else None
         one = marked(workspace, LiveView(view=view, table=table))
         ready = table is not None and one.watermark is not None
         if view.kind == "batch" and not (
