@@ -53,12 +53,12 @@ def refuse_foreign(workspace: Workspace, alias: str, number: int) -> None:
     """Refuse to publish a release's number where another registry of this name publishes.
 
     Raises:
-        Conflict: that number, or the release that the alias names in Redis, is not of this one.
+        Conflict: that number, the one before, or what the alias names in Redis is not of this one.
     """
     online = workspace.online()
     named = online.alias_copy(alias) or b""
     known = int(named) if named.isdigit() and len(named) <= _DIGITS else number
-    for one in {number, known}:
+    for one in {number - 1, number, known}:
         _refuse(workspace, one, online.release_copy(one))
 
 

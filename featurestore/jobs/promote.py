@@ -66,7 +66,7 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
     expected = releases.alias(alias).number
     moves = [move for move in releases.moves() if move.alias == alias and move.action != "warm"]
     if to is None and moves[-1].action == "rollback":
-        if workspace.online().alias(alias) == expected:
+        if workspace.online().alias_copy(alias) == str(expected).encode():
             raise InvalidRequest(
                 f"rollback: {alias} was rolled back already, {show(moves[-1].at)}, and names "
                 f"release {expected}; name the release to go on to with --to, `featurestore log` "

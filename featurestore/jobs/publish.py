@@ -55,8 +55,9 @@ def publish(
         CorruptData: a table of the views must be loaded and cannot be read; SQL is as it was.
         Unavailable: Redis cannot be reached; run it again.
     """
-    _load(workspace, views, action)
     releases = workspace.releases
+    refuse_foreign(workspace, alias, releases.next_release())
+    _load(workspace, views, action)
     with arranging(workspace, f"{action} {alias}") as turn:
         current = None if expected is None else releases.release(expected)
         fresh = current is None or not answers(current, views, services)
@@ -153,21 +154,26 @@ def _locked(
                 yield registered, locked, one
 
 
-def _refuse_unanswered(
-    known: Facts, views: Sequence[LiveView], warmed: Sequence[LiveView], action: Action
-) -> None:
-    """Refuse to move an alias to where a registered lock has nothing to be answered from.
-
-    Before anything is promoted no lock is answered, and registering one cannot warm it.
-    """
-    if not known.aliases:
-        return
+def unanswered(
+    known: Facts, views: Sequence[LiveView], warmed: Sequence[LiveView]
+) -> tuple[str, ...]:
+    """Name the registered locks that have nothing to be answered from in a release."""
     there = {one.table.id for one in (*views, *warmed) if one.table is not None}
-    lost = [
+    return tuple(
         f"lock {registered.id[:12]} of {registered.owner} (its {locked.name}@{locked.id[:12]})"
         for registered, locked, one in _locked(known, views)
         if one is None or one.table is None or one.table.id not in there
-    ]
+    )
+
+
+def _refuse_unanswered(
+    known: Facts, views: Sequence[LiveView], warmed: Sequence[LiveView], action: Action
+) -> None:
+    """Refuse to move an alias to where a registered lock is not answered.
+
+    Before anything is promoted none is, and registering one cannot warm it.
+    """
+    lost = unanswered(known, views, warmed) if known.aliases else ()
     if lost:
         raise NotMaterialized(
             f"{action}: would leave unanswered {', '.join(lost)}: no table with its features is "

@@ -13,7 +13,7 @@ from featurestore.errors import Conflict, CorruptData, FeatureStoreError, NotMat
 from featurestore.jobs.copies import copy_release, follow_alias, refuse_foreign
 from featurestore.jobs.facts import facts
 from featurestore.jobs.online import needed
-from featurestore.jobs.publish import load_again, refresh
+from featurestore.jobs.publish import load_again, refresh, unanswered
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView
 from featurestore.model.needs import Need
@@ -31,9 +31,9 @@ def rebuild_online(workspace: Workspace) -> Rebuilt:
     """Load every table that was not collected into Redis again, and all releases and aliases.
 
     What an alias answers from comes first, then the aliases, then what stands beside; in the end
-    each alias carries again what its release had to leave out. It may run beside serving, and any
-    number of times; each table is held by its lease, since a row that a run takes back meanwhile
-    must not be written again. A table that cannot be loaded stops no other.
+    each alias carries again what its release had to leave out of a registered lock. It may run
+    beside serving, and any number of times; each table is held by its lease, since a row that a run
+    takes back meanwhile must not be written again. A table that cannot be loaded stops no other.
 
     Raises:
         CorruptData: some offline tables cannot be read; the others, and the aliases, are there.
@@ -59,9 +59,11 @@ def rebuild_online(workspace: Workspace) -> Rebuilt:
         copy_release(workspace, releases.release(number))
     aliases = {name: follow_alias(workspace, name) for name in releases.aliases()}
     rows |= _loaded(workspace, other.values(), need, failed)
-    for name in aliases:
-        with _going_on(failed):
-            aliases[name] = refresh(workspace, name).release.number
+    for name, number in aliases.items():
+        release = releases.release(number)
+        if unanswered(facts(workspace), release.views, release.warm):
+            with _going_on(failed):
+                aliases[name] = refresh(workspace, name).release.number
     if failed:
         kind = CorruptData if any(isinstance(one, CorruptData) for one in failed) else Conflict
         told = "; ".join(dict.fromkeys(map(str, failed)))

@@ -266,7 +266,9 @@ def test_a_log_that_was_spoilt_is_corrupt(store, tmp_path):
     put(store, BEGINNING, 10, 5)
     for entry in tmp_path.rglob("_delta_log/*.json"):
         entry.write_bytes(b"{")
-    with pytest.raises(CorruptData, match=r"history: table .* cannot be read.*--again --view history"):
+    with pytest.raises(
+        CorruptData, match=r"history: table .* cannot be read.*--again --view history"
+    ):
         known(store)
 
 
