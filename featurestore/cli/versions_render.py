@@ -213,7 +213,9 @@ def _known(number: int | None, write: Callable[[int], str]) -> str:
 def _stored(one: Stored) -> dict[str, str]:
     known = ", ".join(map(_interval, one.covered)) or "nothing yet"
     return {
-        "rows": f"{_known(one.rows, '{:,}'.format)} ({_known(one.bytes, size)})",
+        "rows": f"{_known(one.rows, '{:,}'.format)} ({_known(one.bytes, size)})"
+        if one.rows is not None
+        else "unknown: the table cannot be read",
         "holds": known,
         "complete to": show(watermark(one.covered)),
         "verified": "yes" if one.verified else "no",

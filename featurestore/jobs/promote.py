@@ -25,9 +25,10 @@ def promote(workspace: Workspace, alias: str = "prod", *, plan_id: str | None = 
     Raises:
         InvalidRequest: the alias has other characters than it may; nothing was written.
         NotMaterialized: a view has no table, gaps, less than what is live, or no verification that
-            stands; all are named, nothing was written.
-        Conflict: the plan is stale, or somebody else moved the alias or is arranging releases;
-            nothing was written.
+            stands; or a registered lock would not be answered any more; all are named, nothing was
+            written.
+        Conflict: the plan is stale, somebody else moved the alias or is arranging releases, or
+            another registry's releases are in Redis; nothing was written.
     """
     check_name(alias, "alias")
     project = workspace.project()
@@ -59,8 +60,10 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
         NotFound: the alias does not exist, or never named that release.
         InvalidRequest: nothing came before the alias's first release, that answered the same, or
             it was rolled back already.
-        NotMaterialized: tables of that release were collected, or are not in Redis.
-        Conflict: somebody else moved the alias or is arranging releases; nothing was written.
+        NotMaterialized: tables of that release were collected, or are not in Redis, or a registered
+            lock would not be answered any more.
+        Conflict: somebody else moved the alias or is arranging releases, or another registry's
+            releases are in Redis; nothing was written.
     """
     releases = workspace.releases
     expected = releases.alias(alias).number

@@ -10,6 +10,8 @@ from polars.exceptions import PolarsError
 from featurestore.errors import CorruptData, Unavailable
 from featurestore.model.documents import Table, View
 
+# A full disk comes as a DeltaError, told from damage by the system's number; 2 is a missing file.
+_REFUSED = re.compile(r"\(os error (?!2\))")
 _DRAWN = re.compile(r"\x1b\[[0-9;]*m|↳")
 
 
@@ -38,7 +40,9 @@ def writing(view: View, table: Table) -> Iterator[None]:
     with reading(view, table):
         try:
             yield
-        except OSError as error:
+        except (DeltaError, OSError) as error:
+            if isinstance(error, DeltaError) and not _REFUSED.search(str(error)):
+                raise
             raise Unavailable(
                 f"{view.name}: table {table.id} cannot be written ({_told(error)}); mend that and "
                 "run it again"
