@@ -1,6 +1,6 @@
 """What the commands of versions answer, on a terminal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -89,8 +89,8 @@ def collectible(found: Collection, *, details: bool) -> None:
                 (
                     one.view.version,
                     one.table.id,
-                    f"{one.rows:,}",
-                    size(one.bytes),
+                    _known(one.rows, "{:,}".format),
+                    _known(one.bytes, size),
                     second(one.written).removesuffix(" UTC"),
                 )
                 for one in found.tables
@@ -205,10 +205,17 @@ def shown(found: Shown, now: int) -> None:
         facts(named)
 
 
+def _known(number: int | None, write: Callable[[int], str]) -> str:
+    """Write a size; that of a table which cannot be read is unknown."""
+    return "unknown" if number is None else write(number)
+
+
 def _stored(one: Stored) -> dict[str, str]:
     known = ", ".join(map(_interval, one.covered)) or "nothing yet"
     return {
-        "rows": f"{one.rows:,} ({size(one.bytes)})",
+        "rows": f"{_known(one.rows, '{:,}'.format)} ({_known(one.bytes, size)})"
+        if one.rows is not None
+        else "unknown: the table cannot be read",
         "holds": known,
         "complete to": show(watermark(one.covered)),
         "verified": "yes" if one.verified else "no",

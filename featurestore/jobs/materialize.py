@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from featurestore.errors import Conflict, FeatureStoreError, InvalidRequest, Unavailable
+from featurestore.errors import (
+    Conflict,
+    FeatureStoreError,
+    InvalidRequest,
+    NotMaterialized,
+    Unavailable,
+)
 from featurestore.jobs.compute import CANONICAL, canonical, closed, feature_rows
 from featurestore.jobs.facts import facts
 from featurestore.jobs.leases import leased
@@ -31,6 +37,7 @@ from featurestore.model.time import (
     show,
     watermark,
 )
+from featurestore.storage.damage import damaged
 from featurestore.storage.files import DataFile
 from featurestore.storage.keys import bucket_of
 from featurestore.storage.ledger import Run
@@ -201,9 +208,11 @@ def run(
         fresh = workspace.ledger.next_table(view.data_id, buckets=1)
         # Of two runs that found none, both write to the one that is made first.
         table = workspace.table(view) or new_table(workspace, view, interval.end, fresh)
-    workspace.offline.create(view, table)
+    if not workspace.ledger.covered(table.id):
+        workspace.offline.create(view, table)
     with leased(workspace, table, run_id, why=f"materialize {view.version}") as hold:
         _refuse_collected(workspace, view, table)
+        _refuse_lost(workspace, view, table)
         _finish_pending(workspace, view, table)
         interval = _reach_back(workspace, view, table, interval)
         rows = feature_rows(view, root, interval)
@@ -243,6 +252,24 @@ def _refuse_collected(workspace: Workspace, view: View, table: Table) -> None:
         raise Conflict(
             f"{view.name}: table {table.id} was collected meanwhile; run it again to make another"
         )
+
+
+def _refuse_lost(workspace: Workspace, view: View, table: Table) -> None:
+    """Stop before what is left of a table, less than the ledger vouches for, is taken for it.
+
+    Raises:
+        CorruptData: its folder, or the newest of its log, is gone.
+    """
+    versions = (run.delta_version for run in workspace.ledger.runs(table.id))
+    known = max((version for version in versions if version is not None), default=None)
+    if known is None:
+        return
+    try:
+        lost = workspace.offline.version(view, table) < known
+    except NotMaterialized as error:
+        raise damaged(view, f"table {table.id} lost its folder or log") from error
+    if lost:
+        raise damaged(view, f"table {table.id} lost the newest of its log")
 
 
 def _refuse_finished(workspace: Workspace, run: Run) -> None:
@@ -334,7 +361,8 @@ def _commit(
         commit = workspace.offline.replace(
             view, table, interval, revised.with_columns(buckets), base=base, run=run_id
         )
-        version, files = commit.version, commit.files
+        version = commit.version
+        files = (*commit.files, workspace.offline.log_file(view, table, version))
     workspace.ledger.commit_run(run, version, files)
     return replace(run, state="committed", delta_version=version)
 
@@ -364,7 +392,8 @@ def _finish_pending(workspace: Workspace, view: View, table: Table) -> None:
             newest = workspace.offline.version(view, table)
             if newest > run.base_version and workspace.offline.last_run(view, table) == run.id:
                 files = workspace.offline.added_files(view, table, newest)
-                workspace.ledger.commit_run(run, newest, files)
+                log = workspace.offline.log_file(view, table, newest)
+                workspace.ledger.commit_run(run, newest, (*files, log))
                 serve_run(
                     workspace, view, table, replace(run, state="committed", delta_version=newest)
                 )

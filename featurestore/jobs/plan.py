@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from featurestore.definitions.loader import load
-from featurestore.errors import InvalidDefinition, Unavailable
+from featurestore.errors import CorruptData, InvalidDefinition, NotMaterialized, Unavailable
 from featurestore.jobs.engine import Equivalence, reconciled
 from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.sample import Sample, sample
@@ -106,7 +106,11 @@ def _priced(
 ) -> Step:
     if not isinstance(step, Backfill):
         return step
-    return replace(step, cost=_cost(workspace, known, alias, views[step.view]))
+    try:
+        return replace(step, cost=_cost(workspace, known, alias, views[step.view]))
+    except (CorruptData, NotMaterialized):
+        # An estimate from a table that cannot be read is none; what it is computed from can be.
+        return replace(step, cost=Cost())
 
 
 def _cost(workspace: Workspace, known: Facts, alias: str, view: View) -> Cost:

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from featurestore.errors import Conflict, InvalidRequest, NotFound, NotMaterialized
-from featurestore.jobs.facts import coverage, facts, newest_table
-from featurestore.jobs.online import follow_alias
+from featurestore.jobs.copies import follow_alias
+from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.publish import Published, answers, marked, publish
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Project, Release, View
@@ -25,9 +25,10 @@ def promote(workspace: Workspace, alias: str = "prod", *, plan_id: str | None = 
     Raises:
         InvalidRequest: the alias has other characters than it may; nothing was written.
         NotMaterialized: a view has no table, gaps, less than what is live, or no verification that
-            stands; all are named, nothing was written.
-        Conflict: the plan is stale, or somebody else moved the alias or is arranging releases;
-            nothing was written.
+            stands; or a registered lock would not be answered any more; all are named, nothing was
+            written.
+        Conflict: the plan is stale, somebody else moved the alias or is arranging releases, or
+            another registry's releases are in Redis; nothing was written.
     """
     check_name(alias, "alias")
     project = workspace.project()
@@ -59,14 +60,16 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
         NotFound: the alias does not exist, or never named that release.
         InvalidRequest: nothing came before the alias's first release, that answered the same, or
             it was rolled back already.
-        NotMaterialized: tables of that release were collected, or are not in Redis.
-        Conflict: somebody else moved the alias or is arranging releases; nothing was written.
+        NotMaterialized: tables of that release were collected, or are not in Redis, or a registered
+            lock would not be answered any more.
+        Conflict: somebody else moved the alias or is arranging releases, or another registry's
+            releases are in Redis; nothing was written.
     """
     releases = workspace.releases
     expected = releases.alias(alias).number
     moves = [move for move in releases.moves() if move.alias == alias and move.action != "warm"]
     if to is None and moves[-1].action == "rollback":
-        if workspace.online().alias(alias) == expected:
+        if workspace.online().alias_copy(alias) == str(expected).encode():
             raise InvalidRequest(
                 f"rollback: {alias} was rolled back already, {show(moves[-1].at)}, and names "
                 f"release {expected}; name the release to go on to with --to, `featurestore log` "
@@ -101,9 +104,10 @@ def candidates(
     Raises:
         NotMaterialized: a version has no rows offline, or none in Redis; all are named.
     """
+    known = facts(workspace)
     found, missing = [], []
     for view in views:
-        table = newest_table(workspace, view) if view.kind == "batch" else None
+        table = known.newest(view.data_id) if view.kind == "batch" else None
         one = marked(workspace, LiveView(view=view, table=table))
         ready = table is not None and one.watermark is not None
         if view.kind == "batch" and not (

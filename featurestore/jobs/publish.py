@@ -5,15 +5,19 @@ completed by the next, and by `rebuild_online`.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from featurestore.errors import CorruptData, NotMaterialized
+from featurestore.jobs.copies import follow_alias, refuse_foreign
 from featurestore.jobs.facts import facts
 from featurestore.jobs.leases import arranging, leased
-from featurestore.jobs.online import follow_alias, lifetime, load_online
+from featurestore.jobs.online import lifetime, load_online, needed
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, Service
-from featurestore.model.needs import Action, warm
+from featurestore.model.lock import LockedView
+from featurestore.model.needs import Action, Facts, Need, Registered, answered_by, warm
 from featurestore.model.time import watermark
 
 
@@ -39,31 +43,40 @@ def publish(
 
     Beside the views the release carries what locks and recent releases may be answered from; where
     nothing but that changes the alias is warmed, whatever the action, so that a rollback goes back
-    past it. A table whose ttl grew is loaded from offline first: Redis may have let go of rows that
-    count again. `expected` is the release that the caller decided by.
+    past it. What Redis lost of the views or for a lock, or may have let go of because a ttl grew,
+    is loaded from offline first; damage stops no warming, which leaves what is live as it is.
+    `expected` is the release that the caller decided by.
 
     Raises:
-        Conflict: somebody else moved the alias or is arranging releases, or a run is writing to a
-            table that must be loaded; SQL is as it was.
+        Conflict: somebody else moved the alias or is arranging releases, a run is writing to a
+            table that must be loaded, or another registry's releases are in Redis; SQL is as it
+            was.
+        NotMaterialized: a registered lock would not be answered any more; SQL is as it was.
+        CorruptData: a table of the views must be loaded and cannot be read; SQL is as it was.
         Unavailable: Redis cannot be reached; run it again.
     """
-    for one in views:
-        lasting(workspace, one)
     releases = workspace.releases
+    refuse_foreign(workspace, alias, releases.next_release())
+    _load(workspace, views, action)
     with arranging(workspace, f"{action} {alias}") as turn:
         current = None if expected is None else releases.release(expected)
         fresh = current is None or not answers(current, views, services)
+        known = facts(workspace)
+        warmed = _warm(workspace, known, views, () if fresh or current is None else current.warm)
         if current is not None and not fresh:
             action, restores = "warm", current.restores
+        else:
+            _refuse_unanswered(known, views, warmed, action)
         release = Release(
             project=workspace.config.project,
             number=releases.next_release(),
             views=tuple(views),
             services=services,
             created=workspace.clock(),
-            warm=_warm(workspace, views),
+            warm=warmed,
             restores=restores,
         )
+        refuse_foreign(workspace, alias, release.number)
         if fresh or current is None or _timeless(current.warm) != _timeless(release.warm):
             releases.publish(
                 release,
@@ -113,44 +126,111 @@ def marked(workspace: Workspace, one: LiveView) -> LiveView:
     return replace(one, watermark=watermark(workspace.ledger.covered(one.table.id)))
 
 
-def _warm(workspace: Workspace, views: Sequence[LiveView]) -> tuple[LiveView, ...]:
-    """Give what can be answered from beside the live views: verified, and there in Redis."""
-    known, online = facts(workspace), workspace.online()
+def _load(workspace: Workspace, views: Sequence[LiveView], action: Action) -> None:
+    """Make sure that Redis holds what an alias and the registered locks are answered from.
+
+    What a lock misses in the end is told by `_refuse_unanswered`.
+    """
+    known = facts(workspace)
+    need = needed(known)
+    broken = (CorruptData, NotMaterialized)
+    for one in views:
+        with suppress(*(broken if action == "warm" else ())):
+            lasting(workspace, one, need)
+    for _, locked, found in _locked(known, views):
+        if found and found.table and (found.view.id, found.table.id) in known.passed:
+            with suppress(*broken):
+                ready = replace(found, view=replace(found.view, ttl=locked.ttl))
+                lasting(workspace, ready, need)
+
+
+def _locked(
+    known: Facts, views: Sequence[LiveView]
+) -> Iterator[tuple[Registered, LockedView, LiveView | None]]:
+    """Give what each version of each registered lock is answered from beside these views."""
+    for registered in known.locks:
+        if registered.holds(known.now):
+            for locked, one in answered_by(known, registered.lock, views):
+                yield registered, locked, one
+
+
+def unanswered(
+    known: Facts, views: Sequence[LiveView], warmed: Sequence[LiveView]
+) -> tuple[str, ...]:
+    """Name the registered locks that have nothing to be answered from in a release."""
+    there = {one.table.id for one in (*views, *warmed) if one.table is not None}
+    return tuple(
+        f"lock {registered.id[:12]} of {registered.owner} (its {locked.name}@{locked.id[:12]})"
+        for registered, locked, one in _locked(known, views)
+        if one is None or one.table is None or one.table.id not in there
+    )
+
+
+def _refuse_unanswered(
+    known: Facts, views: Sequence[LiveView], warmed: Sequence[LiveView], action: Action
+) -> None:
+    """Refuse to move an alias to where a registered lock is not answered.
+
+    Before anything is promoted none is, and registering one cannot warm it.
+    """
+    lost = unanswered(known, views, warmed) if known.aliases else ()
+    if lost:
+        raise NotMaterialized(
+            f"{action}: would leave unanswered {', '.join(lost)}: no table with its features is "
+            "verified and in Redis; warm it with `featurestore lock register FILE`, or let go of "
+            "it with `featurestore lock retire ID`; nothing was written"
+        )
+
+
+def _warm(
+    workspace: Workspace, known: Facts, views: Sequence[LiveView], carried: Sequence[LiveView]
+) -> tuple[LiveView, ...]:
+    """Give what can be answered from beside the live views: verified, and there in Redis.
+
+    What the alias `carried` before stays: a rebuild brings back what Redis lost of it.
+    """
+    online, before = workspace.online(), {one.table for one in carried}
     return tuple(
         marked(workspace, one)
         for one in warm(known, views)
         if one.table is None
-        or ((one.view.id, one.table.id) in known.passed and online.is_marked(one.table.id))
+        or (
+            (one.view.id, one.table.id) in known.passed
+            and (one.table in before or online.is_marked(one.table.id))
+        )
     )
 
 
-def lasting(workspace: Workspace, one: LiveView) -> bool:
+def lasting(workspace: Workspace, one: LiveView, need: Mapping[str, Need] | None = None) -> bool:
     """Make sure that Redis holds a table's rows, and for as long as its ttl needs them.
 
-    Gives whether they had to be loaded.
+    Gives whether they had to be loaded. `need` is who needs which table, gathered already.
 
     Raises:
         Conflict: a run is writing to a table that must be loaded.
+        CorruptData, NotMaterialized: its offline table cannot be read.
     """
     if one.table is None:
         return False
-    needed = lifetime(workspace, one.view, one.table)
-    if workspace.online().keeps(one.table.id, needed):
+    need = needed(facts(workspace)) if need is None else need
+    if workspace.online().keeps(one.table.id, lifetime(one.view, one.table, need)):
         return False
-    load_again(workspace, one)
+    load_again(workspace, one, need)
     return True
 
 
-def load_again(workspace: Workspace, one: LiveView) -> int:
+def load_again(workspace: Workspace, one: LiveView, need: Mapping[str, Need]) -> int:
     """Load a table's newest rows from offline, to live as long as they are needed now.
 
     Raises:
         Conflict: a run is writing to the table.
+        CorruptData, NotMaterialized: its offline table cannot be read.
     """
     if one.table is None:
         return 0
-    with leased(workspace, one.table, secrets.token_hex(16), why=f"load {one.view.version}"):
-        return load_online(workspace, one.view, one.table)
+    why = f"load {one.view.version}"
+    with leased(workspace, one.table, secrets.token_hex(16), why=why) as hold:
+        return load_online(workspace, one.view, one.table, need, hold)
 
 
 def _timeless(views: Sequence[LiveView]) -> tuple[LiveView, ...]:

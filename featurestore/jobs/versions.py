@@ -6,7 +6,7 @@ Nothing here writes.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from featurestore.errors import InvalidRequest, NotFound
+from featurestore.errors import CorruptData, InvalidRequest, NotFound, NotMaterialized
 from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.changes import Change, compare
@@ -20,11 +20,14 @@ from featurestore.model.time import Interval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A table of a version: its size offline, what it covers, and why it stays."""
+    """A table of a version: its size offline, what it covers, and why it stays.
+
+    The size of a table that cannot be read is None.
+    """
 
     table: Table
-    rows: int
-    bytes: int
+    rows: int | None
+    bytes: int | None
     covered: tuple[Interval, ...]
     verified: bool
     reasons: tuple[str, ...]
@@ -83,7 +86,7 @@ def show(workspace: Workspace, name: str) -> Shown:
     kept = {need.table.id: need.reasons for need in needs(known)}
     stored = []
     for table in there:
-        rows, size = workspace.offline.size(view, table) if covered[table.id] else (0, 0)
+        rows, size = _size(workspace, view, table) if covered[table.id] else (0, 0)
         stored.append(
             Stored(
                 table=table,
@@ -111,6 +114,13 @@ def show(workspace: Workspace, name: str) -> Shown:
         ),
         locks=tuple(o for o in known.locks if any(v.id == view.id for v in o.lock.views)),
     )
+
+
+def _size(workspace: Workspace, view: View, table: Table) -> tuple[int, int] | tuple[None, None]:
+    try:
+        return workspace.offline.size(view, table)
+    except (CorruptData, NotMaterialized):
+        return None, None
 
 
 def _aliases(known: Facts, number: int) -> tuple[str, ...]:

@@ -331,14 +331,16 @@ def _place(locked: LockedView) -> str:
 
 
 def _beside(facts: Facts, locked: LockedView, features: frozenset[str]) -> LiveView | None:
-    """Give the version with a table that holds a lock's features, its own first."""
+    """Give the version with a table that holds a lock's features: verified, then its own, first."""
     own = facts.versions.get(locked.id)
     others = [v for v in facts.versions.values() if v.name == locked.name and v != own]
+    found = []
     for view in ([own] if own else []) + others:
         table = facts.sound(view.data_id)
         if table is not None and features <= _ids(view):
-            return LiveView(view=view, table=table)
-    return None
+            found.append(LiveView(view=view, table=table))
+    passed = (one for one in found if one.table and (one.view.id, one.table.id) in facts.passed)
+    return next(passed, found[0] if found else None)
 
 
 def _written(facts: Facts) -> Iterator[Need]:

@@ -2,11 +2,15 @@
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 
 from featurestore.errors import Conflict
 from featurestore.jobs import publish as publishing
+from featurestore.jobs.backfill import backfill
 from featurestore.jobs.materialize import leased, materialize
+from featurestore.jobs.promote import promote
 from featurestore.jobs.rebuild import rebuild_online
+from featurestore.jobs.verify import verify
 from featurestore.model.time import micros
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.rows import RowLayout, row_columns
@@ -62,6 +66,21 @@ def test_a_rebuild_does_not_undo_a_promote(workspace, monkeypatch):
     monkeypatch.setattr(workspace.releases, "release", overtaken)
     assert rebuild_online(workspace).aliases == {"prod": 2}
     assert workspace.online().alias("prod") == 2
+
+
+def test_a_promotion_gathers_what_it_decides_by_once(workspace):
+    """Each view more costs a few reads of SQL, and not all that is known of the project again."""
+    reads = []
+    for views in ([history(ttl=8 * DAY)], [history(name=f"view{n}") for n in range(6)]):
+        made = applied(workspace.config.root, workspace.redis_url(), *views)
+        backfill(made)
+        verify(made)
+        said = []
+        sa.event.listen(made._database(), "before_cursor_execute", lambda *_, to=said: to.append(1))
+        promote(made)
+        reads.append(len(said))
+        made.close()
+    assert reads[1] - reads[0] <= 6 * 4
 
 
 def test_a_table_that_a_run_writes_to_is_not_rebuilt(workspace):
