@@ -128,7 +128,7 @@ def unequal(
         wrong = (~same_bits(expected[name], found[name])).arg_true()
         if wrong.is_empty():
             continue
-        values = (repr_of(frame[name].gather(wrong)) for frame in (expected, found))
+        values = (_written(frame[name].gather(wrong)) for frame in (expected, found))
         parts.append(_faults(check, version, entities(expected[wrong], keys), name, *values))
     return pl.concat(parts)
 
@@ -158,11 +158,6 @@ def entities(frame: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
     return pl.Series("entity", named, dtype=pl.String)
 
 
-def repr_of(values: pl.Series) -> pl.Series:
-    """Write each value as Python does."""
-    return pl.Series([repr(value) for value in values], dtype=pl.String)
-
-
 def _faults(
     check: str,
     version: str,
@@ -175,6 +170,11 @@ def _faults(
     constant = {"check": check, "version": version, "feature": feature}
     told = frame.with_columns(pl.lit(text).alias(name) for name, text in constant.items())
     return told.select(FAULT.names())
+
+
+def _written(values: pl.Series) -> pl.Series:
+    """Write each value as Python does."""
+    return pl.Series([repr(value) for value in values], dtype=pl.String)
 
 
 def _packed(column: pl.Series) -> pl.Series:

@@ -1,17 +1,16 @@
 """Where training reads rows: the offline tables, or (drafts) the source itself."""
 
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from featurestore.errors import Conflict, InvalidRequest, NotMaterialized
+from featurestore.errors import InvalidRequest, NotMaterialized
 from featurestore.jobs.compute import feature_rows
 from featurestore.jobs.facts import serving_table
-from featurestore.jobs.leases import leased
+from featurestore.jobs.leases import table_lease
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.lock import Lock
@@ -62,27 +61,11 @@ def shown(workspace: Workspace, table: Table) -> tuple[Place, ...]:
     """
     runs = workspace.ledger.runs(table.id)
     bringing = [run.base_version for run in runs if run.state == "committed"]
-    if bringing and not _is_held(workspace, table):
+    held = bringing and workspace.ledger.is_leased(table_lease(table), now=workspace.clock())
+    if bringing and not held:
         runs, bringing = workspace.ledger.runs(table.id), []
     states = (_place(table, runs, version) for version in (*bringing, None))
     return tuple(dict.fromkeys(state for state in states if state is not None))
-
-
-def later(workspace: Workspace, table: Table, version: int) -> tuple[Place, ...]:
-    """Give the states that a table came to after a Delta version, oldest first."""
-    runs = workspace.ledger.runs(table.id)
-    versions = sorted({one for one, _ in _done(runs) if one > version})
-    states = (_place(table, runs, one) for one in versions)
-    return tuple(state for state in states if state is not None)
-
-
-def _is_held(workspace: Workspace, table: Table) -> bool:
-    """Say whether a living run holds a table's lease."""
-    try:
-        with leased(workspace, table, secrets.token_hex(16), why="verify"):
-            return False
-    except Conflict:
-        return True
 
 
 def _done(runs: Sequence[Run]) -> list[tuple[int, Interval]]:
