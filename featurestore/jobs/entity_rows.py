@@ -14,6 +14,10 @@ ROW = "__row"
 VALUES = (None, 0.0, 1.0, 2.0, 7.0, 12.5, 100.0)
 """Request data to vary: what every dtype can hold."""
 
+FEW = 30
+"""Entity rows that meet all request data; the others meet some."""
+
+_VALUE = "__value"
 _STRIDE = 7
 
 
@@ -21,13 +25,10 @@ def entity_rows(query: Query, keys: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Give entity rows for a query, out of the sampled keys of its views (by view id), numbered.
 
     Each lookup's keys come once, with keys of the other lookups beside them, or nulls where those
-    have none; then a row of nulls. Without keys there are as many rows as it takes to vary the
-    request data.
+    have none; then a row of nulls. Where there is request data a few rows come as often as it takes
+    to vary them.
     """
     schema = {column.name: column.polars for column in query.entities}
-    if not schema:
-        height = len(VALUES) if query.request else 1
-        return pl.DataFrame([pl.int_range(height, eager=True).alias(ROW)])
     parts = [pl.DataFrame(schema=schema)]
     for leading in query.lookups:
         rows = _callers(keys, leading.view, leading.keys)
@@ -39,15 +40,21 @@ def entity_rows(query: Query, keys: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
                 rows = rows.hstack(beside.select(lacking)[places])
         nulls = [pl.lit(None, dtype).alias(n) for n, dtype in schema.items() if n not in rows]
         parts.append(rows.with_columns(nulls).select(list(schema)) if rows.width else parts[0])
-    spine = pl.concat(parts).unique(maintain_order=True)
-    spine = pl.concat([spine, pl.DataFrame({name: [None] for name in schema}, schema=schema)])
-    return spine.with_row_index(ROW).with_columns(pl.col(ROW).cast(pl.Int64))
+    spine = pl.concat(parts).unique(maintain_order=True).with_row_index(ROW)
+    # Joined by number, the last row, which the keys lack, is one of nulls.
+    order = pl.DataFrame(pl.int_range(spine.height + 1, dtype=pl.UInt32, eager=True).alias(ROW))
+    spine = order.join(spine, on=ROW, how="left", maintain_order="left")
+    spine = spine.with_columns(pl.col(ROW).cast(pl.Int64).alias(_VALUE))
+    if query.request:
+        again = (spine.head(FEW).with_columns(pl.col(_VALUE) + by) for by in range(1, len(VALUES)))
+        spine = pl.concat([spine, *again])
+    return spine.with_columns(pl.int_range(spine.height, eager=True).alias(ROW))
 
 
 def with_request(rows: pl.DataFrame, query: Query, places: Sequence[int]) -> pl.DataFrame:
     """Give numbered entity rows request data that vary among some of `VALUES`, by their places."""
     wanted = pl.Series(places, dtype=pl.Int64)
-    taken = wanted[rows[ROW] % len(wanted)]
+    taken = wanted[rows[_VALUE] % len(wanted)]
     return rows.with_columns(_values(column)[taken].alias(column.name) for column in query.request)
 
 
@@ -75,5 +82,6 @@ def _values(column: Column) -> pl.Series:
     if isinstance(dtype, pl.List):
         return values.reshape((-1, 1)).arr.to_list()
     if isinstance(dtype, pl.Array):
-        return pl.select(pl.concat_list([pl.lit(values)] * dtype.size)).to_series().cast(dtype)
+        repeated = pl.col(column.name).repeat_by(dtype.size).cast(dtype)
+        return values.to_frame().select(repeated).to_series()
     return values
