@@ -87,8 +87,8 @@ def verify(
     if not release.views:
         raise NotMaterialized("verify: there are no views; nothing can be compared")
     trial = trial_of(workspace, release, everything=everything, client=client)
-    checks = [_copied(workspace, alias)] if live else []
-    checks += _tried(trial, current)
+    copied = [attempt(COPIED, alias, [alias], partial(_copied, workspace, alias))] if live else []
+    checks = _tried(trial, current) + copied
     passed = _recorded(trial, checks)
     checks += [one for beside in _beside(known, trial) for one in _stands(trial, beside)]
     return Verified(alias=alias, checks=tuple(checks), versions=passed)
