@@ -93,8 +93,7 @@ def served(trial: Trial, question: Question) -> Check:
     Redis may show.
     """
     asking = Asking(trial, question)
-    whole = asking.asked()
-    first = asking.outcome(whole, trial.places)
+    first = asking.first()
     tables = [trial.places[table.id].table for table in asking.tables]
     last = first
 
@@ -123,12 +122,16 @@ def served(trial: Trial, question: Question) -> Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How entity rows were answered: which of them wrongly, and all that differs in them."""
+    """How entity rows were answered: which of them wrongly, and all that differs in them.
+
+    Rows that training cannot compute are not `computable`.
+    """
 
     wrong: pl.DataFrame
     differences: pl.DataFrame
     compared: int = 0
     present: int = 0
+    computable: bool = True
 
 
 class Asking:
@@ -151,20 +154,18 @@ class Asking:
         """The tables that the question reads."""
         return tuple(dict.fromkeys(self._table.values()))
 
-    def asked(self) -> pl.DataFrame:
-        """Give the numbered entity rows, their request data of values that can be computed with.
+    def first(self) -> Outcome:
+        """Ask for the sampled rows, with request data of values that can be computed with.
 
         Values that no feature takes are left out; without any left all are brought, and told.
         """
-        rows = entity_rows(self._query, self._trial.keys)
+        rows, places = entity_rows(self._query, self._trial.keys), self._trial.places
         every = range(len(VALUES))
-        if not self._query.request:
-            return rows
-        varied = with_request(rows, self._query, every)
-        if self._takes(varied):
-            return varied
+        found = self.outcome(with_request(rows, self._query, every), places)
+        if found.computable or not self._query.request:
+            return found
         taken = [n for n in every if self._takes(with_request(rows, self._query, [n]))]
-        return with_request(rows, self._query, taken or every)
+        return self.outcome(with_request(rows, self._query, taken), places) if taken else found
 
     def _takes(self, rows: pl.DataFrame) -> bool:
         try:
@@ -173,8 +174,6 @@ class Asking:
             raise
         except COMPUTING:
             return False
-        except READING:
-            return True  # what cannot be read is told where the rows are asked for
         return True
 
     def outcome(self, rows: pl.DataFrame, places: Places) -> Outcome:
@@ -186,7 +185,9 @@ class Asking:
         except NotFound:
             raise
         except (*READING, *COMPUTING) as error:
-            return Outcome(wrong=rows, differences=self._failed(rows, error))
+            told = self._failed(rows, error)
+            computable = not isinstance(error, COMPUTING)
+            return Outcome(wrong=rows, differences=told, computable=computable)
         names = trained.columns
         found: list[pl.DataFrame] = []
         numbers: list[pl.Series] = []

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from featurestore.errors import NotMaterialized
+from featurestore.jobs import verify as verifying
 from featurestore.jobs.backfill import backfill
 from featurestore.jobs.facts import facts
 from featurestore.jobs.locks import register
@@ -368,8 +369,29 @@ def busy(workspace, repo):
 def test_a_verification_beside_runs_raises_no_false_alarm(live, repo):
     """Rows come, move and go while they are compared; only what stays different would be told."""
     with busy(live, repo) as done:
-        while len(done) < 6:
+        while len(done) < 4:
             told = verify(live, live=True)
             assert told.differences.is_empty(), told.differences
     assert found(live, live=True, everything=True) == set()
     materialize_incremental(live, micros(NOW))
+
+
+def test_a_correction_that_lands_after_the_comparison_is_not_verified_by_it(
+    repo, valkey, monkeypatch
+):
+    """What is put on record is the state that was read, not the one that stands at the end."""
+    made = applied(repo, valkey.url, *MODEL)
+    backfill(made)
+    record = verifying._recorded
+
+    def late(*found):
+        write(repo, ROWS.with_columns(pl.col("delay") + 1), name=made.config.project)
+        materialize(made, micros(at(0)), micros(at(24)))
+        return record(*found)
+
+    monkeypatch.setattr(verifying, "_recorded", late)
+    assert verify(made).differences.is_empty()
+    monkeypatch.undo()
+    assert unproven(made, *MODEL) == {ONE.version}
+    assert found(made) == set()
+    assert promote(made).release.number == 1
