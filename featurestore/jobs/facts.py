@@ -19,11 +19,12 @@ def facts(workspace: Workspace) -> Facts:
     head = workspace.registry.head()
     versions = workspace.registry.all_versions()
     live = {
-        (one.view.id, one.table.id)
+        (one.view.id, one.table.id if one.table else "")
         for release in releases.values()
         for one in release.views
-        if one.table
     }
+    newest = {(one.version, one.table_id): one for one in ledger.verifications()}
+    failed = {pair for pair, one in newest.items() if one.mismatches}
     return Facts(
         now=now,
         retention=retention,
@@ -35,8 +36,8 @@ def facts(workspace: Workspace) -> Facts:
         tables=ledger.tables(),
         versions=versions,
         written=ledger.written(),
-        verified=frozenset(live | set(_standing(ledger, versions))),
-        passed=frozenset(live | set(_passed(ledger))),
+        verified=frozenset((live - failed) | set(_standing(ledger, newest, versions))),
+        passed=frozenset(live | (newest.keys() - failed)),
         rejected=_rejected(workspace, moves),
     )
 
@@ -99,18 +100,16 @@ def committed(workspace: Workspace, table: Table) -> int:
     return max(known)
 
 
-def _passed(ledger: Ledger) -> Iterator[tuple[str, str]]:
-    newest = {(one.version, one.table_id): one for one in ledger.verifications()}
-    return (pair for pair, one in newest.items() if not one.mismatches)
-
-
-def _standing(ledger: Ledger, versions: Mapping[str, View]) -> Iterator[tuple[str, str]]:
+def _standing(
+    ledger: Ledger,
+    newest: Mapping[tuple[str, str], Verification],
+    versions: Mapping[str, View],
+) -> Iterator[tuple[str, str]]:
     """Give the versions and tables whose newest verification passed, and still stands.
 
     It stands until a run changes rows that were known when it was made, save the youngest: those
     within the view's settle span are expected to move.
     """
-    newest = {(one.version, one.table_id): one for one in ledger.verifications()}
     runs = ledger.runs() if newest else ()
     for (version, table), one in newest.items():
         settle = versions[version].settle if version in versions else 0

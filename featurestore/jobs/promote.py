@@ -142,11 +142,7 @@ def _refuse_gaps(
 
 
 def _refuse_unverified(known: Facts, views: tuple[LiveView, ...]) -> None:
-    unverified = [
-        one.view.version
-        for one in views
-        if one.table is not None and (one.view.id, one.table.id) not in known.verified
-    ]
+    unverified = [one.view.version for one in views if not known.proven(one.view, one.table)]
     if unverified:
         raise NotMaterialized(
             f"promote: not verified are {', '.join(unverified)}; run `featurestore verify` first; "

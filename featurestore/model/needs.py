@@ -53,8 +53,9 @@ class Facts:
     `releases` are the recent ones: named by an alias, or left by one within the retention. `tables`
     are those that were not collected, `versions` the registered views by id. `written` is when each
     table, by id, was last worked on; `verified` are pairs of version and table ids that passed a
-    verification which still stands, or are live; `passed` those whose newest one passed, if rows
-    were corrected since or not. `rejected` are tables that an alias was rolled back from to another
+    verification which still stands, or are live and failed none since; `passed` those whose newest
+    one passed, if rows were corrected since or not, or that are live. The table id of an on-demand
+    version is empty. `rejected` are tables that an alias was rolled back from to another
     generation of the same data. `retention` is in microseconds.
     """
 
@@ -71,6 +72,12 @@ class Facts:
     verified: frozenset[tuple[str, str]] = frozenset()
     passed: frozenset[tuple[str, str]] = frozenset()
     rejected: frozenset[Table] = frozenset()
+
+    def proven(self, view: View, table: Table | None) -> bool:
+        """Say whether a version (with its table, if it stores rows) may go live as it is."""
+        if view.kind == "batch" and table is None:
+            return False
+        return (view.id, table.id if table else "") in self.verified
 
     def newest(self, data_id: str) -> Table | None:
         """Give the newest generation of a data id's table that was not rejected, or None.

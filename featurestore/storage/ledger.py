@@ -203,6 +203,13 @@ class Ledger:
             taken = connection.execute(sa.update(sql.LEASES).where(*matching).values(**terms))
         return bool(taken.rowcount)
 
+    def is_leased(self, name: str, *, now: int) -> bool:
+        """Say whether somebody who may be alive holds a lease."""
+        mine = (_LEASES.project == self._project, _LEASES.name == name, _LEASES.expires >= now)
+        with self._engine.connect() as connection:
+            holder = connection.execute(sa.select(_LEASES.process).where(*mine)).scalar()
+        return holder is not None and not is_dead(holder)
+
     def release_lease(self, name: str, owner: str) -> None:
         """Give a lease back, if it is still this owner's."""
         with self._engine.begin() as connection:

@@ -95,6 +95,10 @@ class OfflineStore:
         self._project = project
         self._verified: set[tuple[str, str]] = set()
 
+    def distrust(self) -> None:
+        """Check the files again when they are next read: they may have changed since."""
+        self._verified.clear()
+
     def path(self, view: View, table: Table) -> str:
         """Give the folder or URL of a table."""
         return f"{self._root}/{self._project}/{view.name}/{table.id}"
@@ -273,7 +277,7 @@ class OfflineStore:
             version: the Delta version to read (the newest by default).
             known: keep only rows that became known in this interval.
             checksums: sha256 by file path as the ledger recorded them; each file is verified once
-                per process.
+                per process, until `distrust`.
 
         Raises:
             NotMaterialized: the table or version does not exist.

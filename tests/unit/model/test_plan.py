@@ -64,7 +64,9 @@ def release(number, found):
 def facts(head=None, live=None, *, tables=(), verified=(), locks=(), versions=()):
     """Give the facts of a head and of what is live in prod as release 3."""
     known = [*(head.views if head else ()), *(live.views if live else ()), *versions]
-    lived = [table(one) for one in (live.views if live else ()) if one.kind == "batch"]
+    there = live.views if live else ()
+    lived = [table(one) for one in there if one.kind == "batch"]
+    proven = [(one.id, table(one).id if one.kind == "batch" else "") for one in there]
     return Facts(
         now=NOW,
         retention=0,
@@ -76,7 +78,7 @@ def facts(head=None, live=None, *, tables=(), verified=(), locks=(), versions=()
         tables=tuple(dict.fromkeys((*lived, *tables))),
         versions={one.id: one for one in known},
         written={},
-        verified=frozenset({one.id for one in (*lived, *verified)}),
+        verified=frozenset((*proven, *verified)),
     )
 
 
@@ -154,9 +156,8 @@ def test_a_backfill_goes_on_where_it_stood():
     )
     whole = LIVE | {table(OTHER).id: spans((BEGINNING, 600))}
     assert steps(found, shop(OTHER), whole) == [verify(OTHER), promote((V1, OTHER))]
-    proven = replace(found, verified=found.verified | {table(OTHER).id})
-    # The table was proven for a version; that this one is the version, only the ledger knows.
-    assert steps(proven, shop(OTHER), whole)[-1] == promote((V1, OTHER))
+    proven = replace(found, verified=found.verified | {(OTHER.id, table(OTHER).id)})
+    assert steps(proven, shop(OTHER), whole) == [promote((V1, OTHER))]
 
 
 def test_a_view_new_to_the_alias_is_computed_up_to_the_newest_live_watermark():
