@@ -17,6 +17,7 @@ from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Table, View
 from featurestore.model.steps import current, lacking
 from featurestore.model.time import Interval
+from featurestore.storage.keys import check_alias
 
 
 def backfill(
@@ -35,14 +36,16 @@ def backfill(
 
     Raises:
         Conflict: another backfill for the alias is on; the message says whose.
-        InvalidRequest: `again` without views, or a view that is computed at request time.
+        InvalidRequest: `again` without views, a view that is computed at request time, or an alias
+            with other characters than it may have.
         NotFound: a view is not applied.
         SourceError, Unavailable: as the stores say; what was committed stays, and a rerun goes on.
     """
+    check_alias(alias)
     if again and not views:
         raise InvalidRequest("backfill: again needs the views to compute again; name them")
-    chosen = [workspace.view(name) for name in views] if views else workspace.project().views
-    for view in chosen if views else ():
+    named = [workspace.view(name) for name in dict.fromkeys(views)]
+    for view in named:
         if view.kind != "batch":
             raise InvalidRequest(
                 f"{view.name}: is computed at request time; there is nothing to backfill"
@@ -51,7 +54,7 @@ def backfill(
     with held(
         workspace, f"backfill {alias}", secrets.token_hex(16), why=f"backfill for {alias}"
     ) as on:
-        for view in (one for one in chosen if one.kind == "batch"):
+        for view in (one for one in named or workspace.project().views if one.kind == "batch"):
             table = newest_table(workspace, view)
             if again:
                 table = _generation(workspace, view, table, alias)

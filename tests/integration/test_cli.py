@@ -130,7 +130,7 @@ def test_plan_says_what_apply_will_do_and_apply_leaves_nothing_to_do(plans):
         ("model", "service", "additive"),
     }
     assert before["revision"] is None
-    assert before["id"].startswith("-.-.")
+    assert before["id"].startswith("prod:-.-.")
     assert [step["step"] for step in before["steps"]] == [
         *["register"] * 3,
         *["backfill", "verify", "promote"],
