@@ -259,7 +259,7 @@ def test_an_alias_has_a_name_that_can_be_typed_and_is_no_number(live):
     for alias in ("", "7", "a b", "prod/eu", "prod\n", "é", "*", "a" * 65, "\udcff"):
         for name in ("plan", "backfill", "verify", "promote"):
             job = planning.plan if name == "plan" else JOBS[name]
-            with pytest.raises(InvalidRequest, match="alias name .*: use 1 to 64 letters"):
+            with pytest.raises(InvalidRequest, match=r"alias name .*: use 1 to 64 letters"):
                 job(live, alias)
     assert promote(live, "prod.eu-1_b").release.number == 3
 
