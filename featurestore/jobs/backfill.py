@@ -6,9 +6,10 @@ it stood. The live tables keep materializing meanwhile, and are never written he
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
-from featurestore.errors import InvalidRequest
+from featurestore.errors import InvalidRequest, NotMaterialized
 from featurestore.jobs.facts import coverage, facts, newest_table
 from featurestore.jobs.leases import held
 from featurestore.jobs.materialize import Outcome, Report, finish, new_table, run, silent
@@ -59,7 +60,9 @@ def backfill(
             if again:
                 table = _generation(workspace, view, table, alias)
             on()
-            outcomes += fill(workspace, view, table, alias, report or silent)
+            made = fill(workspace, view, table, alias, report or silent)
+            lost = _lost(workspace, view, made) if again else None
+            outcomes += (replace(one, before=lost) for one in made)
     return tuple(outcomes)
 
 
@@ -98,6 +101,24 @@ def _cut(gap: Interval, cuts: set[int]) -> list[Interval]:
     inner = sorted(cut for cut in cuts if gap.start < cut < gap.end)
     edges = [gap.start, *inner, gap.end]
     return [Interval(start=start, end=end) for start, end in pairwise(edges)]
+
+
+def _lost(workspace: Workspace, view: View, made: Sequence[Outcome]) -> int | None:
+    """Give how many rows the last good load has where what was computed again has none."""
+    if not made or any(one.rows for one in made):
+        return None
+    *before, now = (t for t in workspace.ledger.tables() if t.data_id == view.data_id)
+    if _rows(workspace, view, now):
+        return None
+    return next(filter(None, (_rows(workspace, view, table) for table in reversed(before))), None)
+
+
+def _rows(workspace: Workspace, view: View, table: Table) -> int:
+    """Give a table's rows; one whose maker died before its folder was made has none."""
+    try:
+        return workspace.offline.size(view, table)[0]
+    except NotMaterialized:
+        return 0
 
 
 def _generation(workspace: Workspace, view: View, table: Table | None, alias: str) -> Table | None:

@@ -1,6 +1,7 @@
 """The commands of `featurestore`: their arguments, help and exit codes."""
 
 import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -42,7 +43,19 @@ for part in (history, serving):
 def main() -> None:
     """Run the command line; an error of the store ends it with its exit code."""
     try:
+        _refuse_bytes(sys.argv[1:])
         app(prog_name="featurestore")
     except errors.FeatureStoreError as problem:
         terminal.error(problem)
         sys.exit(next(code for kind, code in EXIT_CODES if isinstance(problem, kind)))
+
+
+def _refuse_bytes(words: Sequence[str]) -> None:
+    """Refuse words that are no text, before they reach a database, a file's name or the screen."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise errors.InvalidRequest(
+                f"{word!r}: is not UTF-8; write it in UTF-8, and rename what is called so"
+            ) from error

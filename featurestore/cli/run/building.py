@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from featurestore.cli import terminal
-from featurestore.cli.run.typed import moment
+from featurestore.cli.run.typed import aim, moment
 from featurestore.cli.text import building as text
 from featurestore.cli.values import building as values
 from featurestore.jobs import apply as applying
@@ -26,6 +26,7 @@ _Look = Callable[[Sequence[materializing.Outcome]], None]
 def plan(repo: Path, *, alias: str, sample: bool, json: bool) -> Plan:
     """Show what applying would change and what an alias then needs; give the plan."""
     with closing(Workspace.open(repo)) as workspace, terminal.busy("reading the definitions"):
+        aim(alias, workspace.releases.aliases())
         found = planning.plan(workspace, alias)
         samples = planning.samples(workspace, found) if sample else None
     if json:
@@ -39,6 +40,7 @@ def plan(repo: Path, *, alias: str, sample: bool, json: bool) -> Plan:
 def apply(repo: Path, *, plan: str | None, alias: str, anyway: bool, json: bool) -> None:
     """Register the definitions."""
     with closing(Workspace.open(repo)) as workspace, terminal.busy("reading the definitions"):
+        aim(alias, workspace.releases.aliases())
         found = applying.apply(workspace, plan, alias=alias, anyway=anyway)
     if json:
         terminal.as_json(values.plan(found))
@@ -78,6 +80,7 @@ def backfill(repo: Path, alias: str, *, views: Sequence[str], again: bool, json:
     def job(
         workspace: Workspace, report: materializing.Report
     ) -> tuple[materializing.Outcome, ...]:
+        aim(alias, workspace.releases.aliases())
         return backfilling.backfill(workspace, alias, views=views, again=again, report=report)
 
     def look(found: Sequence[materializing.Outcome]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from featurestore.cli import terminal
+from featurestore.cli.run.typed import aim
 from featurestore.cli.text import versions as text
 from featurestore.cli.values import versions as values
 from featurestore.jobs import collect as collecting
@@ -30,6 +31,8 @@ def verify(
         client as server,
         terminal.busy("comparing what is served with what training reads"),
     ):
+        if not live:
+            aim(alias, workspace.releases.aliases())
         found = verifying.verify(workspace, alias, live=live, everything=everything, client=server)
     if json:
         terminal.as_json(values.verified(found))

@@ -1,6 +1,8 @@
 """What plans, their samples and computations look like on a terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from rich.markup import escape
 from rich.table import Table
@@ -254,3 +256,10 @@ def backfilled(found: Sequence[Outcome], alias: str) -> None:
         right=("rows", "to redis"),
         whole=("rows", "to redis", "known in (UTC)"),
     )
+    for version, group in groupby(found, key=attrgetter("version")):
+        before = next(group).before
+        if before is not None:
+            out.print(
+                f"\n[bold red]Empty[/]: {escape(version)} has 0 rows now, the one before had "
+                f"{before:,}; look at its source before anything is promoted."
+            )

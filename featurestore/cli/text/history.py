@@ -10,6 +10,7 @@ from featurestore.cli.text.building import changes
 from featurestore.cli.text.words import columns, known, second, size, span, stamp, title
 from featurestore.cli.values.locks import state
 from featurestore.cli.values.plain import text, texts
+from featurestore.jobs.commit import DIRTY
 from featurestore.jobs.versions import Compared, Shown, Stored
 from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Project, Service, View
@@ -224,12 +225,17 @@ def log(found: Sequence[Entry], limit: int) -> None:
         out.print(f"\n{len(found) - limit:,} older; --limit shows more.")
 
 
+def _commit(commit: str | None) -> str:
+    """Write a commit briefly, with a plus if the files were not quite its own."""
+    return "-" if commit is None else commit[:8] + "+" * commit.endswith(DIRTY)
+
+
 def _entries(found: Sequence[Entry]) -> Iterator[Sequence[str]]:
     for one in found:
         yield (
             second(one.at).removesuffix(" UTC"),
             one.who,
-            (one.commit or "-")[:8],
+            _commit(one.commit),
             one.action,
             one.detail,
         )
