@@ -18,7 +18,7 @@ from featurestore.model.documents import LiveView, View
 from featurestore.model.lock import Lock
 from featurestore.model.needs import Registered, answered_by, where_it_lies
 from featurestore.model.pinned import admit, unlike
-from featurestore.model.time import show
+from featurestore.model.time import second, show
 from featurestore.serving.locks import LOCK_BYTES
 
 _SHORTEST = 4
@@ -98,7 +98,7 @@ def retire(workspace: Workspace, lock_id: str) -> Registered:
     if not alive and found:
         at = max(one.retired for one in found if one.retired is not None)
         raise InvalidRequest(
-            f"lock {found[0].id[:12]}: was retired {show(at)} already; to keep its data again, "
+            f"lock {found[0].id[:12]}: was retired {second(at)} already; to keep its data again, "
             "register it again"
         )
     if not alive:

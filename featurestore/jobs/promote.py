@@ -13,7 +13,7 @@ from featurestore.model.needs import Facts, Move
 from featurestore.model.plan import plan_id as plan_of
 from featurestore.model.plan import same_definitions, stale
 from featurestore.model.steps import lacking
-from featurestore.model.time import show
+from featurestore.model.time import second, show
 from featurestore.storage.keys import check_alias
 
 
@@ -71,7 +71,7 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
     if to is None and moves[-1].action == "rollback":
         if workspace.online().alias_copy(alias) == str(expected).encode():
             raise InvalidRequest(
-                f"rollback: {alias} was rolled back already, {show(moves[-1].at)}, and names "
+                f"rollback: {alias} was rolled back already, {second(moves[-1].at)}, and names "
                 f"release {expected}; name the release to go on to with --to, `featurestore log` "
                 "lists them"
             )

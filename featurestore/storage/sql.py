@@ -230,7 +230,7 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
 
 def _told(problem: SQLAlchemyError, url: sa.URL) -> str:
     """Give a driver's words on one line, without SQLAlchemy's link and without a password."""
-    text = " ".join(str(problem.args[0]).split())
+    text = "; ".join(filter(None, map(str.strip, str(problem.args[0]).splitlines())))
     secrets = (url.password, url.query.get("password"))
     for secret in secrets:
         text = text.replace(secret, "***") if isinstance(secret, str) and secret else text

@@ -297,7 +297,6 @@ def test_list_says_what_is_live_where(shop):
 
 BYTES = os.fsdecode(b"a\xff")
 TYPED = {
-    "a new alias, planned": (("plan", "--alias", "prd"), 3),
     "a new alias, backfilled": (("backfill", "--alias", "prd"), 0),
     "a new alias, verified": (("verify", "--alias", "prd"), 0),
     "an alias that is none": (("backfill", "--alias", "p d"), "alias name 'p d': use 1 to 64"),

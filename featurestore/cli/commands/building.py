@@ -63,7 +63,7 @@ def materialize(
 def materialize_incremental(
     end: Annotated[
         str | None,
-        typer.Argument(metavar="[END]", help="Last moment, included, ISO 8601; default now."),
+        typer.Argument(metavar="END", help="Last moment, included, ISO 8601; default now."),
     ] = None,
     repo: Repo = HERE,
     view: Views = None,

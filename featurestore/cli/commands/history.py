@@ -59,7 +59,7 @@ def lineage(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="Only around this source, view, version, service or lock."
+            metavar="NAME", help="Only around this source, view, version, service or lock."
         ),
     ] = None,
     repo: Repo = HERE,

@@ -28,8 +28,9 @@ def serve(
 ) -> None:
     """Serve lookups over gRPC until told to stop.
 
-    Prints one JSON line, {"address": …}, on standard output when it listens; what it does goes to
-    standard error. Ctrl-C or SIGTERM ends it after the running calls, with exit code 0.
+    Prints one JSON line, {"address": …}, on standard output when it listens.
+
+    What it does goes to standard error. Ctrl-C or SIGTERM ends it after the running calls: exit 0.
     """
     run.serving.serve(repo, alias=alias, host=host, port=port)
 

@@ -70,6 +70,8 @@ def plan(found: Plan, *, applied: bool = False) -> None:
 def changes(changed: Sequence[Change]) -> Table:
     """Draw what changes, each with its reasons and what it touches."""
     grid = Table.grid(padding=(0, 2, 0, 0))
+    for _ in range(3):
+        grid.add_column(overflow="fold")
     for change in changed:
         color = _COLORS.get(change.kind, "white")
         grid.add_row(f"[bold {color}]{change.kind}[/]", change.what, escape(_arrow(change)))

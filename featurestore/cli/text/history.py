@@ -7,7 +7,7 @@ from rich.tree import Tree
 
 from featurestore.cli.terminal import facts, grouped, out, table
 from featurestore.cli.text.building import changes
-from featurestore.cli.text.words import columns, known, second, size, span, stamp, title
+from featurestore.cli.text.words import columns, known, size, span, stamp, title
 from featurestore.cli.values.locks import state
 from featurestore.cli.values.plain import text, texts
 from featurestore.jobs.commit import DIRTY
@@ -16,7 +16,7 @@ from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Project, Service, View
 from featurestore.model.lineage import Lineage, Node
 from featurestore.model.query import resolve
-from featurestore.model.time import Interval, show, watermark
+from featurestore.model.time import Interval, second, show, watermark
 from featurestore.storage.documents import Entry
 
 
@@ -156,7 +156,7 @@ def _stored(one: Stored) -> dict[str, str]:
         "holds": holds,
         "complete to": show(watermark(one.covered)),
         "verified": "yes" if one.verified else "no",
-        "stays for": ", ".join(one.reasons) or "nobody: `featurestore collect` removes it",
+        "stays for": "\n".join(one.reasons) or "nobody: `featurestore collect` removes it",
     }
 
 

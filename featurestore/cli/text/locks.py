@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from rich.markup import escape
 
 from featurestore.cli.terminal import facts, out
-from featurestore.cli.text.words import count, second
+from featurestore.cli.text.words import count
 from featurestore.cli.values.locks import state, versions
 from featurestore.jobs.locks import Kept
 from featurestore.model.needs import Registered
+from featurestore.model.time import second
 
 
 def kept(found: Kept) -> None:

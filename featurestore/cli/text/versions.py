@@ -6,10 +6,11 @@ from operator import itemgetter
 from rich.markup import escape
 
 from featurestore.cli.terminal import grouped, out, table
-from featurestore.cli.text.words import count, known, second, size, stamp
+from featurestore.cli.text.words import count, known, size, stamp
 from featurestore.jobs.collect import Collection
 from featurestore.jobs.publish import Published
 from featurestore.jobs.verify import Verified
+from featurestore.model.time import second
 
 
 def verified(found: Verified, *, live: bool) -> None:

@@ -24,11 +24,6 @@ def stamp(us: int | None) -> str:
     return show(us).removesuffix(" UTC").removesuffix(":00")
 
 
-def second(us: int | None) -> str:
-    """Write a moment to the second, for what happened and not for what data covers."""
-    return show(us if us is None else us - us % 1_000_000)
-
-
 def span(us: int | None) -> str:
     """Write a duration in its largest whole unit."""
     if us is None:
