@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from featurestore.errors import InvalidRequest, NotMaterialized
+from featurestore.errors import CorruptData, InvalidRequest, NotMaterialized
 from featurestore.jobs.facts import coverage, facts, newest_table
 from featurestore.jobs.leases import held
 from featurestore.jobs.materialize import Outcome, Report, finish, new_table, run, silent
@@ -114,10 +114,10 @@ def _lost(workspace: Workspace, view: View, made: Sequence[Outcome]) -> int | No
 
 
 def _rows(workspace: Workspace, view: View, table: Table) -> int:
-    """Give a table's rows; one whose maker died before its folder was made has none."""
+    """Give a table's rows; one that was never made, or can no longer be read, has none."""
     try:
         return workspace.offline.size(view, table)[0]
-    except NotMaterialized:
+    except (NotMaterialized, CorruptData):
         return 0
 
 
