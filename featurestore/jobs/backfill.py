@@ -6,9 +6,10 @@ it stood. The live tables keep materializing meanwhile, and are never written he
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
-from featurestore.errors import InvalidRequest
+from featurestore.errors import CorruptData, InvalidRequest, NotMaterialized
 from featurestore.jobs.facts import coverage, facts, newest_table
 from featurestore.jobs.leases import held
 from featurestore.jobs.materialize import Outcome, Report, finish, new_table, run, silent
@@ -17,6 +18,7 @@ from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Table, View
 from featurestore.model.steps import current, lacking
 from featurestore.model.time import Interval
+from featurestore.storage.keys import check_alias
 
 
 def backfill(
@@ -35,14 +37,16 @@ def backfill(
 
     Raises:
         Conflict: another backfill for the alias is on; the message says whose.
-        InvalidRequest: `again` without views, or a view that is computed at request time.
+        InvalidRequest: `again` without views, a view that is computed at request time, or an alias
+            with other characters than it may have.
         NotFound: a view is not applied.
         SourceError, Unavailable: as the stores say; what was committed stays, and a rerun goes on.
     """
+    check_alias(alias)
     if again and not views:
         raise InvalidRequest("backfill: again needs the views to compute again; name them")
-    chosen = [workspace.view(name) for name in views] if views else workspace.project().views
-    for view in chosen if views else ():
+    named = [workspace.view(name) for name in dict.fromkeys(views)]
+    for view in named:
         if view.kind != "batch":
             raise InvalidRequest(
                 f"{view.name}: is computed at request time; there is nothing to backfill"
@@ -51,12 +55,14 @@ def backfill(
     with held(
         workspace, f"backfill {alias}", secrets.token_hex(16), why=f"backfill for {alias}"
     ) as on:
-        for view in (one for one in chosen if one.kind == "batch"):
+        for view in (one for one in named or workspace.project().views if one.kind == "batch"):
             table = newest_table(workspace, view)
             if again:
                 table = _generation(workspace, view, table, alias)
             on()
-            outcomes += fill(workspace, view, table, alias, report or silent)
+            made = fill(workspace, view, table, alias, report or silent)
+            lost = _lost(workspace, view, made) if again else None
+            outcomes += (replace(one, before=lost) for one in made)
     return tuple(outcomes)
 
 
@@ -95,6 +101,24 @@ def _cut(gap: Interval, cuts: set[int]) -> list[Interval]:
     inner = sorted(cut for cut in cuts if gap.start < cut < gap.end)
     edges = [gap.start, *inner, gap.end]
     return [Interval(start=start, end=end) for start, end in pairwise(edges)]
+
+
+def _lost(workspace: Workspace, view: View, made: Sequence[Outcome]) -> int | None:
+    """Give how many rows the last good load has where what was computed again has none."""
+    if not made or any(one.rows for one in made):
+        return None
+    *before, now = (t for t in workspace.ledger.tables() if t.data_id == view.data_id)
+    if _rows(workspace, view, now):
+        return None
+    return next(filter(None, (_rows(workspace, view, table) for table in reversed(before))), None)
+
+
+def _rows(workspace: Workspace, view: View, table: Table) -> int:
+    """Give a table's rows; one that was never made, or can no longer be read, has none."""
+    try:
+        return workspace.offline.size(view, table)[0]
+    except (NotMaterialized, CorruptData):
+        return 0
 
 
 def _generation(workspace: Workspace, view: View, table: Table | None, alias: str) -> Table | None:

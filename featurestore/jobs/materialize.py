@@ -51,7 +51,10 @@ Report = Callable[[str, str, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Outcome:
-    """What a run did: `changed` is False if the table already said the same."""
+    """What a run did: `changed` is False if the table already said the same.
+
+    `before` is how many rows the last good load has, where computing a table again gave none.
+    """
 
     view: str
     version: str
@@ -61,6 +64,7 @@ class Outcome:
     served: int
     repaired: int
     changed: bool
+    before: int | None = None
 
     def __repr__(self) -> str:
         done = "" if self.changed else ", unchanged"

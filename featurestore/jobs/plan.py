@@ -7,7 +7,7 @@ import polars as pl
 
 from featurestore.definitions.loader import load
 from featurestore.errors import CorruptData, InvalidDefinition, NotMaterialized, Unavailable
-from featurestore.jobs.engine import Equivalence, reconciled
+from featurestore.jobs.dialect import Equivalence, reconciled
 from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.sample import Sample, sample
 from featurestore.jobs.workspace import Workspace
@@ -17,7 +17,7 @@ from featurestore.model.needs import Facts
 from featurestore.model.plan import Plan
 from featurestore.model.plan import plan as planned
 from featurestore.model.steps import Backfill, Respell, Step, current
-from featurestore.storage.keys import canonical_keys
+from featurestore.storage.keys import canonical_keys, check_alias
 from featurestore.storage.launcher import EmbeddedServer
 from featurestore.storage.redis import OnlineStore
 from featurestore.storage.rows import RowLayout, row_columns
@@ -46,7 +46,9 @@ def plan(workspace: Workspace, alias: str = "prod", *, costs: bool = True) -> Pl
 
     Raises:
         InvalidDefinition: the repo's definitions cannot be accepted.
+        InvalidRequest: the alias has other characters than it may.
     """
+    check_alias(alias)
     project = load(workspace.config.root)
     if project.name != workspace.config.project:
         raise InvalidDefinition(

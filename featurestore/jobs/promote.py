@@ -13,8 +13,8 @@ from featurestore.model.needs import Facts, Move
 from featurestore.model.plan import plan_id as plan_of
 from featurestore.model.plan import same_definitions, stale
 from featurestore.model.steps import lacking
-from featurestore.model.time import show
-from featurestore.storage.keys import check_name
+from featurestore.model.time import second, show
+from featurestore.storage.keys import check_alias
 
 
 def promote(workspace: Workspace, alias: str = "prod", *, plan_id: str | None = None) -> Published:
@@ -30,7 +30,7 @@ def promote(workspace: Workspace, alias: str = "prod", *, plan_id: str | None = 
         Conflict: the plan is stale, somebody else moved the alias or is arranging releases, or
             another registry's releases are in Redis; nothing was written.
     """
-    check_name(alias, "alias")
+    check_alias(alias)
     project = workspace.project()
     expected = workspace.releases.aliases().get(alias)
     if plan_id is not None:
@@ -71,7 +71,7 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
     if to is None and moves[-1].action == "rollback":
         if workspace.online().alias_copy(alias) == str(expected).encode():
             raise InvalidRequest(
-                f"rollback: {alias} was rolled back already, {show(moves[-1].at)}, and names "
+                f"rollback: {alias} was rolled back already, {second(moves[-1].at)}, and names "
                 f"release {expected}; name the release to go on to with --to, `featurestore log` "
                 "lists them"
             )
@@ -159,11 +159,10 @@ def _refuse_stale(workspace: Workspace, plan_id: str, alias: str) -> None:
     number = workspace.releases.aliases().get(alias)
     if head is None:
         return
-    moved = stale(plan_id, plan_of(head.revision, number, head.project), alias=alias)
+    now_id = plan_of(alias, head.revision, number, head.project)
+    moved = stale(plan_id, now_id)
     done = number is not None and _answers(workspace.releases.release(number), head.project)
-    if moved is not None and not (
-        done and same_definitions(plan_id, plan_of(head.revision, number, head.project))
-    ):
+    if moved is not None and not (done and same_definitions(plan_id, now_id)):
         raise Conflict(f"promote: {moved}; plan again, nothing was written")
 
 

@@ -27,6 +27,7 @@ from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, Table, View, dump
 from featurestore.model.needs import Facts, answered_by
 from featurestore.serving.client import FeatureClient
+from featurestore.storage.keys import check_alias
 from featurestore.storage.ledger import Verification
 
 COPIED = "SQL = Redis"
@@ -73,11 +74,12 @@ def verify(
     Raises:
         NotMaterialized: a version has no rows to check.
         NotFound: the alias does not exist, and `live` asks for it.
-        InvalidRequest: a client without `live`.
+        InvalidRequest: a client without `live`, or an alias with other characters than it may have.
         Conflict: the alias moved while its server was asked.
         CorruptData: a document of the registry is not what was written.
         Unavailable: as the stores say.
     """
+    check_alias(alias)
     if client is not None and not live:
         raise InvalidRequest("verify: a server serves what is live; pass live as well")
     known = facts(workspace)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from featurestore.model.documents import LiveView, Project, Release, Table, View
 from featurestore.model.lock import Lock, LockedView
-from featurestore.model.time import show
+from featurestore.model.time import second
 
 Action = Literal["promote", "rollback", "warm"]
 
@@ -290,7 +290,7 @@ def _recent(facts: Facts) -> Iterator[Need]:
         at = left.get(number)
         for one in release.views if at is not None else ():
             if one.table in facts.tables:
-                why = f"release {number}, demoted {show(at)}"
+                why = f"release {number}, demoted {second(at)}"
                 yield _need(facts, one, why, fresh=True, online=True)
 
 
@@ -358,7 +358,7 @@ def _written(facts: Facts) -> Iterator[Need]:
             view = next((v for v in facts.versions.values() if v.data_id == table.data_id), None)
             if view is not None:
                 yield Need(
-                    table=table, view=view, ttls=(view.ttl,), reasons=(f"written {show(at)}",)
+                    table=table, view=view, ttls=(view.ttl,), reasons=(f"written {second(at)}",)
                 )
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from featurestore.model.documents import Release, Table, View
 from featurestore.model.needs import Facts, demoted, needs
-from featurestore.model.time import Interval, show, watermark
+from featurestore.model.time import Interval, second, show, watermark
 
 Name = Literal["declared", "backfilled", "verified", "live", "warm", "cold"]
 
@@ -81,7 +81,7 @@ def _warm(facts: Facts, view: View) -> Iterator[str]:
     for number, release in sorted(facts.releases.items()):
         at = left.get(number)
         if at is not None and _in(view, release):
-            yield f"release {number}, demoted {show(at)}"
+            yield f"release {number}, demoted {second(at)}"
     for registered in facts.locks:
         if registered.holds(facts.now) and any(o.id == view.id for o in registered.lock.views):
             yield f"lock {registered.id[:12]} of {registered.owner}"

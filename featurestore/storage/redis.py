@@ -29,7 +29,7 @@ from featurestore.errors import (
     OnlineDataMissing,
     Unavailable,
 )
-from featurestore.storage.keys import check_name, keys_of, redis_keys, table_prefix
+from featurestore.storage.keys import check_alias, check_name, keys_of, redis_keys, table_prefix
 
 KEYS_PER_SCRIPT = 500
 SCRIPTS_PER_PIPELINE = 16
@@ -306,7 +306,7 @@ class OnlineStore:
         return self._key("marker", table_id)
 
     def _alias(self, name: str) -> bytes:
-        return self._key("alias", check_name(name, "alias"))
+        return self._key("alias", check_alias(name))
 
     def _missing(self, table_id: str) -> OnlineDataMissing:
         return OnlineDataMissing(

@@ -11,9 +11,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
-    InterfaceError,
-    OperationalError,
-    ProgrammingError,
+    DBAPIError,
+    IntegrityError,
     SQLAlchemyError,
 )
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -191,7 +190,7 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
             path = root / parsed.database
             _make_folder(path.parent)
             parsed = parsed.set(database=str(path))
-    shown = parsed.render_as_string(hide_password=True)
+    shown = parsed.set(query={}).render_as_string(hide_password=True)
     try:
         engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True)
         with ExitStack() as failing:
@@ -207,7 +206,7 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
         ) from error
     except SQLAlchemyError as error:
         raise Unavailable(
-            f"registry: {shown} cannot be opened: {error.args[0]}; check that it runs, and "
+            f"registry: {shown} cannot be opened: {_told(error, parsed)}; check that it runs, and "
             "registry.path or FEATURESTORE_REGISTRY"
         ) from error
 
@@ -217,15 +216,25 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
             return
         if isinstance(failed, DataError):
             raise InvalidRequest(
-                f"registry: {shown} does not take a value: {failed.args[0]}; nothing was written"
+                f"registry: {shown} does not take a value: {_told(failed, parsed)}; "
+                "nothing was written"
             ) from context.original_exception
-        if isinstance(failed, OperationalError | ProgrammingError | InterfaceError):
+        if isinstance(failed, DBAPIError) and not isinstance(failed, IntegrityError):
             raise Unavailable(
-                f"registry: {shown} does not answer: {failed.args[0]}; nothing was written"
+                f"registry: {shown} does not answer: {_told(failed, parsed)}; nothing was written"
             ) from context.original_exception
 
     sa.event.listen(engine, "handle_error", unavailable)
     return engine
+
+
+def _told(problem: SQLAlchemyError, url: sa.URL) -> str:
+    """Give a driver's words on one line, without SQLAlchemy's link and without a password."""
+    text = "; ".join(filter(None, map(str.strip, str(problem.args[0]).splitlines())))
+    secrets = (url.password, url.query.get("password"))
+    for secret in secrets:
+        text = text.replace(secret, "***") if isinstance(secret, str) and secret else text
+    return text
 
 
 def _make_tables(connection: sa.Connection) -> None:

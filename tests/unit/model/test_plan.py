@@ -276,34 +276,42 @@ def test_a_cost_is_told_by_the_live_table_else_by_the_applied_one():
 
 
 def test_a_plan_is_named_by_what_it_was_made_from():
-    """Revision, release and definitions; equal ones give equal ids."""
+    """Alias, revision, release and definitions; equal ones give equal ids."""
     made = plan(facts(ONE, ONE), LIVE, shop(OTHER), revision=7)
-    assert made.id == plan_id(7, 3, shop(OTHER))
-    assert made.id.startswith("7.3.")
-    assert plan(facts(), {}, ONE, revision=None).id == plan_id(None, None, ONE)
+    assert made.id == plan_id("prod", 7, 3, shop(OTHER))
+    assert made.id.startswith("prod:7.3.")
+    assert plan(facts(), {}, ONE, revision=None).id == plan_id("prod", None, None, ONE)
     done = registered(made, shop(OTHER), 8)
-    assert done.id == plan_id(8, 3, shop(OTHER))
+    assert done.id == plan_id("prod", 8, 3, shop(OTHER))
     assert not any(isinstance(step, Register) for step in done.steps)
     assert same_definitions(made.id, done.id)
-    assert not same_definitions(made.id, plan_id(7, 3, ONE))
+    assert not same_definitions(made.id, plan_id("prod", 7, 3, ONE))
+    assert not same_definitions(made.id, plan_id("staging", 7, 3, shop(OTHER)))
+    dotted = plan(facts(ONE, ONE), LIVE, shop(OTHER), revision=7, alias="prod.eu")
+    assert registered(dotted, shop(OTHER), 8).id == plan_id("prod.eu", 8, None, shop(OTHER))
 
 
 MOVES = {
-    "nothing": ("3.4.abcdef01", None),
-    "the alias": ("3.5.abcdef01", "prod moved from release 4 to 5"),
-    "the registry": ("4.4.abcdef01", "somebody applied: revision 3 became 4"),
-    "the repo": ("3.4.00000000", "the repo's definitions are not those that were planned"),
+    "nothing": ("prod:3.4.abcdef01", None),
+    "the alias": ("prod:3.5.abcdef01", "prod moved from release 4 to 5"),
+    "the registry": ("prod:4.4.abcdef01", "somebody applied: revision 3 became 4"),
+    "the repo": ("prod:3.4.00000000", "the repo's definitions are not those that were planned"),
+    "another alias": (
+        "eu.1:3.4.abcdef01",
+        "prod:3.4.abcdef01 is a plan for the alias prod, not for eu.1",
+    ),
 }
 
 
 @pytest.mark.parametrize(("now", "told"), MOVES.values(), ids=MOVES.keys())
 def test_a_stale_plan_says_what_moved(now, told):
     """Whoever carries a plan out is told what happened since it was made."""
-    assert stale("3.4.abcdef01", now) == told
+    assert stale("prod:3.4.abcdef01", now) == told
 
 
 def test_an_id_that_is_none_and_an_alias_that_came_are_told():
     """A wrong word is no plan; a first release is a move too."""
-    assert "is no plan's id" in stale("newest", "3.4.abcdef01")
-    told = stale("3.-.abcdef01", "3.1.abcdef01", alias="staging")
+    for wrong in ("newest", "3.4.abcdef01", "prod:3.4", ":3.4.abcdef01", ""):
+        assert "is no plan's id" in stale(wrong, "prod:3.4.abcdef01")
+    told = stale("staging:3.-.abcdef01", "staging:3.1.abcdef01")
     assert told == "staging moved from no release to 1"
