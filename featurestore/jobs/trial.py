@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from featurestore.errors import NotMaterialized
+from featurestore.errors import Conflict, NotMaterialized
 from featurestore.jobs.online import latest, stored_rows
 from featurestore.jobs.tables import ALWAYS, Place, StoredTables, place_of
 from featurestore.jobs.workspace import Workspace
@@ -120,15 +120,22 @@ def settled(
     wrong: pl.DataFrame,
     again: Callable[[pl.DataFrame], pl.DataFrame],
 ) -> pl.DataFrame:
-    """Check again what is wrong, until no run moved meanwhile: only what stays wrong is."""
+    """Check again what is wrong, until no run moved meanwhile: only what stays wrong is.
+
+    Raises:
+        Conflict: runs wrote to the tables every time; nothing is known of what differed.
+    """
     for _ in range(_TIMES):
         if wrong.is_empty():
-            break
+            return wrong
         before = _moves(workspace, tables)
         wrong = again(wrong)
         if _moves(workspace, tables) == before:
-            break
-    return wrong
+            return wrong
+    raise Conflict(
+        f"verify: runs wrote to {', '.join(table.id for table in tables)} each of the {_TIMES} "
+        f"times that {wrong.height} rows were compared again; run it again when fewer are on"
+    )
 
 
 def _moves(workspace: Workspace, tables: Sequence[Table]) -> list[tuple[str, str]]:

@@ -3,9 +3,9 @@
 Three laws are checked, on a sample of the entities or on all: the newest offline row is the row in
 Redis; a training row is the served vector, alone and among many, of stored features and of those
 computed on request; and a feature that kept its id in a new version kept its values. What was found
-is recorded, and only what passed can be promoted. Of what is live also the copy of the release that
-servers read is compared; and beside the release all that an alias may go back to, or that locks are
-answered from.
+is recorded, and only what passed can be promoted. Beside the release stands what locks are answered
+from; of what is live also all that an alias may go back to, and the copy of the release that
+servers read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -75,7 +75,7 @@ def verify(
         NotMaterialized: a version has no rows to check.
         NotFound: the alias does not exist, and `live` asks for it.
         InvalidRequest: a client without `live`, or an alias with other characters than it may have.
-        Conflict: the alias moved while its server was asked.
+        Conflict: the alias moved while its server was asked, or runs never paused for long enough.
         CorruptData: a document of the registry is not what was written.
         Unavailable: as the stores say.
     """
@@ -92,7 +92,7 @@ def verify(
     copied = [attempt(COPIED, alias, [alias], partial(_copied, workspace, alias))] if live else []
     checks = _tried(trial, current) + copied
     passed = _recorded(trial, checks)
-    checks += [one for beside in _beside(known, trial) for one in _stands(trial, beside)]
+    checks += [one for beside in _beside(known, trial, live=live) for one in _stands(trial, beside)]
     return Verified(alias=alias, checks=tuple(checks), versions=passed)
 
 
@@ -187,15 +187,18 @@ def _copied(workspace: Workspace, alias: str) -> Check:
 _WAY_OUT = "run `featurestore rebuild-online`"
 
 
-def _beside(known: Facts, trial: Trial) -> Iterator[LiveView]:
-    """Give the stored versions beside a release on trial that are answered from.
+def _beside(known: Facts, trial: Trial, *, live: bool) -> Iterator[LiveView]:
+    """Give the stored versions that are answered from beside a release on trial.
 
-    Those are of recent releases, and what registered locks are answered from.
+    That is what registered locks would be answered from; of what is live also what recent releases
+    are of. What the release on trial would replace does not count against it: it may be what is
+    damaged.
     """
-    views = [one for release in known.releases.values() for one in release.views]
+    named = [known.releases[number].views for number in known.aliases.values()] if live else []
+    views = [one for release in known.releases.values() if live for one in release.views]
     for registered in (one for one in known.locks if one.holds(known.now)):
-        for number in known.aliases.values():
-            answers = answered_by(known, registered.lock, known.releases[number].views)
+        for current in (trial.release.views, *named):
+            answers = answered_by(known, registered.lock, current)
             views += [one for _, one in answers if one is not None]
     of: dict[Table, dict[str, View]] = {}
     for one in views:

@@ -338,13 +338,13 @@ def test_a_table_that_only_a_lock_is_answered_from_is_verified_again_after_a_cor
 
 @contextmanager
 def busy(workspace, repo):
-    """Correct and add rows as fast as runs allow, as long as a block runs."""
+    """Correct and add rows again and again, as long as a block runs."""
     stop, done, failed = threading.Event(), [], []
 
     def run():
         other = opened(repo, workspace.redis_url())
         try:
-            while not stop.is_set():
+            while not stop.wait(0.5):
                 rows = ROWS.with_columns(pl.col("delay") + len(done))
                 more = landings(("a", 6 + len(done), None, 1.0 * len(done), 3))
                 write(repo, pl.concat([rows, more]), name=other.config.project)
