@@ -18,9 +18,9 @@ from featurestore.jobs.tables import DraftTables, StoredTables
 from featurestore.jobs.workspace import Clock, Workspace, system_clock
 from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Projection, Release, Service, View
+from featurestore.model.facts import Registered
 from featurestore.model.lock import Lock
 from featurestore.model.names import suggest
-from featurestore.model.needs import Registered
 from featurestore.model.pinned import admit, locked
 from featurestore.model.plan import Plan
 from featurestore.model.query import references, resolve

@@ -12,8 +12,8 @@ from itertools import pairwise
 from featurestore.errors import CorruptData, InvalidRequest, NotMaterialized
 from featurestore.jobs.facts import coverage, facts, newest_table
 from featurestore.jobs.leases import held
-from featurestore.jobs.materialize import Outcome, Report, finish, new_table, run, silent
 from featurestore.jobs.publish import lasting
+from featurestore.jobs.run import Outcome, Report, finish, new_table, run, silent
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Table, View
 from featurestore.model.steps import current, lacking

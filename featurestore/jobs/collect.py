@@ -16,7 +16,8 @@ from featurestore.jobs.leases import arranging, leased
 from featurestore.jobs.publish import refresh
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
-from featurestore.model.needs import Facts, Need, needs, unneeded
+from featurestore.model.facts import Facts
+from featurestore.model.needs import Need, needs, unneeded
 from featurestore.storage.documents import Author, Turn
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from featurestore.errors import NotMaterialized
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
-from featurestore.model.needs import Facts, Move, Need, needs, recent, rejected
+from featurestore.model.facts import Facts, Move
+from featurestore.model.needs import Need, needs, recent, rejected
 from featurestore.model.time import Interval
 from featurestore.storage.ledger import Ledger, Run, Verification
 

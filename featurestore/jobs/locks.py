@@ -8,15 +8,16 @@ from featurestore.errors import FeatureStoreError, InvalidRequest, NotFound
 from featurestore.jobs.backfill import fill
 from featurestore.jobs.facts import facts
 from featurestore.jobs.leases import arranging
-from featurestore.jobs.materialize import Report, silent
 from featurestore.jobs.publish import lasting, refresh
+from featurestore.jobs.run import Report, silent
 from featurestore.jobs.verify import verify_stored
 from featurestore.jobs.workspace import Workspace
 from featurestore.model import pinned
 from featurestore.model.catalog import Catalog
 from featurestore.model.documents import LiveView, View
+from featurestore.model.facts import Registered
 from featurestore.model.lock import Lock
-from featurestore.model.needs import Registered, answered_by, where_it_lies
+from featurestore.model.needs import answered_by, where_it_lies
 from featurestore.model.pinned import admit, unlike
 from featurestore.model.time import second, show
 from featurestore.serving.locks import LOCK_BYTES

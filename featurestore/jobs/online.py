@@ -11,7 +11,8 @@ import polars as pl
 from featurestore.jobs.facts import committed, facts, need_of
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
-from featurestore.model.needs import Facts, Need, needs
+from featurestore.model.facts import Facts
+from featurestore.model.needs import Need, needs
 from featurestore.model.time import CREATED, EVENT, REVISION, Interval
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.ledger import Run

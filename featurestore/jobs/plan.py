@@ -13,7 +13,7 @@ from featurestore.jobs.sample import Sample, sample
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.cost import Cost, Measured, estimate
 from featurestore.model.documents import LiveView, Project, View
-from featurestore.model.needs import Facts
+from featurestore.model.facts import Facts
 from featurestore.model.plan import Plan
 from featurestore.model.plan import plan as planned
 from featurestore.model.steps import Backfill, Respell, Step, current

@@ -8,8 +8,8 @@ from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.publish import Published, answers, marked, publish
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Project, Release, View
+from featurestore.model.facts import Facts, Move
 from featurestore.model.names import suggest
-from featurestore.model.needs import Facts, Move
 from featurestore.model.plan import plan_id as plan_of
 from featurestore.model.plan import same_definitions, stale
 from featurestore.model.steps import lacking

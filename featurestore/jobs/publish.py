@@ -16,8 +16,9 @@ from featurestore.jobs.leases import arranging, leased
 from featurestore.jobs.online import lifetime, load_online, needed
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, Service
+from featurestore.model.facts import Action, Facts, Registered
 from featurestore.model.lock import LockedView
-from featurestore.model.needs import Action, Facts, Need, Registered, answered_by, warm
+from featurestore.model.needs import Need, answered_by, warm
 from featurestore.model.time import watermark
 
 

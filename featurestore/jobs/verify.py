@@ -15,17 +15,18 @@ from functools import partial
 import polars as pl
 
 from featurestore.errors import CorruptData, InvalidRequest, NotMaterialized
-from featurestore.jobs.check import Check, attempt, skipped
-from featurestore.jobs.difference import FAULT, WHOLE_ROW
 from featurestore.jobs.facts import facts
 from featurestore.jobs.promote import candidates
+from featurestore.jobs.proof.check import Check, attempt, skipped
+from featurestore.jobs.proof.difference import FAULT, WHOLE_ROW
+from featurestore.jobs.proof.served import SERVED, questions, served
+from featurestore.jobs.proof.stored import IN_REDIS, KEPT, in_redis, kept
+from featurestore.jobs.proof.trial import Trial, trial_of
 from featurestore.jobs.publish import marked
-from featurestore.jobs.served import SERVED, questions, served
-from featurestore.jobs.stored import IN_REDIS, KEPT, in_redis, kept
-from featurestore.jobs.trial import Trial, trial_of
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, Table, View, dump
-from featurestore.model.needs import Facts, answered_by
+from featurestore.model.facts import Facts
+from featurestore.model.needs import answered_by
 from featurestore.serving.client import FeatureClient
 from featurestore.storage.keys import check_alias
 from featurestore.storage.ledger import Verification

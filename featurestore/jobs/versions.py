@@ -12,8 +12,9 @@ from featurestore.jobs.workspace import Workspace
 from featurestore.model.changes import Change, compare
 from featurestore.model.documents import Project, Release, Service, Table, View
 from featurestore.model.expressions import DIALECT
+from featurestore.model.facts import Facts, Registered
 from featurestore.model.names import suggest
-from featurestore.model.needs import Facts, Registered, needs
+from featurestore.model.needs import needs
 from featurestore.model.states import State, states, tables_of
 from featurestore.model.time import Interval
 

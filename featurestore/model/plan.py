@@ -10,9 +10,10 @@ from types import MappingProxyType
 
 from featurestore.model.changes import Broken, Change, compare
 from featurestore.model.documents import Project
+from featurestore.model.facts import Facts
 from featurestore.model.fingerprint import digest
 from featurestore.model.lock import Lock
-from featurestore.model.needs import Facts, features_of
+from featurestore.model.needs import features_of
 from featurestore.model.steps import Coverage, Register, Respell, Step, steps
 
 

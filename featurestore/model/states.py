@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from featurestore.model.documents import Release, Table, View
-from featurestore.model.needs import Facts, demoted, needs
+from featurestore.model.facts import Facts
+from featurestore.model.needs import demoted, needs
 from featurestore.model.time import Interval, second, show, watermark
 
 Name = Literal["declared", "backfilled", "verified", "live", "warm", "cold"]

@@ -10,7 +10,7 @@ from typing import Literal
 from featurestore.model.changes import Change
 from featurestore.model.cost import Cost
 from featurestore.model.documents import LiveView, Project, Table, View
-from featurestore.model.needs import Facts
+from featurestore.model.facts import Facts
 from featurestore.model.time import BEGINNING, Interval, gaps, union, watermark
 
 Coverage = Mapping[str, tuple[Interval, ...]]

@@ -11,9 +11,9 @@ from sqlalchemy.exc import IntegrityError
 
 from featurestore.errors import Conflict, CorruptData, InvalidRequest, NotFound
 from featurestore.model.documents import Release, dump
+from featurestore.model.facts import Action, Move, Registered
 from featurestore.model.lock import Lock
 from featurestore.model.names import suggest
-from featurestore.model.needs import Action, Move, Registered
 from featurestore.storage import sql
 from featurestore.storage.documents import Author, Turn, lost, misfit, must_move, read
 

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from featurestore.errors import Conflict, CorruptData, InvalidRequest, NotFound
 from featurestore.model.documents import Table, dump
+from featurestore.model.facts import Move, Registered
 from featurestore.model.lock import Lock
-from featurestore.model.needs import Move, Registered
 from featurestore.storage import sql
 from featurestore.storage.documents import Author, Turn
 from featurestore.storage.ledger import Ledger

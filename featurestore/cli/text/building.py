@@ -9,8 +9,8 @@ from rich.table import Table
 
 from featurestore.cli.terminal import grouped, out, table
 from featurestore.cli.text.words import count, size, stamp
-from featurestore.jobs.difference import Difference, Example, Spread
-from featurestore.jobs.materialize import Outcome
+from featurestore.jobs.proof.difference import Difference, Example, Spread
+from featurestore.jobs.run import Outcome
 from featurestore.jobs.sample import Sample
 from featurestore.model.changes import Change
 from featurestore.model.cost import Cost

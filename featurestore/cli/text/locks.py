@@ -8,7 +8,7 @@ from featurestore.cli.terminal import facts, out
 from featurestore.cli.text.words import count
 from featurestore.cli.values.locks import state, versions
 from featurestore.jobs.locks import Kept
-from featurestore.model.needs import Registered
+from featurestore.model.facts import Registered
 from featurestore.model.time import second
 
 

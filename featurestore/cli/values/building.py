@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from featurestore.cli.values.plain import interval, when
-from featurestore.jobs.materialize import Outcome
+from featurestore.jobs.run import Outcome
 from featurestore.jobs.sample import Sample
 from featurestore.model.plan import Plan
 from featurestore.model.steps import Backfill, Step

@@ -4,8 +4,8 @@ from typing import Any
 
 from featurestore.cli.values.plain import when
 from featurestore.jobs.locks import Kept
+from featurestore.model.facts import Registered
 from featurestore.model.lock import Lock
-from featurestore.model.needs import Registered
 
 
 def kept(found: Kept) -> dict[str, Any]:

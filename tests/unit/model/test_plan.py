@@ -8,7 +8,7 @@ import pytest
 
 from featurestore.model.declare import project, service
 from featurestore.model.documents import LiveView, Release, Spelling, Table
-from featurestore.model.needs import Facts
+from featurestore.model.facts import Facts
 from featurestore.model.plan import plan, plan_id, registered, same_definitions, stale
 from featurestore.model.steps import (
     Backfill,

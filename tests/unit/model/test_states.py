@@ -7,8 +7,8 @@ import pytest
 
 from featurestore.model.declare import project
 from featurestore.model.documents import LiveView, Release, Table
+from featurestore.model.facts import Facts, Move, Registered
 from featurestore.model.lock import Lock, LockedView
-from featurestore.model.needs import Facts, Move, Registered
 from featurestore.model.states import live_in, states
 from featurestore.model.time import BEGINNING, Interval
 from tests.declared import pace, view

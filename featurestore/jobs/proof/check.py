@@ -15,7 +15,7 @@ from featurestore.errors import (
     OnlineDataMissing,
     Unsupported,
 )
-from featurestore.jobs.difference import FAULT, WHOLE_ROW
+from featurestore.jobs.proof.difference import FAULT, WHOLE_ROW
 
 READING = (CorruptData, NotMaterialized, OnlineDataMissing)
 """What stored data raise that cannot be read."""
@@ -29,7 +29,7 @@ class Check:
     """One law on one version or service: how many values were compared, and which differ.
 
     Of the `compared` values `present` were not null in training. `differences` has a row per value,
-    with the columns of `jobs.difference.FAULT`. `skipped` says why nothing was proven, if so.
+    with the columns of `jobs.proof.difference.FAULT`. `skipped` says why nothing was proven, if so.
     """
 
     law: str

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from featurestore.jobs.entity_rows import VALUES, entity_rows, with_request
+from featurestore.jobs.proof.entity_rows import VALUES, entity_rows, with_request
 from featurestore.model.catalog import Catalog
 from featurestore.model.declare import on_demand_view
 from featurestore.model.documents import Projection

@@ -13,11 +13,11 @@ from operator import or_
 import polars as pl
 
 from featurestore.errors import Conflict, NotFound
-from featurestore.jobs.check import COMPUTING, READING, Check, failed
-from featurestore.jobs.difference import FAULT, same_bits, unequal
-from featurestore.jobs.entity_rows import ROW, VALUES, entity_rows, with_request
+from featurestore.jobs.proof.check import COMPUTING, READING, Check, failed
+from featurestore.jobs.proof.difference import FAULT, same_bits, unequal
+from featurestore.jobs.proof.entity_rows import ROW, VALUES, entity_rows, with_request
+from featurestore.jobs.proof.trial import MATCH, AsTheyStand, Trial, matching, settled
 from featurestore.jobs.tables import Place, shown
-from featurestore.jobs.trial import MATCH, AsTheyStand, Trial, matching, settled
 from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Projection, Table
 from featurestore.model.query import Lookup, Query, resolve
