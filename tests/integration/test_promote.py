@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from featurestore.errors import Conflict
 from featurestore.jobs import publish as publishing
 from featurestore.jobs.backfill import backfill
-from featurestore.jobs.materialize import leased, materialize
+from featurestore.jobs.leases import leased
+from featurestore.jobs.materialize import materialize
 from featurestore.jobs.promote import promote
 from featurestore.jobs.rebuild import rebuild_online
 from featurestore.jobs.verify import verify
