@@ -37,7 +37,8 @@ def verified(found: Verified, *, live: bool) -> None:
     wrong = found.differences
     compared = sum(check.compared for check in found.checks)
     if wrong.is_empty():
-        out.print(f"\nEqual: {count(compared, 'value')} compared.")
+        present = sum(check.present for check in found.checks)
+        out.print(f"\nEqual: {count(compared, 'value')} compared, {present:,} of them not null.")
         if not live:
             out.print(f"`featurestore promote` can make them live in {escape(found.alias)}.")
         return

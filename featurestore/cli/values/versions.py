@@ -19,6 +19,7 @@ def verified(found: Verified) -> dict[str, Any]:
                 "law": check.law,
                 "subject": check.subject,
                 "compared": check.compared,
+                "present": check.present,
                 "differ": check.differences.height,
                 "skipped": check.skipped,
             }
