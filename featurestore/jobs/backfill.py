@@ -10,8 +10,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 from featurestore.errors import CorruptData, InvalidRequest, NotMaterialized
-from featurestore.jobs.facts import coverage, facts, newest_table
+from featurestore.jobs.facts import committed, coverage, facts, newest_table
 from featurestore.jobs.leases import held
+from featurestore.jobs.online import stored_rows
 from featurestore.jobs.publish import lasting
 from featurestore.jobs.run import Outcome, Report, finish, new_table, run, silent
 from featurestore.jobs.workspace import Workspace
@@ -19,6 +20,9 @@ from featurestore.model.documents import LiveView, Table, View
 from featurestore.model.steps import current, lacking
 from featurestore.model.time import Interval
 from featurestore.storage.keys import check_alias
+
+_PIECES = 20
+"""In how many runs a gap is computed at most: what dies is done again from the last one on."""
 
 
 def backfill(
@@ -88,7 +92,7 @@ def fill(
 def _missing(
     workspace: Workspace, view: View, table: Table | None, alias: str
 ) -> tuple[Interval, ...]:
-    """Give what a version's table lacks, in the pieces in which the live one was written."""
+    """Give what a version's table lacks, in pieces that end where runs of the live one did."""
     known, covered = facts(workspace), coverage(workspace)
     one = current(known, view.name, alias)
     runs = workspace.ledger.runs(one.table.id) if one and one.table else ()
@@ -99,6 +103,7 @@ def _missing(
 
 def _cut(gap: Interval, cuts: set[int]) -> list[Interval]:
     inner = sorted(cut for cut in cuts if gap.start < cut < gap.end)
+    inner = inner[:: len(inner) // _PIECES + 1]
     edges = [gap.start, *inner, gap.end]
     return [Interval(start=start, end=end) for start, end in pairwise(edges)]
 
@@ -121,11 +126,27 @@ def _rows(workspace: Workspace, view: View, table: Table) -> int:
         return 0
 
 
+def is_damaged(workspace: Workspace, view: View, table: Table) -> bool:
+    """Say whether a table's rows cannot be read as they were written; reads them all."""
+    if not workspace.ledger.covered(table.id):
+        return False
+    workspace.offline.distrust()
+    try:
+        stored_rows(workspace, view, table, version=committed(workspace, table))
+    except (CorruptData, NotMaterialized):
+        return True
+    return False
+
+
 def _generation(workspace: Workspace, view: View, table: Table | None, alias: str) -> Table | None:
-    """Give the table that `again` computes into: an unfinished one that is not live, else a new."""
+    """Give the table that `again` computes into: an unfinished one that is not live, else a new.
+
+    One that cannot be read is never finished.
+    """
     known = facts(workspace)
     live = known.releases[known.aliases[alias]].views if alias in known.aliases else ()
     is_live = any(one.table == table for one in live)
-    if table is None or is_live or not _missing(workspace, view, table, alias):
+    done = table is None or is_live or not _missing(workspace, view, table, alias)
+    if table is None or done or is_damaged(workspace, view, table):
         return new_table(workspace, view, workspace.clock())
     return table

@@ -5,22 +5,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from featurestore.errors import FeatureStoreError, InvalidRequest, NotFound
-from featurestore.jobs.backfill import fill
-from featurestore.jobs.facts import facts
+from featurestore.jobs.backfill import fill, is_damaged
+from featurestore.jobs.facts import committed, facts
 from featurestore.jobs.leases import arranging
 from featurestore.jobs.publish import lasting, refresh
-from featurestore.jobs.run import Report, silent
+from featurestore.jobs.run import Report, new_table, silent
 from featurestore.jobs.verify import verify_stored
 from featurestore.jobs.workspace import Workspace
 from featurestore.model import pinned
 from featurestore.model.catalog import Catalog
-from featurestore.model.documents import LiveView, View
+from featurestore.model.documents import LiveView, Table, View
 from featurestore.model.facts import Registered
 from featurestore.model.lock import Lock
 from featurestore.model.needs import answered_by, where_it_lies
 from featurestore.model.pinned import admit, unlike
 from featurestore.model.time import second, show
 from featurestore.serving.locks import LOCK_BYTES
+from featurestore.storage.ledger import Verification
 
 _SHORTEST = 4
 _LONGEST = 200
@@ -144,13 +145,37 @@ def _warm(workspace: Workspace, registered: Registered, alias: str, report: Repo
             warmed += [one.view.version] if lasting(workspace, one) else []
             continue
         view = where_it_lies(known, one.view if one is not None else known.versions[locked.id])
-        made = fill(workspace, view, one.table if one else None, alias, report)
-        table = one.table if one is not None else workspace.table(view)
+        table = _sound(workspace, view, one.table if one is not None else None)
+        made = fill(workspace, view, table, alias, report)
+        table = workspace.table(view) if table is None else table
         ready = LiveView(view=view, table=table)
         loaded = lasting(workspace, replace(ready, view=replace(view, ttl=locked.ttl)))
         warmed += [view.version] if made or loaded else []
         verify_stored(workspace, ready)
     return warmed
+
+
+def _sound(workspace: Workspace, view: View, table: Table | None) -> Table | None:
+    """Give a table that can be written to: beside one that cannot be read, a new one.
+
+    That is put on record, so that nobody is answered from the damaged one where there is another.
+    """
+    if table is None or not is_damaged(workspace, view, table):
+        return table
+    now = workspace.clock()
+    workspace.ledger.add_verification(
+        Verification(
+            table_id=table.id,
+            version=view.id,
+            delta_version=committed(workspace, table),
+            watermark=now,
+            checked=0,
+            mismatches=1,
+            at=now,
+            who=workspace.who,
+        )
+    )
+    return new_table(workspace, view, now)
 
 
 def _refuse(workspace: Workspace, lock: Lock, owner: str, expires: int | None) -> None:

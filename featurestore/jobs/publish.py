@@ -15,7 +15,7 @@ from featurestore.jobs.facts import facts
 from featurestore.jobs.leases import arranging, leased
 from featurestore.jobs.online import lifetime, load_online, needed
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.documents import LiveView, Release, Service
+from featurestore.model.documents import LiveView, Release, Service, Table, View
 from featurestore.model.facts import Action, Facts, Registered
 from featurestore.model.lock import LockedView
 from featurestore.model.needs import Need, answered_by, warm
@@ -24,10 +24,14 @@ from featurestore.model.time import watermark
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """The release that an alias names now; `fresh` is False if the one before answered the same."""
+    """The release that an alias names now; `fresh` is False if the one before answered the same.
+
+    `wrong` are versions in it whose last verification failed.
+    """
 
     release: Release
     fresh: bool
+    wrong: tuple[str, ...] = ()
 
 
 def publish(
@@ -63,7 +67,7 @@ def publish(
         current = None if expected is None else releases.release(expected)
         fresh = current is None or not answers(current, views, services)
         known = facts(workspace)
-        warmed = _warm(workspace, known, views, () if fresh or current is None else current.warm)
+        warmed = _warm(workspace, known, views, current, fresh=fresh)
         if current is not None and not fresh:
             action, restores = "warm", current.restores
         else:
@@ -78,7 +82,7 @@ def publish(
             restores=restores,
         )
         refuse_foreign(workspace, alias, release.number)
-        if fresh or current is None or _timeless(current.warm) != _timeless(release.warm):
+        if current is None or _said(current) != _said(release):
             releases.publish(
                 release,
                 alias,
@@ -116,8 +120,13 @@ def refresh(workspace: Workspace, alias: str) -> Published:
 
 
 def answers(release: Release, views: Sequence[LiveView], services: Sequence[Service]) -> bool:
-    """Say whether a release answers from these very tables for these very services."""
-    return _timeless(release.views) == _timeless(views) and release.services == tuple(services)
+    """Say whether a release answers from the same tables, versions and services.
+
+    Other descriptions, or spellings for another Polars, answer nothing else.
+    """
+    was, now = ({(one.view.id, one.table) for one in found} for found in (release.views, views))
+    asked = ({one.id for one in found} for found in (release.services, services))
+    return was == now and next(asked) == next(asked)
 
 
 def marked(workspace: Workspace, one: LiveView) -> LiveView:
@@ -184,21 +193,30 @@ def _refuse_unanswered(
 
 
 def _warm(
-    workspace: Workspace, known: Facts, views: Sequence[LiveView], carried: Sequence[LiveView]
+    workspace: Workspace,
+    known: Facts,
+    views: Sequence[LiveView],
+    current: Release | None,
+    *,
+    fresh: bool,
 ) -> tuple[LiveView, ...]:
     """Give what can be answered from beside the live views: verified, and there in Redis.
 
-    What the alias `carried` before stays: a rebuild brings back what Redis lost of it.
+    What the alias answered before it still does, whatever a verification has found meanwhile: to
+    stop answering is for people to decide. While its views stay, also what Redis lost stays: a
+    rebuild brings it back.
     """
-    online, before = workspace.online(), {one.table for one in carried}
+    online = workspace.online()
+    before = {one.table for one in (*current.views, *current.warm)} if current else set()
+
+    def ready(view: View, table: Table) -> bool:
+        known_good = table in before or (view.id, table.id) in known.passed
+        return known_good and ((table in before and not fresh) or online.is_marked(table.id))
+
     return tuple(
         marked(workspace, one)
         for one in warm(known, views)
-        if one.table is None
-        or (
-            (one.view.id, one.table.id) in known.passed
-            and (one.table in before or online.is_marked(one.table.id))
-        )
+        if one.table is None or ready(one.view, one.table)
     )
 
 
@@ -234,5 +252,10 @@ def load_again(workspace: Workspace, one: LiveView, need: Mapping[str, Need]) ->
         return load_online(workspace, one.view, one.table, need, hold)
 
 
-def _timeless(views: Sequence[LiveView]) -> tuple[LiveView, ...]:
-    return tuple(replace(one, watermark=None) for one in views)
+def _said(release: Release) -> tuple[Sequence[LiveView] | Sequence[Service], ...]:
+    """Give all that a release says but its number and moments."""
+    views, warmed = (
+        tuple(replace(one, watermark=None) for one in found)
+        for found in (release.views, release.warm)
+    )
+    return views, warmed, release.services

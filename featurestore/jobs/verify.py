@@ -14,10 +14,10 @@ from functools import partial
 
 import polars as pl
 
-from featurestore.errors import CorruptData, InvalidRequest, NotMaterialized
-from featurestore.jobs.facts import facts
+from featurestore.errors import CorruptData, InvalidRequest, NotMaterialized, OnlineDataMissing
+from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.promote import candidates
-from featurestore.jobs.proof.check import Check, attempt, skipped
+from featurestore.jobs.proof.check import Check, attempt, failed, skipped
 from featurestore.jobs.proof.difference import FAULT, WHOLE_ROW
 from featurestore.jobs.proof.served import SERVED, questions, served
 from featurestore.jobs.proof.stored import IN_REDIS, KEPT, in_redis, kept
@@ -27,11 +27,15 @@ from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, Table, View, dump
 from featurestore.model.facts import Facts
 from featurestore.model.needs import answered_by
+from featurestore.model.steps import lacking
 from featurestore.serving.client import FeatureClient
 from featurestore.storage.keys import check_alias
 from featurestore.storage.ledger import Verification
 
 COPIED = "SQL = Redis"
+COMPLETE = "complete"
+
+_GAPS = "there are gaps: it proves nothing for a promotion; run `featurestore backfill` first"
 
 _AGAIN = 3
 
@@ -92,8 +96,14 @@ def verify(
     trial = trial_of(workspace, release, everything=everything, client=client)
     copied = [attempt(COPIED, alias, [alias], partial(_copied, workspace, alias))] if live else []
     checks = _tried(trial, current) + copied
-    passed = _recorded(trial, checks)
-    checks += [one for beside in _beside(known, trial, live=live) for one in _stands(trial, beside)]
+    gaps = frozenset[str]() if live else frozenset(_gaps(workspace, known, release, alias))
+    checks += [skipped(COMPLETE, version, _GAPS) for version in sorted(gaps)]
+    passed = _recorded(trial, checks, alias, candidate=not live, gaps=gaps)
+    checks += [
+        one
+        for beside in _beside(known, trial, live=live)
+        for one in _stands(trial, beside, live=live)
+    ]
     return Verified(alias=alias, checks=tuple(checks), versions=passed)
 
 
@@ -113,6 +123,14 @@ def verify_stored(workspace: Workspace, one: LiveView) -> None:
             f"{one.view.version}: Redis differs from the offline table in {found.height} values, "
             f"the first {first['feature']} of {first['entity']}; run `featurestore rebuild-online`"
         )
+
+
+def _gaps(workspace: Workspace, known: Facts, release: Release, alias: str) -> Iterator[str]:
+    """Give the versions whose tables lack what they must hold to be live in an alias."""
+    covered = coverage(workspace)
+    for one in release.views:
+        if one.table is not None and lacking(known, covered, one.view, one.table, alias):
+            yield one.view.version
 
 
 def _live(workspace: Workspace, alias: str) -> Release:
@@ -193,10 +211,16 @@ def _beside(known: Facts, trial: Trial, *, live: bool) -> Iterator[LiveView]:
 
     That is what registered locks would be answered from; of what is live also what recent releases
     are of. What the release on trial would replace does not count against it: it may be what is
-    damaged.
+    damaged; nor does another generation of what is live.
     """
     named = [known.releases[number].views for number in known.aliases.values()] if live else []
-    views = [one for release in known.releases.values() if live for one in release.views]
+    there = {place.table.data_id for place in trial.places.values()}
+    views = [
+        one
+        for release in known.releases.values()
+        for one in release.views
+        if live and one.table is not None and one.table.data_id not in there
+    ]
     for registered in (one for one in known.locks if one.holds(known.now)):
         for current in (trial.release.views, *named):
             answers = answered_by(known, registered.lock, current)
@@ -209,41 +233,59 @@ def _beside(known: Facts, trial: Trial, *, live: bool) -> Iterator[LiveView]:
         yield from (LiveView(view=view, table=table) for view in versions.values())
 
 
-def _stands(trial: Trial, one: LiveView) -> list[Check]:
-    """Check a stored version beside the release, and record it."""
+def _stands(trial: Trial, one: LiveView, *, live: bool) -> list[Check]:
+    """Check a stored version beside the release, and record it; a promotion loads what is gone."""
     workspace, version = trial.workspace, one.view.version
     if one.table is not None and not workspace.online().is_marked(one.table.id):
-        return [skipped(IN_REDIS, version, f"it is not in Redis; {_WAY_OUT}")]
+        if not live:
+            return [skipped(IN_REDIS, version, f"it is not in Redis; {_WAY_OUT}")]
+        error = OnlineDataMissing(f"{version}: is not in Redis; {_WAY_OUT}")
+        gone = failed(IN_REDIS, [version], "-", error)
+        return [Check(law=IN_REDIS, subject=version, differences=gone)]
     beside = trial_of(workspace, _alone(workspace, one), everything=trial.everything)
     checks = _tried(beside, None)
     _recorded(beside, checks)
     return checks
 
 
-def _recorded(trial: Trial, checks: Sequence[Check]) -> tuple[str, ...]:
-    """Put on record what the checks found of each version; gives those that passed."""
+def _recorded(
+    trial: Trial,
+    checks: Sequence[Check],
+    alias: str = "",
+    *,
+    candidate: bool = False,
+    gaps: frozenset[str] = frozenset(),
+) -> tuple[str, ...]:
+    """Put on record what the checks found of each version; gives those that passed.
+
+    Without an alias the tables were on trial by themselves. What has gaps is no candidate.
+    """
     wrong = pl.concat([check.differences for check in checks])
     passed = []
     for one in trial.release.views:
-        own = wrong.filter(pl.col("version") == one.view.version)
-        _record(trial, one, checks, own)
-        passed += [one.view.version] if own.is_empty() else []
+        version = one.view.version
+        own = wrong.filter(pl.col("version") == version)
+        found = _found(trial, one, checks, own)
+        asked = replace(found, alias=alias, candidate=candidate and version not in gaps)
+        trial.workspace.ledger.add_verification(asked)
+        passed += [version] if own.is_empty() and version not in gaps else []
     return tuple(passed)
 
 
-def _record(trial: Trial, one: LiveView, checks: Sequence[Check], wrong: pl.DataFrame) -> None:
-    """Put on record what was found of a version in the state of its table that was on trial."""
+def _found(
+    trial: Trial, one: LiveView, checks: Sequence[Check], wrong: pl.DataFrame
+) -> Verification:
+    """Give what was found of a version in the state of its table that was on trial."""
     now = trial.workspace.clock()
     place = trial.place(one) if one.table is not None else None
-    trial.workspace.ledger.add_verification(
-        Verification(
-            table_id=place.table.id if place else "",
-            version=one.view.id,
-            delta_version=place.version if place else 0,
-            watermark=place.watermark if place else now,
-            checked=sum(check.compared for check in checks),
-            mismatches=wrong.height,
-            at=now,
-            who=trial.workspace.who,
-        )
+    return Verification(
+        table_id=place.table.id if place else "",
+        version=one.view.id,
+        delta_version=place.version if place else 0,
+        watermark=place.watermark if place else now,
+        checked=sum(check.compared for check in checks),
+        mismatches=wrong.height,
+        at=now,
+        who=trial.workspace.who,
+        everything=trial.everything,
     )

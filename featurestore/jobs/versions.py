@@ -94,7 +94,7 @@ def show(workspace: Workspace, name: str) -> Shown:
                 rows=rows,
                 bytes=size,
                 covered=covered[table.id],
-                verified=(view.id, table.id) in known.verified,
+                verified=known.holds(view, table),
                 reasons=kept.get(table.id, ()),
             )
         )

@@ -49,11 +49,13 @@ class Facts:
 
     `releases` are the recent ones: named by an alias, or left by one within the retention. `tables`
     are those that were not collected, `versions` the registered views by id. `written` is when each
-    table, by id, was last worked on; `verified` are pairs of version and table ids that passed a
-    verification which still stands, or are live and failed none since; `passed` those whose newest
-    one passed, if rows were corrected since or not, or that are live. The table id of an on-demand
-    version is empty. `rejected` are tables that an alias was rolled back from to another
-    generation of the same data. `retention` is in microseconds.
+    table, by id, was last worked on; `verified` are version and table ids with the alias that they
+    were proven for: what passed a verification that still stands, or was live there of late, and
+    failed none since (no alias: proven by itself, which is not enough to go live); `failed` those
+    that failed one and passed none since that asked as much; `passed` the pairs that passed and did
+    not fail since, if rows were corrected or not, or that are live. The table id of an on-demand
+    version is empty. `rejected` are tables that an alias was rolled back from to another generation
+    of the same data. `retention` is in microseconds.
     """
 
     now: int
@@ -66,15 +68,31 @@ class Facts:
     tables: Sequence[Table]
     versions: Mapping[str, View]
     written: Mapping[str, int]
-    verified: frozenset[tuple[str, str]] = frozenset()
+    verified: frozenset[tuple[str, str, str]] = frozenset()
+    failed: frozenset[tuple[str, str, str]] = frozenset()
     passed: frozenset[tuple[str, str]] = frozenset()
     rejected: frozenset[Table] = frozenset()
 
-    def proven(self, view: View, table: Table | None) -> bool:
-        """Say whether a version (with its table, if it stores rows) may go live as it is."""
+    def proven(self, view: View, table: Table | None, alias: str) -> bool:
+        """Say whether a version (with its table, if it stores rows) may go live in an alias."""
         if view.kind == "batch" and table is None:
             return False
-        return (view.id, table.id if table else "") in self.verified
+        return (view.id, table.id if table else "", alias) in self.verified
+
+    def wrong(self, view: View, table: Table | None, alias: str) -> bool:
+        """Say whether a version's last verification, by itself or for an alias, failed."""
+        pair = (view.id, table.id if table else "")
+        return not {(*pair, ""), (*pair, alias)}.isdisjoint(self.failed)
+
+    def holds(self, view: View, table: Table) -> bool:
+        """Say whether a version's table was found equal to what is served, for whichever alias."""
+        found = (one for one in self.verified if one[:2] == (view.id, table.id))
+        return next(found, None) is not None
+
+    def promoted(self, alias: str) -> int | None:
+        """Give the release that an alias was last promoted or rolled back to."""
+        steps = [one for one in self.moves if one.alias == alias and one.action != "warm"]
+        return steps[-1].number if steps else None
 
     def newest(self, data_id: str) -> Table | None:
         """Give the newest generation of a data id's table that was not rejected, or None.
@@ -86,11 +104,17 @@ class Facts:
         return order[-1] if order else None
 
     def sound(self, data_id: str) -> Table | None:
-        """Give the newest verified generation of a data id's table, else the newest."""
-        passed = {table for _, table in self.passed | self.verified}
+        """Give the verified generation of a data id's table that is served, else the newest one.
+
+        Served means here: carried by what an alias names. Where none is verified, it is the newest.
+        """
+        passed = {table for _, table in self.passed}
+        named = (self.releases[number] for number in self.aliases.values())
+        carried = {one.table for release in named for one in release.warm}
         found = [
             table
             for table in self.tables
             if table.data_id == data_id and table.id in passed and table not in self.rejected
         ]
-        return max(found, key=lambda table: table.generation, default=self.newest(data_id))
+        order = sorted(found, key=lambda table: (table in carried, table.generation))
+        return order[-1] if order else self.newest(data_id)

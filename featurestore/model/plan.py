@@ -65,7 +65,7 @@ def plan(
     """
     changes = compare(facts.head, project, evidence=evidence)
     return Plan(
-        id=plan_id(alias, revision, facts.aliases.get(alias), project),
+        id=plan_id(alias, revision, facts.promoted(alias), project),
         alias=alias,
         revision=revision,
         changes=tuple(_touching(facts, project, change) for change in changes),
@@ -74,7 +74,7 @@ def plan(
 
 
 def plan_id(alias: str, revision: int | None, release: int | None, project: Project) -> str:
-    """Give the id of a plan from a revision and an alias's release to a project."""
+    """Give the id of a plan from a revision and what an alias was promoted to, to a project."""
     what = digest(
         "plan",
         tuple(view.id for view in project.views),

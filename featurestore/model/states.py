@@ -42,7 +42,7 @@ def states(
         newest = held[-1].id
         mark = watermark(covered[newest])
         found.append(State(name="backfilled", why=f"table {newest}, complete to {show(mark)}"))
-    proven = [table.id for table in held if (view.id, table.id) in facts.verified]
+    proven = [table.id for table in held if facts.holds(view, table)]
     if proven:
         found.append(State(name="verified", why=f"table {proven[-1]}"))
     live = live_in(view, {alias: facts.releases[n] for alias, n in facts.aliases.items()})

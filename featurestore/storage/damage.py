@@ -18,8 +18,8 @@ _DRAWN = re.compile(r"\x1b\[[0-9;]*m|↳")
 def damaged(view: View, what: str) -> CorruptData:
     """Give the error of a table that is not as it was written; the way out makes another one."""
     return CorruptData(
-        f"{view.name}: {what}; run `featurestore backfill --again --view {view.name}`, then "
-        "`verify` and `promote`: that computes the view again, beside it"
+        f"{view.name}: {what}; with {view.version} applied run `featurestore backfill --again "
+        f"--view {view.name}`, then `verify` and `promote`: that computes it again, beside it"
     )
 
 

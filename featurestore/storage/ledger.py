@@ -46,7 +46,9 @@ class Run:
 class Verification:
     """What a verification of a table found: of `checked` values, `mismatches` were not the same.
 
-    It held for a version at a Delta version and watermark. Times are UTC microseconds.
+    It held for a version at a Delta version and watermark. Times are UTC microseconds. `alias` is
+    what it was asked for (empty: of the table alone), as a `candidate` for promotion or as it is
+    live, of `everything` or a sample of the entities.
     """
 
     table_id: str
@@ -57,6 +59,9 @@ class Verification:
     mismatches: int
     at: int
     who: str
+    alias: str = ""
+    candidate: bool = False
+    everything: bool = False
 
 
 class Ledger:

@@ -104,6 +104,9 @@ VERIFICATIONS = sa.Table(
     sa.Column("mismatches", MICROS, nullable=False),
     sa.Column("at", MICROS, nullable=False),
     sa.Column("who", sa.String(255), nullable=False),
+    sa.Column("alias", sa.String(255), nullable=False),
+    sa.Column("candidate", sa.Boolean, nullable=False),
+    sa.Column("everything", sa.Boolean, nullable=False),
 )
 RELEASES = sa.Table(
     "fs_releases",

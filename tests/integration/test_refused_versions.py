@@ -135,6 +135,7 @@ def test_a_document_that_was_changed_stops_every_job_that_reads_it(live):
 def test_what_an_alias_never_named_is_not_rolled_back_to(live):
     """Unknown aliases and releases, and those of another alias, are told with what there is."""
     prepared(live, TWO).close()
+    verify(live, "staging")
     promote(live, "staging")
     for job in (rollback, lambda workspace, alias: verify(workspace, alias, live=True)):
         with pytest.raises(NotFound, match="prd: no alias has this name; did you mean 'prod'"):
@@ -261,6 +262,7 @@ def test_an_alias_has_a_name_that_can_be_typed_and_is_no_number(live):
             job = planning.plan if name == "plan" else JOBS[name]
             with pytest.raises(InvalidRequest, match=r"alias name .*: use 1 to 64 letters"):
                 job(live, alias)
+    verify(live, "prod.eu-1_b")
     assert promote(live, "prod.eu-1_b").release.number == 3
 
 
@@ -300,5 +302,6 @@ def test_a_plan_for_one_alias_promotes_no_other(live):
     other = towards(made, shop(ONE, pace(ONE), name=made.config.project), "staging").plan
     with pytest.raises(Conflict, match=f"{other.id} is a plan for the alias staging, not for prod"):
         promote(made, plan_id=other.id)
+    verify(made, "staging")
     assert promote(made, "staging", plan_id=other.id).release.number == 3
     made.close()

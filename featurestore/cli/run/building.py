@@ -15,12 +15,13 @@ from featurestore.jobs import apply as applying
 from featurestore.jobs import backfill as backfilling
 from featurestore.jobs import materialize as materializing
 from featurestore.jobs import plan as planning
+from featurestore.jobs.run import Outcome, Report
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.plan import Plan
 from featurestore.model.time import micros
 
-_Job = Callable[[Workspace, materializing.Report], tuple[materializing.Outcome, ...]]
-_Look = Callable[[Sequence[materializing.Outcome]], None]
+_Job = Callable[[Workspace, Report], tuple[Outcome, ...]]
+_Look = Callable[[Sequence[Outcome]], None]
 
 
 def plan(repo: Path, *, alias: str, sample: bool, json: bool) -> Plan:
@@ -52,9 +53,7 @@ def materialize(repo: Path, start: str, end: str, *, views: Sequence[str], json:
     """Materialize what became known in [start, end]."""
     first, last = micros(moment(start, "START")), micros(moment(end, "END"))
 
-    def job(
-        workspace: Workspace, report: materializing.Report
-    ) -> tuple[materializing.Outcome, ...]:
+    def job(workspace: Workspace, report: Report) -> tuple[Outcome, ...]:
         return materializing.materialize(workspace, first, last, views=views, report=report)
 
     _run(repo, job, text.outcomes, views=views, json=json)
@@ -66,9 +65,7 @@ def materialize_incremental(
     """Materialize what became known since each view's watermark."""
     last = micros(datetime.now(UTC) if end is None else moment(end, "END"))
 
-    def job(
-        workspace: Workspace, report: materializing.Report
-    ) -> tuple[materializing.Outcome, ...]:
+    def job(workspace: Workspace, report: Report) -> tuple[Outcome, ...]:
         return materializing.materialize_incremental(workspace, last, views=views, report=report)
 
     _run(repo, job, text.outcomes, views=views, json=json)
@@ -77,13 +74,11 @@ def materialize_incremental(
 def backfill(repo: Path, alias: str, *, views: Sequence[str], again: bool, json: bool) -> None:
     """Compute what is applied, over what the alias's live tables cover."""
 
-    def job(
-        workspace: Workspace, report: materializing.Report
-    ) -> tuple[materializing.Outcome, ...]:
+    def job(workspace: Workspace, report: Report) -> tuple[Outcome, ...]:
         aim(alias, workspace.releases.aliases())
         return backfilling.backfill(workspace, alias, views=views, again=again, report=report)
 
-    def look(found: Sequence[materializing.Outcome]) -> None:
+    def look(found: Sequence[Outcome]) -> None:
         text.backfilled(found, alias)
 
     _run(repo, job, look, views=views, json=json)
@@ -101,7 +96,7 @@ def _run(repo: Path, job: _Job, look: _Look, *, views: Sequence[str], json: bool
 
 
 @contextmanager
-def _progress(views: int) -> Iterator[materializing.Report]:
+def _progress(views: int) -> Iterator[Report]:
     bar = Progress(
         TextColumn("{task.description:<44}"),
         BarColumn(bar_width=16),

@@ -56,6 +56,8 @@ def rollback(repo: Path, alias: str, *, to: int | None, json: bool) -> None:
 
 
 def _published(alias: str, found: Published, *, json: bool) -> None:
+    if found.wrong:
+        terminal.note(f"verification failed of {', '.join(found.wrong)}; it answers nevertheless")
     if json:
         terminal.as_json(values.published(alias, found))
     else:
@@ -71,7 +73,12 @@ def collect(repo: Path, *, yes: bool, details: bool, json: bool) -> None:
         wanted = yes or (not json and _asked(found))
         if wanted:
             with terminal.busy("removing what nobody needs"):
-                found = collecting.collect(workspace, found)
+                looked = found
+                found = collecting.collect(workspace, looked)
+            gone = {one.table for one in found.tables}
+            stayed = [one.table.id for one in looked.tables if one.table not in gone]
+            if stayed:
+                terminal.note(f"somebody needs by now, and stays: {', '.join(stayed)}")
     if json:
         terminal.as_json(values.collection(found, removed=wanted))
     else:

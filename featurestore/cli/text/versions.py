@@ -8,8 +8,9 @@ from rich.markup import escape
 from featurestore.cli.terminal import grouped, out, table
 from featurestore.cli.text.words import count, known, size, stamp
 from featurestore.jobs.collect import Collection
+from featurestore.jobs.proof.stored import KEPT
 from featurestore.jobs.publish import Published
-from featurestore.jobs.verify import Verified
+from featurestore.jobs.verify import COMPLETE, Verified
 from featurestore.model.time import second
 
 
@@ -39,10 +40,15 @@ def verified(found: Verified, *, live: bool) -> None:
     if wrong.is_empty():
         present = sum(check.present for check in found.checks)
         out.print(f"\nEqual: {count(compared, 'value')} compared, {present:,} of them not null.")
-        if not live:
+        if not live and not any(check.law == COMPLETE for check in found.checks):
             out.print(f"`featurestore promote` can make them live in {escape(found.alias)}.")
         return
     out.print(f"\n[bold red]Not equal[/]: {wrong.height:,} of {count(compared, 'value')} differ.")
+    if KEPT in wrong["check"]:
+        out.print(
+            "Where the source was corrected since, `featurestore materialize START END` over the "
+            "rows that differ takes that into the live table, and makes old and new equal."
+        )
     for (law, version), group in groupby(wrong.iter_rows(), key=itemgetter(0, 1)):
         out.print(f"\n[bold]{law}[/], {escape(version)}:")
         table(

@@ -37,6 +37,7 @@ def published(alias: str, found: Published) -> dict[str, Any]:
         "release": release.number,
         "new": found.fresh,
         "restores": release.restores,
+        "wrong": found.wrong,
         "views": [
             {
                 "version": live.view.version,

@@ -68,22 +68,23 @@ class Question:
 
 
 def questions(trial: Trial) -> Iterator[Question]:
-    """Give what is asked: every service, then each view that no service reads or computes."""
+    """Give what is asked: every service, then the features that no service reads or computes."""
     release = trial.release
     catalog = Catalog(current={one.view.name: one.view for one in release.views})
-    asked = set[str]()
+    asked = set[tuple[str, str]]()
     for service in release.services:
         query = resolve(service.projections, catalog, full_feature_names=True)
-        made = Question(subject=service.name, features=service.name, query=query)
-        asked |= {*made.stored, *made.computed}
-        yield made
+        asked |= {(use.view.id, one.name) for use in query.lookups for one in use.features}
+        asked |= {(use.view.id, one.name) for use in query.computes for one in use.features}
+        yield Question(subject=service.name, features=service.name, query=query)
     for view in (one.view for one in release.views):
-        if view.version not in asked:
-            names = tuple(feature.name for feature in view.features)
+        features = (feature.name for feature in view.features)
+        names = tuple(name for name in features if (view.id, name) not in asked)
+        if names:
             use = Projection(view=view.name, alias=view.name, features=names)
             query = resolve([use], catalog, full_feature_names=True)
-            features = [f"{view.name}:{name}" for name in names]
-            yield Question(subject=view.version, features=features, query=query)
+            listed = [f"{view.name}:{name}" for name in names]
+            yield Question(subject=view.version, features=listed, query=query)
 
 
 def served(trial: Trial, question: Question) -> Check:
@@ -256,8 +257,8 @@ class Asking:
         for number, lookup in enumerate(self._query.lookups):
             known = self._known(lookup, rows, places[self._table[lookup.view.id].id])
             at = at.with_columns(known.alias(f"{_AT}{number}"))
-        latest = at.select(pl.max_horizontal(pl.lit(None, pl.Int64), pl.exclude(ROW)))
-        own = rows.with_columns(latest.to_series().alias(_AT))
+        latest = pl.max_horizontal(pl.lit(None, pl.Int64), pl.exclude(ROW)).alias(_AT)
+        own = rows.with_columns(at.with_columns(latest)[_AT])
         own = own.filter(pl.col(_AT) < _NEVER).sort(_AT)
         moments = own[_AT].unique().sort()
         most = MOMENTS * 10 if self._trial.everything else MOMENTS

@@ -133,7 +133,8 @@ def kept(trial: Trial, one: LiveView, current: Release) -> Check:
     """Compare the rows of features that kept their ids with those of the live table.
 
     What is compared are all rows of sampled entities of either table that were known while both
-    tables were complete.
+    tables were complete; but not those of the live table that are older than all that the new one
+    has: sources let go of old rows, and what they no longer give nobody can compute again.
     """
     old = next((o for o in current.views if o.view.name == one.view.name), None)
     if old is None or old.table is None or one.table is None or old.table == one.table:
@@ -152,6 +153,8 @@ def kept(trial: Trial, one: LiveView, current: Release) -> Check:
         if max(a.start, b.start) < min(a.end, b.end)
     ]
     before, after = (_inside(trial, *each, common) for each in ((old.view, was), (one.view, now)))
+    if after.height:
+        before = before.filter(pl.col(KNOWN) >= after[KNOWN].min())
     keys = [k.name for k in one.view.join_keys]
     if keys:
         either = pl.concat([before.select(keys), after.select(keys)]).unique(maintain_order=True)

@@ -8,7 +8,7 @@ import pytest
 
 from featurestore.model.declare import project, service
 from featurestore.model.documents import LiveView, Release, Spelling, Table
-from featurestore.model.facts import Facts
+from featurestore.model.facts import Facts, Move
 from featurestore.model.plan import plan, plan_id, registered, same_definitions, stale
 from featurestore.model.steps import (
     Backfill,
@@ -61,18 +61,23 @@ def release(number, found):
     )
 
 
+PROMOTED = Move(alias="prod", number=3, previous=None, action="promote", at=0)
+
+
 def facts(head=None, live=None, *, tables=(), verified=(), locks=(), versions=()):
     """Give the facts of a head and of what is live in prod as release 3."""
     known = [*(head.views if head else ()), *(live.views if live else ()), *versions]
     there = live.views if live else ()
     lived = [table(one) for one in there if one.kind == "batch"]
-    proven = [(one.id, table(one).id if one.kind == "batch" else "") for one in there]
+    proven = [(one.id, table(one).id if one.kind == "batch" else "", "prod") for one in there]
     return Facts(
         now=NOW,
         retention=0,
         head=head,
         aliases={"prod": 3} if live else {},
-        moves=(),
+        moves=(Move(alias="prod", number=3, previous=None, action="promote", at=0),)
+        if live
+        else (),
         releases={3: release(3, live)} if live else {},
         locks=locks,
         tables=tuple(dict.fromkeys((*lived, *tables))),
@@ -156,7 +161,7 @@ def test_a_backfill_goes_on_where_it_stood():
     )
     whole = LIVE | {table(OTHER).id: spans((BEGINNING, 600))}
     assert steps(found, shop(OTHER), whole) == [verify(OTHER), promote((V1, OTHER))]
-    proven = replace(found, verified=found.verified | {(OTHER.id, table(OTHER).id)})
+    proven = replace(found, verified=found.verified | {(OTHER.id, table(OTHER).id, "prod")})
     assert steps(proven, shop(OTHER), whole) == [promote((V1, OTHER))]
 
 

@@ -56,7 +56,7 @@ def told(of, *, tables=(TABLE,), covered=(TABLE,), verified=(), head=(ONE,), **c
         "tables": tables,
         "versions": {one.id: one for one in (ONE, TWO, PACE)},
         "written": {},
-        "verified": frozenset((of.id, table.id) for table in verified),
+        "verified": frozenset((of.id, table.id, "prod") for table in verified),
     }
     intervals = {table.id: HELD for table in covered}
     found = states(Facts(**arguments | changes), of, covered=intervals)
