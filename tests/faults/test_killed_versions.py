@@ -18,6 +18,7 @@ import redis
 
 from featurestore.jobs.backfill import backfill
 from featurestore.jobs.materialize import materialize
+from featurestore.jobs.verify import verify
 from featurestore.model.time import micros
 from tests.faults.dying import JOBS, opened, run
 from tests.repos import DAY, NOW, applied, at, history, landings, notebook, pace, released, write
@@ -96,6 +97,7 @@ def states(server, client, tmp_path_factory):
     workspace = opened(repo, server.url, NOW)
     backfill(workspace)
     released(workspace, "staging")
+    assert verify(workspace).differences.is_empty()
     found["promote"] = save(workspace, client, root / "verified")
     workspace = opened(repo, server.url, NOW)
     released(workspace)
