@@ -340,3 +340,34 @@ def test_a_table_that_cannot_be_materialized_stops_no_other(live):
     ends = {made.ledger.covered(made.table(view).id)[-1].end for view in (ONE, OTHER)}
     assert ends == {micros(at(48))}
     made.close()
+
+
+def test_what_is_damaged_before_it_is_live_is_computed_again_beside_it(live):
+    """It has gaps by then, since no run can write to it; `--again` takes it for no work of its."""
+    made = again(live, TWO)
+    backfill(made)
+    damaged(made, TWO, "the folder is gone")
+    made = again(live)
+    for broken in (lambda one: materialize(one, micros(at(0)), micros(at(30))), backfill):
+        with pytest.raises(CorruptData, match="--again --view history"):
+            broken(made)
+    backfill(made, views=["history"], again=True)
+    released(made)
+    assert answers(made) == [40.0, 60.0]
+    made.close()
+
+
+def test_a_lock_whose_damaged_table_is_not_applied_is_answered_again_once_registered(live):
+    """Registering computes its version into a new table, and nobody is answered from the other."""
+    lock = trained(live).lock
+    register(live, lock, owner="ann")
+    made = prepared(live, TWO)
+    promote(made)
+    made.close()
+    damaged(live, ONE, "the folder is gone")
+    made = again(live, now=NOW + 8 * DAY)
+    register(made, lock, owner="ann")
+    carried = {one.table for one in made.releases.alias("prod").warm}
+    assert [table.generation for table in carried if table.data_id == ONE.data_id] == [1]
+    assert answers(made, lock=lock) == [20.0, 30.0]
+    made.close()

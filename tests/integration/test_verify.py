@@ -46,6 +46,7 @@ ROWS = landings(("a", 1, None, 10.0, 3), ("b", 2, None, 20.0, 4), ("a", 5, None,
 ONE = history()
 MORE = history(features={"last_delay": pl.col("delay"), "half": pl.col("delay") / 2})
 TWO = history(features={"last_delay": pl.col("delay") * 2})
+ALL = {"last_delay": pl.col("delay"), "was_late": pl.col("delay") > 15, "seats": pl.col("seats")}
 MODEL = (ONE, pace(ONE))
 LASTING = history(ttl=None)
 
@@ -398,3 +399,68 @@ def test_a_correction_that_lands_after_the_comparison_is_not_verified_by_it(
     assert unproven(made, *MODEL) == {ONE.version}
     assert found(made) == set()
     assert promote(made).release.number == 1
+
+
+SOLO = on_demand_view(
+    name="solo",
+    sources=(),
+    features={"twice": pl.col("miles") * 2},
+    request=(Column(name="miles", dtype="float64"),),
+)
+
+
+def test_what_is_computed_of_request_data_alone_is_verified_and_promoted(repo, valkey):
+    """No table stands behind it: by itself, and beside a stored view that no service reads."""
+    for views in ((SOLO,), (ONE, SOLO)):
+        made = applied(repo, valkey.url, *views)
+        backfill(made)
+        assert {SOLO.version} <= set(verify(made).versions)
+        assert SOLO in {one.view for one in promote(made).release.views}
+        made.close()
+
+
+def test_features_that_no_service_reads_are_verified_too(live):
+    """A value that only a bare reference gives is compared as well."""
+    asked = {one.subject: one.compared for one in verify(live, live=True).checks}
+    assert set(asked) >= {"model", ONE.version}
+
+
+def test_a_first_piece_proves_nothing_for_the_whole(repo, valkey):
+    """What has gaps is compared, and is no candidate: it takes another verification when it is."""
+    made = applied(repo, valkey.url, ONE)
+    materialize(made, micros(at(0)), micros(at(24)))
+    released(made)
+    other = applied(repo, valkey.url, MORE)
+    materialize(other, micros(at(3)), micros(at(24)))
+    told = verify(other)
+    assert told.differences.is_empty()
+    assert ("complete", MORE.version) in {(one.law, one.subject) for one in told.checks}
+    assert told.versions == ()
+    backfill(other)
+    with pytest.raises(NotMaterialized, match=rf"not verified are {MORE.version}"):
+        promote(other)
+    released(other)
+
+
+def test_what_an_alias_was_not_verified_for_is_not_promoted_there(live):
+    """To pass for a mistyped alias, where nothing is live to compare with, proves nothing here."""
+    made = applied(live.config.root, live.redis_url(), TWO)
+    backfill(made)
+    assert verify(made, "prdo").differences.is_empty()
+    with pytest.raises(NotMaterialized, match=rf"not verified are {TWO.version}"):
+        promote(made)
+    released(made)
+
+
+def test_old_rows_that_the_source_let_go_of_do_not_hold_an_additive_version_back(repo, valkey):
+    """What nobody can compute again is not compared; a row that is missing between others is."""
+    made = applied(repo, valkey.url, ONE)
+    backfill(made)
+    released(made)
+    write(repo, ROWS.filter(pl.col("at") > at(1)), name=made.config.project)
+    other = applied(repo, valkey.url, history(features=ALL | {"half": pl.col("delay") / 2}))
+    backfill(other)
+    assert verify(other).differences.is_empty()
+    write(repo, ROWS.filter(pl.col("at") != at(2)), name=made.config.project)
+    backfill(other, views=["history"], again=True)
+    assert found(other) == {("old = new", other.project().views[0].version, "(the row)")}
