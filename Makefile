@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 CODE := featurestore feature_repo tests $(wildcard benchmarks) $(wildcard protos)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check proto bench constraints clean
+.PHONY: help demo test faults check proto bench constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
@@ -15,8 +15,11 @@ help:  ## list the targets
 demo: $(READY)  ## from a definition to a gRPC answer, on the 2013 New York flights
 	$(BIN)/python feature_repo/demo.py
 
-test: $(READY)  ## all tests; make test ARGS="-k name" picks some
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+test: $(READY)  ## all tests but the faults; make test ARGS="-k name" picks some
+	$(BIN)/python -m pytest -n 2 --ignore tests/faults $(ARGS)
+
+faults: $(READY)  ## what jobs leave behind that are killed at every step, and at any moment
+	$(BIN)/python -m pytest -n 2 tests/faults $(ARGS)
 
 check: $(READY)  ## style, types, the rooms' import rules, the protos and their generated code
 	$(BIN)/ruff check $(CODE)

@@ -14,13 +14,14 @@ from featurestore.jobs import materialize as materializing
 from featurestore.jobs import plan as planning
 from featurestore.jobs import promote as promoting
 from featurestore.jobs import verify as verifying
+from featurestore.jobs.run import Outcome
 from featurestore.jobs.tables import DraftTables, StoredTables
 from featurestore.jobs.workspace import Clock, Workspace, system_clock
 from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Projection, Release, Service, View
+from featurestore.model.facts import Registered
 from featurestore.model.lock import Lock
 from featurestore.model.names import suggest
-from featurestore.model.needs import Registered
 from featurestore.model.pinned import admit, locked
 from featurestore.model.plan import Plan
 from featurestore.model.query import references, resolve
@@ -88,7 +89,7 @@ class FeatureStore:
 
     def materialize(
         self, start_date: datetime, end_date: datetime, feature_views: Sequence[str] = ()
-    ) -> tuple[materializing.Outcome, ...]:
+    ) -> tuple[Outcome, ...]:
         """Materialize what became known in [start_date, end_date]; naive moments are UTC."""
         return materializing.materialize(
             self._workspace, micros(start_date), micros(end_date), views=feature_views
@@ -96,7 +97,7 @@ class FeatureStore:
 
     def materialize_incremental(
         self, end_date: datetime, feature_views: Sequence[str] = ()
-    ) -> tuple[materializing.Outcome, ...]:
+    ) -> tuple[Outcome, ...]:
         """Materialize what became known since each view's watermark, to `end_date` included."""
         return materializing.materialize_incremental(
             self._workspace, micros(end_date), views=feature_views
@@ -104,7 +105,7 @@ class FeatureStore:
 
     def backfill(
         self, feature_views: Sequence[str] = (), *, alias: str = "prod", again: bool = False
-    ) -> tuple[materializing.Outcome, ...]:
+    ) -> tuple[Outcome, ...]:
         """Compute the applied versions' tables beside the live ones, over what those cover.
 
         `again` computes the named views into a new generation of their tables, so that a load under

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from featurestore.model.documents import View
+from featurestore.model.facts import Registered
 from featurestore.model.lock import Lock, LockedLookup, LockedOutput, LockedView
-from featurestore.model.needs import Registered
 from featurestore.model.query import Query
 from featurestore.model.time import EVENT, MOMENT, Interval
 from featurestore.storage.offline import table_schema

@@ -111,6 +111,11 @@ def error(problem: Exception) -> None:
     err.print(text, soft_wrap=not err.is_terminal)
 
 
+def note(text: str) -> None:
+    """Print what a person should know beside the answer, and a program need not."""
+    err.print(escape(text), soft_wrap=not err.is_terminal)
+
+
 def busy(what: str) -> AbstractContextManager[object]:
     """Show on a terminal that something takes its time, while the block lasts."""
     return err.status(what) if err.is_terminal else nullcontext()

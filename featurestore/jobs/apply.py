@@ -34,7 +34,7 @@ def register(
     done = not made.changed and made.revision is not None and not found.equivalences
     if done and (plan_id is None or same_definitions(plan_id, made.id)):
         return made
-    moved = None if plan_id is None else stale(plan_id, made.id, alias=made.alias)
+    moved = None if plan_id is None else stale(plan_id, made.id)
     if moved is not None:
         raise Conflict(f"apply: {moved}; plan again, nothing was written")
     if not anyway:

@@ -6,17 +6,23 @@ it stood. The live tables keep materializing meanwhile, and are never written he
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
-from featurestore.errors import InvalidRequest
-from featurestore.jobs.facts import coverage, facts, newest_table
+from featurestore.errors import CorruptData, InvalidRequest, NotMaterialized
+from featurestore.jobs.facts import committed, coverage, facts, newest_table
 from featurestore.jobs.leases import held
-from featurestore.jobs.materialize import Outcome, Report, finish, new_table, run, silent
+from featurestore.jobs.online import stored_rows
 from featurestore.jobs.publish import lasting
+from featurestore.jobs.run import Outcome, Report, finish, new_table, run, silent
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Table, View
 from featurestore.model.steps import current, lacking
 from featurestore.model.time import Interval
+from featurestore.storage.keys import check_alias
+
+_PIECES = 20
+"""In how many runs a gap is computed at most: what dies is done again from the last one on."""
 
 
 def backfill(
@@ -35,14 +41,16 @@ def backfill(
 
     Raises:
         Conflict: another backfill for the alias is on; the message says whose.
-        InvalidRequest: `again` without views, or a view that is computed at request time.
+        InvalidRequest: `again` without views, a view that is computed at request time, or an alias
+            with other characters than it may have.
         NotFound: a view is not applied.
         SourceError, Unavailable: as the stores say; what was committed stays, and a rerun goes on.
     """
+    check_alias(alias)
     if again and not views:
         raise InvalidRequest("backfill: again needs the views to compute again; name them")
-    chosen = [workspace.view(name) for name in views] if views else workspace.project().views
-    for view in chosen if views else ():
+    named = [workspace.view(name) for name in dict.fromkeys(views)]
+    for view in named:
         if view.kind != "batch":
             raise InvalidRequest(
                 f"{view.name}: is computed at request time; there is nothing to backfill"
@@ -51,12 +59,14 @@ def backfill(
     with held(
         workspace, f"backfill {alias}", secrets.token_hex(16), why=f"backfill for {alias}"
     ) as on:
-        for view in (one for one in chosen if one.kind == "batch"):
+        for view in (one for one in named or workspace.project().views if one.kind == "batch"):
             table = newest_table(workspace, view)
             if again:
                 table = _generation(workspace, view, table, alias)
             on()
-            outcomes += fill(workspace, view, table, alias, report or silent)
+            made = fill(workspace, view, table, alias, report or silent)
+            lost = _lost(workspace, view, made) if again else None
+            outcomes += (replace(one, before=lost) for one in made)
     return tuple(outcomes)
 
 
@@ -82,7 +92,7 @@ def fill(
 def _missing(
     workspace: Workspace, view: View, table: Table | None, alias: str
 ) -> tuple[Interval, ...]:
-    """Give what a version's table lacks, in the pieces in which the live one was written."""
+    """Give what a version's table lacks, in pieces that end where runs of the live one did."""
     known, covered = facts(workspace), coverage(workspace)
     one = current(known, view.name, alias)
     runs = workspace.ledger.runs(one.table.id) if one and one.table else ()
@@ -93,15 +103,50 @@ def _missing(
 
 def _cut(gap: Interval, cuts: set[int]) -> list[Interval]:
     inner = sorted(cut for cut in cuts if gap.start < cut < gap.end)
+    inner = inner[:: len(inner) // _PIECES + 1]
     edges = [gap.start, *inner, gap.end]
     return [Interval(start=start, end=end) for start, end in pairwise(edges)]
 
 
+def _lost(workspace: Workspace, view: View, made: Sequence[Outcome]) -> int | None:
+    """Give how many rows the last good load has where what was computed again has none."""
+    if not made or any(one.rows for one in made):
+        return None
+    *before, now = (t for t in workspace.ledger.tables() if t.data_id == view.data_id)
+    if _rows(workspace, view, now):
+        return None
+    return next(filter(None, (_rows(workspace, view, table) for table in reversed(before))), None)
+
+
+def _rows(workspace: Workspace, view: View, table: Table) -> int:
+    """Give a table's rows; one that was never made, or can no longer be read, has none."""
+    try:
+        return workspace.offline.size(view, table)[0]
+    except (NotMaterialized, CorruptData):
+        return 0
+
+
+def is_damaged(workspace: Workspace, view: View, table: Table) -> bool:
+    """Say whether a table's rows cannot be read as they were written; reads them all."""
+    if not workspace.ledger.covered(table.id):
+        return False
+    workspace.offline.distrust()
+    try:
+        stored_rows(workspace, view, table, version=committed(workspace, table))
+    except (CorruptData, NotMaterialized):
+        return True
+    return False
+
+
 def _generation(workspace: Workspace, view: View, table: Table | None, alias: str) -> Table | None:
-    """Give the table that `again` computes into: an unfinished one that is not live, else a new."""
+    """Give the table that `again` computes into: an unfinished one that is not live, else a new.
+
+    One that cannot be read is never finished.
+    """
     known = facts(workspace)
     live = known.releases[known.aliases[alias]].views if alias in known.aliases else ()
     is_live = any(one.table == table for one in live)
-    if table is None or is_live or not _missing(workspace, view, table, alias):
+    done = table is None or is_live or not _missing(workspace, view, table, alias)
+    if table is None or done or is_damaged(workspace, view, table):
         return new_table(workspace, view, workspace.clock())
     return table

@@ -10,24 +10,28 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from featurestore.errors import Conflict, NotMaterialized, Unsupported
+from featurestore.errors import Conflict, CorruptData, NotMaterialized, Unsupported
 from featurestore.jobs.facts import facts
 from featurestore.jobs.leases import arranging, leased
 from featurestore.jobs.publish import refresh
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
-from featurestore.model.needs import Facts, Need, needs, unneeded
+from featurestore.model.facts import Facts
+from featurestore.model.needs import Need, needs, unneeded
 from featurestore.storage.documents import Author, Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Garbage:
-    """A table that nobody needs: its size offline and when it was last worked on (UTC µs)."""
+    """A table that nobody needs: its size offline and when it was last worked on (UTC µs).
+
+    The size of a table that cannot be read is None.
+    """
 
     table: Table
     view: View
-    rows: int
-    bytes: int
+    rows: int | None
+    bytes: int | None
     written: int | None
 
 
@@ -89,12 +93,14 @@ def collect(workspace: Workspace, shown: Collection | None = None) -> Collection
     return replace(found, tables=gone, left=tuple(_sweep(workspace)))
 
 
-def _size(workspace: Workspace, view: View, table: Table) -> tuple[int, int]:
+def _size(workspace: Workspace, view: View, table: Table) -> tuple[int, int] | tuple[None, None]:
     """Give a table's rows and bytes; one whose maker died before its folder was made has none."""
     try:
         return workspace.offline.size(view, table)
     except NotMaterialized:
         return 0, 0
+    except CorruptData:
+        return None, None
 
 
 def _mark(workspace: Workspace, one: Garbage, turn: Turn) -> bool:

@@ -12,15 +12,19 @@ _UNKNOWN = frozenset({1, 128})
 
 
 def head_commit(root: Path) -> str | None:
-    """Give the commit that is checked out, with `+dirty` if files of the repo differ from it.
+    """Give the commit that is checked out, with `+dirty` if the repo's files differ from it.
 
+    Files that git does not know count if they are Python: a registry beside them does not.
     None where there is no git, no commit yet, or no answer in time.
     """
     found = _git(root, "rev-parse", "--verify", "HEAD")
     if found is None or found.returncode:
         return None
-    status = _git(root, "status", "--porcelain", "--", ".")
-    clean = status is None or not status.stdout
+    asked = (
+        _git(root, "status", "--porcelain", "--untracked-files=no", "--", "."),
+        _git(root, "ls-files", "--others", "--exclude-standard", "--", "*.py"),
+    )
+    clean = all(one is None or not one.stdout for one in asked)
     return found.stdout.strip() + ("" if clean else DIRTY)
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from featurestore.errors import NotMaterialized
+from featurestore.jobs.proof.standing import standing
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.documents import Table, View
-from featurestore.model.needs import Facts, Move, Need, needs, recent, rejected
+from featurestore.model.documents import Release, Table, View
+from featurestore.model.facts import Facts, Move
+from featurestore.model.needs import Need, needs, recent, rejected
 from featurestore.model.time import Interval
-from featurestore.storage.ledger import Ledger, Run, Verification
 
 
 def facts(workspace: Workspace) -> Facts:
@@ -18,12 +19,9 @@ def facts(workspace: Workspace) -> Facts:
     releases = {n: named.release(n) for n in recent(moves, aliases, now - retention)}
     head = workspace.registry.head()
     versions = workspace.registry.all_versions()
-    live = {
-        (one.view.id, one.table.id)
-        for release in releases.values()
-        for one in release.views
-        if one.table
-    }
+    found = standing(ledger.verifications(), ledger.runs(), versions)
+    live = frozenset(_answered(moves, releases))
+    proven = {one for one in live if not found.wrong(one[:2], one[2])}
     return Facts(
         now=now,
         retention=retention,
@@ -35,10 +33,21 @@ def facts(workspace: Workspace) -> Facts:
         tables=ledger.tables(),
         versions=versions,
         written=ledger.written(),
-        verified=frozenset(live | set(_standing(ledger, versions))),
-        passed=frozenset(live | set(_passed(ledger))),
+        verified=found.passed | proven,
+        failed=found.failed,
+        passed=found.ever | {one[:2] for one in live},
         rejected=_rejected(workspace, moves),
     )
+
+
+def _answered(
+    moves: Sequence[Move], releases: Mapping[int, Release]
+) -> Iterator[tuple[str, str, str]]:
+    """Give the versions and tables that recent releases are of, with who named them."""
+    for move in moves:
+        release = releases.get(move.number)
+        for one in release.views if release else ():
+            yield one.view.id, one.table.id if one.table else "", move.alias
 
 
 def newest_table(workspace: Workspace, view: View) -> Table | None:
@@ -97,28 +106,3 @@ def committed(workspace: Workspace, table: Table) -> int:
             f"{table.id}: the table holds nothing yet; run `featurestore materialize START END`"
         )
     return max(known)
-
-
-def _passed(ledger: Ledger) -> Iterator[tuple[str, str]]:
-    newest = {(one.version, one.table_id): one for one in ledger.verifications()}
-    return (pair for pair, one in newest.items() if not one.mismatches)
-
-
-def _standing(ledger: Ledger, versions: Mapping[str, View]) -> Iterator[tuple[str, str]]:
-    """Give the versions and tables whose newest verification passed, and still stands.
-
-    It stands until a run changes rows that were known when it was made, save the youngest: those
-    within the view's settle span are expected to move.
-    """
-    newest = {(one.version, one.table_id): one for one in ledger.verifications()}
-    runs = ledger.runs() if newest else ()
-    for (version, table), one in newest.items():
-        settle = versions[version].settle if version in versions else 0
-        changed = any(_undoes(run, one, settle) for run in runs if run.table_id == table)
-        if not one.mismatches and not changed:
-            yield version, table
-
-
-def _undoes(run: Run, passed: Verification, settle: int) -> bool:
-    changed = run.delta_version is not None and run.delta_version > passed.delta_version
-    return changed and run.interval.start < passed.watermark - settle

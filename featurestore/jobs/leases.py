@@ -13,6 +13,11 @@ LEASE = 600_000_000
 """How long a lease holds without renewal, microseconds; a dead process on this machine has none."""
 
 
+def table_lease(table: Table) -> str:
+    """Give the name of a table's lease."""
+    return f"table {table.id}"
+
+
 @contextmanager
 def leased(
     workspace: Workspace, table: Table, owner: str, *, why: str
@@ -24,7 +29,7 @@ def leased(
     Raises:
         Conflict: another owner holds it; the message says who, and why.
     """
-    with held(workspace, f"table {table.id}", owner, why=why) as renew:
+    with held(workspace, table_lease(table), owner, why=why) as renew:
         yield renew
 
 

@@ -1,20 +1,33 @@
 """Registered locks: they keep alive, and answerable, what a model was trained on."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from featurestore.errors import InvalidRequest, NotFound
-from featurestore.jobs.backfill import fill
-from featurestore.jobs.facts import facts
+from featurestore.errors import FeatureStoreError, InvalidRequest, NotFound
+from featurestore.jobs.backfill import fill, is_damaged
+from featurestore.jobs.facts import committed, facts
 from featurestore.jobs.leases import arranging
-from featurestore.jobs.materialize import Report, silent
 from featurestore.jobs.publish import lasting, refresh
+from featurestore.jobs.run import Report, new_table, silent
 from featurestore.jobs.verify import verify_stored
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.documents import LiveView
+from featurestore.model import pinned
+from featurestore.model.catalog import Catalog
+from featurestore.model.documents import LiveView, Table, View
+from featurestore.model.facts import Registered
 from featurestore.model.lock import Lock
-from featurestore.model.needs import Registered, answered_by, features_of, where_it_lies
+from featurestore.model.needs import answered_by, where_it_lies
 from featurestore.model.pinned import admit, unlike
-from featurestore.model.time import show
+from featurestore.model.time import second, show
+from featurestore.serving.locks import LOCK_BYTES
+from featurestore.storage.ledger import Verification
+
+_SHORTEST = 4
+_LONGEST = 200
+_SHOWN = 80
+_DATA = re.compile(r"([0-9a-f]{16})\.[0-9]+/[0-9]+")
+"""What a lock calls the data of a batch view: data id, generation, version of the table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +58,12 @@ def register(
     the same live views. Expires at UTC microseconds, or never.
 
     Raises:
-        InvalidRequest: a draft, a lock of another project or one that contradicts the registry, no
-            owner, or an expiry that has passed.
+        InvalidRequest: a draft, a lock of another project, one that contradicts itself or the
+            registry or that no server takes, no owner, or an expiry that has passed.
         NotFound: the lock names a version that was never registered here.
         Conflict: another process is arranging releases; run it again.
+        SourceError, Unavailable, CorruptData: as the stores say. Where the lock is registered
+            already the message says so, with the aliases that do not answer it yet.
     """
     _refuse(workspace, lock, owner, expires)
     now = workspace.clock()
@@ -57,10 +72,7 @@ def register(
         workspace.releases.register_lock(
             registered, now=now, who=workspace.who, commit=workspace.commit, turn=turn
         )
-    warmed: list[str] = []
-    for alias in workspace.releases.aliases():
-        warmed += _warm(workspace, registered, alias, report or silent)
-        refresh(workspace, alias)
+    warmed = _answered(workspace, registered, report or silent)
     tables = {table.id for table in workspace.ledger.tables()}
     collected = [
         f"{one.name}@{one.id[:12]}"
@@ -77,23 +89,50 @@ def retire(workspace: Workspace, lock_id: str) -> Registered:
 
     Raises:
         NotFound: no registered lock has this id.
-        InvalidRequest: several have.
+        InvalidRequest: several have, it is shorter than four digits, or was retired already.
     """
+    if len(lock_id) < _SHORTEST:
+        raise InvalidRequest(f"lock {lock_id!r}: give at least {_SHORTEST} digits of its id")
     found = [one for one in workspace.releases.locks() if one.id.startswith(lock_id)]
     alive = [one for one in found if one.retired is None]
+    if len(alive) > 1:
+        raise InvalidRequest(f"lock {lock_id}: names {len(alive)} locks; give more of its id")
+    if not alive and found:
+        at = max(one.retired for one in found if one.retired is not None)
+        raise InvalidRequest(
+            f"lock {found[0].id[:12]}: was retired {second(at)} already; to keep its data again, "
+            "register it again"
+        )
     if not alive:
         raise NotFound(
             f"lock {lock_id}: no such lock is registered; `featurestore lock list` shows them"
         )
-    if len(alive) > 1 or len(lock_id) < _SHORTEST:
-        raise InvalidRequest(f"lock {lock_id}: names {len(alive)} locks; give more of its id")
     workspace.releases.retire_lock(
         alive[0].id, now=workspace.clock(), who=workspace.who, commit=workspace.commit
     )
     return alive[0]
 
 
-_SHORTEST = 4
+def _answered(workspace: Workspace, registered: Registered, report: Report) -> list[str]:
+    """Make every alias answer a lock; gives the versions that were made warm for it.
+
+    What keeps one alias from it keeps no other.
+    """
+    warmed: list[str] = []
+    failed: dict[str, FeatureStoreError] = {}
+    for alias in workspace.releases.aliases():
+        try:
+            warmed += _warm(workspace, registered, alias, report)
+            refresh(workspace, alias)
+        except FeatureStoreError as error:
+            failed[alias] = error
+    if failed:
+        told = "; ".join(dict.fromkeys(map(str, failed.values())))
+        raise type(next(iter(failed.values())))(
+            f"lock {registered.id[:12]}: is registered, but not answered yet by "
+            f"{', '.join(failed)}: {told}; register it again"
+        )
+    return warmed
 
 
 def _warm(workspace: Workspace, registered: Registered, alias: str, report: Report) -> list[str]:
@@ -106,8 +145,9 @@ def _warm(workspace: Workspace, registered: Registered, alias: str, report: Repo
             warmed += [one.view.version] if lasting(workspace, one) else []
             continue
         view = where_it_lies(known, one.view if one is not None else known.versions[locked.id])
-        made = fill(workspace, view, one.table if one else None, alias, report)
-        table = one.table if one is not None else workspace.table(view)
+        table = _sound(workspace, view, one.table if one is not None else None)
+        made = fill(workspace, view, table, alias, report)
+        table = workspace.table(view) if table is None else table
         ready = LiveView(view=view, table=table)
         loaded = lasting(workspace, replace(ready, view=replace(view, ttl=locked.ttl)))
         warmed += [view.version] if made or loaded else []
@@ -115,18 +155,52 @@ def _warm(workspace: Workspace, registered: Registered, alias: str, report: Repo
     return warmed
 
 
+def _sound(workspace: Workspace, view: View, table: Table | None) -> Table | None:
+    """Give a table that can be written to: beside one that cannot be read, a new one.
+
+    That is put on record, so that nobody is answered from the damaged one where there is another.
+    """
+    if table is None or not is_damaged(workspace, view, table):
+        return table
+    now = workspace.clock()
+    workspace.ledger.add_verification(
+        Verification(
+            table_id=table.id,
+            version=view.id,
+            delta_version=committed(workspace, table),
+            watermark=now,
+            checked=0,
+            mismatches=1,
+            at=now,
+            who=workspace.who,
+        )
+    )
+    return new_table(workspace, view, now)
+
+
 def _refuse(workspace: Workspace, lock: Lock, owner: str, expires: int | None) -> None:
     admit(lock, project=workspace.config.project)
-    if not owner.strip():
+    if not owner.strip() or not owner.isprintable() or len(owner.encode()) > _LONGEST:
         raise InvalidRequest(
-            "lock.owner: is empty; name the person or team to ask before it is let go"
+            f"lock.owner: {owner[:_SHOWN]!r} is no name of at most {_LONGEST} printable bytes; "
+            "name the person or team to ask before it is let go"
+        )
+    size = len(lock.to_json().encode())
+    if size > LOCK_BYTES:
+        raise InvalidRequest(
+            f"lock: has {size:,} bytes, and no server takes more than {LOCK_BYTES:,}; lock fewer "
+            "features"
         )
     now = workspace.clock()
     if expires is not None and expires <= now:
         raise InvalidRequest(
             f"lock: expires {show(expires)}, which has passed (it is {show(now)}); give a later day"
         )
-    versions = workspace.registry.all_versions()
+    _refuse_unresolved(lock, workspace.registry.all_versions())
+
+
+def _refuse_unresolved(lock: Lock, versions: Mapping[str, View]) -> None:
+    """Refuse a lock that is not about versions of here, or that no server could answer."""
     for at, one in enumerate(lock.views):
         if one.id not in versions or versions[one.id].name != one.name:
             raise NotFound(
@@ -139,6 +213,13 @@ def _refuse(workspace: Workspace, lock: Lock, owner: str, expires: int | None) -
                 f"lock.views[{at}].{wrong}: is not that of {versions[one.id].version}; the file "
                 "was changed since it was written: use the original"
             )
+        data = _DATA.fullmatch(one.data or "")
+        of = {view.data_id[:16] for view in versions.values() if view.name == one.name}
+        if one.data is not None and (one.kind != "batch" or data is None or data[1] not in of):
+            raise InvalidRequest(
+                f"lock.views[{at}].data: {one.data[:_SHOWN]!r} names no data of {one.name}; the "
+                "file was changed since it was written: use the original"
+            )
     for at, output in enumerate(lock.outputs):
         view = versions.get(output.version)
         ids = {feature.name: feature.id for feature in view.features} if view else {}
@@ -147,4 +228,11 @@ def _refuse(workspace: Workspace, lock: Lock, owner: str, expires: int | None) -
                 f"lock.outputs[{at}].feature_id: is not the id of {output.view}:{output.feature} "
                 "in its version; the file was changed since it was written: use the original"
             )
-    features_of(lock, versions)
+    for at, lookup in enumerate(lock.lookups):
+        view = versions.get(lookup.version)
+        if not set(lookup.features) <= {one.id for one in (view.features if view else ())}:
+            raise InvalidRequest(
+                f"lock.lookups[{at}].features: are not all of its version; the file was changed "
+                "since it was written: use the original"
+            )
+    pinned.locked(lock, Catalog(others=tuple(versions[one.id] for one in lock.views)))

@@ -4,11 +4,15 @@ Redis holds each key's newest row. A run's winners are written newest-wins; winn
 lowered or removed are replaced only where Redis still holds exactly them. Both may be repeated.
 """
 
+from collections.abc import Callable, Mapping
+
 import polars as pl
 
-from featurestore.jobs.facts import committed, need_of
+from featurestore.jobs.facts import committed, facts, need_of
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.documents import Table, View, dump
+from featurestore.model.documents import Table, View
+from featurestore.model.facts import Facts
+from featurestore.model.needs import Need, needs
 from featurestore.model.time import CREATED, EVENT, REVISION, Interval
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.ledger import Run
@@ -44,44 +48,39 @@ def serve_run(workspace: Workspace, view: View, table: Table, run: Run) -> tuple
         after = stored_rows(workspace, view, table, version=run.delta_version, known=run.interval)
         before = stored_rows(workspace, view, table, version=run.base_version, known=run.interval)
         winners = latest(view, after)
-        served = _put(workspace, view, table, winners)
+        expire = lifetime(view, table, needed(facts(workspace)))
+        if expire is not None and online.keeps(table.id, expire + 1):
+            online.mark(table.id, expire_ms=expire)
+        served = online.put(table.id, _keys(view, winners), pack(view, winners), expire_ms=expire)
         if run.delta_version != run.base_version:
             repaired = _repair(workspace, view, table, run, latest(view, before), winners)
     else:
-        served = load_online(workspace, view, table)
+        served = load_online(workspace, view, table, needed(facts(workspace)))
     workspace.ledger.end_run(run, "served", now=workspace.clock())
     return served, repaired
 
 
-def load_online(workspace: Workspace, view: View, table: Table) -> int:
+def load_online(
+    workspace: Workspace,
+    view: View,
+    table: Table,
+    needed: Mapping[str, Need],
+    hold: Callable[[], None] | None = None,
+) -> int:
     """Write every key's newest offline row to Redis and mark the table as there; gives the rows.
 
-    The mark says for how long at least its rows stay.
+    Only for who holds the table's lease (`hold` renews it): other rows are replaced even if they
+    look newer, since damaged bytes may. The mark says for how long at least the rows stay.
     """
+    online, expire = workspace.online(), lifetime(view, table, needed)
     rows = stored_rows(workspace, view, table, version=committed(workspace, table))
-    served = _put(workspace, view, table, latest(view, rows))
-    workspace.online().mark(table.id, expire_ms=lifetime(workspace, view, table))
+    winners = latest(view, rows)
+    keys, packed = _keys(view, winners), pack(view, winners)
+    if hold is not None:
+        hold()
+    served = online.put(table.id, keys, packed, expire_ms=expire, anyway=True)
+    online.mark(table.id, expire_ms=expire)
     return served
-
-
-def follow_alias(workspace: Workspace, name: str) -> int:
-    """Make an alias in Redis name the release that it names in SQL; gives the release's number.
-
-    SQL is asked after Redis, and the move compares with what Redis said: whoever moves the alias
-    meanwhile is followed, never undone.
-
-    Raises:
-        NotFound: SQL has no such alias.
-        Conflict: Redis holds another document under the release's number.
-    """
-    releases, online = workspace.releases, workspace.online()
-    while True:
-        there = online.alias(name)
-        release = releases.alias(name)
-        online.put_release(release.number, dump(release))
-        if there == release.number:
-            return release.number
-        online.move_alias(name, there, release.number)
 
 
 def latest(view: View, rows: pl.DataFrame) -> pl.DataFrame:
@@ -98,17 +97,14 @@ def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
     )
 
 
-def _put(workspace: Workspace, view: View, table: Table, winners: pl.DataFrame) -> int:
-    online, expire = workspace.online(), lifetime(workspace, view, table)
-    if expire is not None and online.keeps(table.id, expire + 1):
-        online.mark(table.id, expire_ms=expire)
-    keys = _keys(view, winners)
-    return online.put(table.id, keys, pack(view, winners), expire_ms=expire)
+def needed(known: Facts) -> dict[str, Need]:
+    """Give who needs which table, by table id."""
+    return {need.table.id: need for need in needs(known)}
 
 
-def lifetime(workspace: Workspace, view: View, table: Table) -> int | None:
+def lifetime(view: View, table: Table, needed: Mapping[str, Need]) -> int | None:
     """Give how long Redis must keep a table's rows after it was written to, milliseconds."""
-    bound = longest_ttl(workspace, view, table)
+    bound = _longest(view, needed.get(table.id))
     return None if bound is None else bound // 1000 + MARGIN
 
 
@@ -117,7 +113,10 @@ def longest_ttl(workspace: Workspace, view: View, table: Table) -> int | None:
 
     Versions that differ in their ttl alone share a table.
     """
-    need = need_of(workspace, table)
+    return _longest(view, need_of(workspace, table))
+
+
+def _longest(view: View, need: Need | None) -> int | None:
     ttls = [view.ttl, *(need.ttls if need else ())]
     bounds = [ttl for ttl in ttls if ttl is not None]
     return max(bounds) if len(bounds) == len(ttls) else None

@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from featurestore.definitions.loader import load
-from featurestore.errors import InvalidDefinition, Unavailable
-from featurestore.jobs.engine import Equivalence, reconciled
+from featurestore.errors import CorruptData, InvalidDefinition, NotMaterialized, Unavailable
+from featurestore.jobs.dialect import Equivalence, reconciled
 from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.sample import Sample, sample
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.cost import Cost, Measured, estimate
 from featurestore.model.documents import LiveView, Project, View
-from featurestore.model.needs import Facts
+from featurestore.model.facts import Facts
 from featurestore.model.plan import Plan
 from featurestore.model.plan import plan as planned
 from featurestore.model.steps import Backfill, Respell, Step, current
-from featurestore.storage.keys import canonical_keys
+from featurestore.storage.keys import canonical_keys, check_alias
 from featurestore.storage.launcher import EmbeddedServer
 from featurestore.storage.redis import OnlineStore
 from featurestore.storage.rows import RowLayout, row_columns
@@ -46,7 +46,9 @@ def plan(workspace: Workspace, alias: str = "prod", *, costs: bool = True) -> Pl
 
     Raises:
         InvalidDefinition: the repo's definitions cannot be accepted.
+        InvalidRequest: the alias has other characters than it may.
     """
+    check_alias(alias)
     project = load(workspace.config.root)
     if project.name != workspace.config.project:
         raise InvalidDefinition(
@@ -106,7 +108,11 @@ def _priced(
 ) -> Step:
     if not isinstance(step, Backfill):
         return step
-    return replace(step, cost=_cost(workspace, known, alias, views[step.view]))
+    try:
+        return replace(step, cost=_cost(workspace, known, alias, views[step.view]))
+    except (CorruptData, NotMaterialized):
+        # An estimate from a table that cannot be read is none; what it is computed from can be.
+        return replace(step, cost=Cost())
 
 
 def _cost(workspace: Workspace, known: Facts, alias: str, view: View) -> Cost:

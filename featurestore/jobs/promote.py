@@ -1,20 +1,21 @@
 """Promote what is applied to an alias, and roll an alias back: one step each way, no data moves."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from featurestore.errors import Conflict, InvalidRequest, NotFound, NotMaterialized
-from featurestore.jobs.facts import coverage, facts, newest_table
-from featurestore.jobs.online import follow_alias
+from featurestore.errors import Conflict, CorruptData, InvalidRequest, NotFound, NotMaterialized
+from featurestore.jobs.copies import follow_alias
+from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.publish import Published, answers, marked, publish
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Project, Release, View
+from featurestore.model.facts import Facts, Move
 from featurestore.model.names import suggest
-from featurestore.model.needs import Facts, Move
 from featurestore.model.plan import plan_id as plan_of
 from featurestore.model.plan import same_definitions, stale
 from featurestore.model.steps import lacking
-from featurestore.model.time import show
-from featurestore.storage.keys import check_name
+from featurestore.model.time import second, show
+from featurestore.storage.keys import check_alias
 
 
 def promote(workspace: Workspace, alias: str = "prod", *, plan_id: str | None = None) -> Published:
@@ -25,11 +26,12 @@ def promote(workspace: Workspace, alias: str = "prod", *, plan_id: str | None = 
     Raises:
         InvalidRequest: the alias has other characters than it may; nothing was written.
         NotMaterialized: a view has no table, gaps, less than what is live, or no verification that
-            stands; all are named, nothing was written.
-        Conflict: the plan is stale, or somebody else moved the alias or is arranging releases;
-            nothing was written.
+            stands; or a registered lock would not be answered any more; all are named, nothing was
+            written.
+        Conflict: the plan is stale, somebody else moved the alias or is arranging releases, or
+            another registry's releases are in Redis; nothing was written.
     """
-    check_name(alias, "alias")
+    check_alias(alias)
     project = workspace.project()
     expected = workspace.releases.aliases().get(alias)
     if plan_id is not None:
@@ -37,7 +39,7 @@ def promote(workspace: Workspace, alias: str = "prod", *, plan_id: str | None = 
     views = candidates(workspace, project.views)
     known = facts(workspace)
     _refuse_gaps(workspace, known, views, alias)
-    _refuse_unverified(known, views)
+    _refuse_unverified(known, views, alias)
     return publish(
         workspace,
         alias,
@@ -52,29 +54,32 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
     """Give an alias the views and services of the release that it named before, or of release `to`.
 
     That is a new release of the old content, with what locks need beside it; tables stay as they
-    are. Done again it only completes what a death before Redis followed left undone: to go back
-    further, or forward again, takes `to`.
+    are, also those that a verification found wrong: that is told. Done again it only completes what
+    a death before Redis followed left undone: to go back further, or forward again, takes `to`.
 
     Raises:
         NotFound: the alias does not exist, or never named that release.
         InvalidRequest: nothing came before the alias's first release, that answered the same, or
             it was rolled back already.
-        NotMaterialized: tables of that release were collected, or are not in Redis.
-        Conflict: somebody else moved the alias or is arranging releases; nothing was written.
+        NotMaterialized: tables of that release were collected, or are not in Redis, or a registered
+            lock would not be answered any more.
+        Conflict: somebody else moved the alias or is arranging releases, or another registry's
+            releases are in Redis; nothing was written.
     """
     releases = workspace.releases
     expected = releases.alias(alias).number
-    moves = [move for move in releases.moves() if move.alias == alias and move.action != "warm"]
+    every = [move for move in releases.moves() if move.alias == alias]
+    moves = [move for move in every if move.action != "warm"]
     if to is None and moves[-1].action == "rollback":
-        if workspace.online().alias(alias) == expected:
+        if workspace.online().alias_copy(alias) == str(expected).encode():
             raise InvalidRequest(
-                f"rollback: {alias} was rolled back already, {show(moves[-1].at)}, and names "
+                f"rollback: {alias} was rolled back already, {second(moves[-1].at)}, and names "
                 f"release {expected}; name the release to go on to with --to, `featurestore log` "
                 "lists them"
             )
         follow_alias(workspace, alias)
         return Published(release=releases.release(expected), fresh=False)
-    number = _before(moves, alias) if to is None else _named(moves, alias, to)
+    number = _before(moves, alias) if to is None else _named(every, alias, to)
     wanted = releases.release(number)
     views = _restored(workspace, wanted)
     if to is None and answers(releases.release(expected), views, wanted.services):
@@ -82,7 +87,7 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
             f"rollback: release {number}, which {alias} named before, answers the same as release "
             f"{expected} now does; name another one with --to, `featurestore log` lists them"
         )
-    return publish(
+    done = publish(
         workspace,
         alias,
         expected=expected,
@@ -91,6 +96,21 @@ def rollback(workspace: Workspace, alias: str = "prod", *, to: int | None = None
         action="rollback",
         restores=number,
     )
+    known = facts(workspace)
+    wrong = (
+        one.view.version
+        for one in views
+        if known.wrong(one.view, one.table, alias) or _lost(workspace, one)
+    )
+    return replace(done, wrong=tuple(wrong))
+
+
+def _lost(workspace: Workspace, one: LiveView) -> bool:
+    """Say whether the folder or log of a table is gone; its rows are not read."""
+    try:
+        return one.table is not None and workspace.offline.version(one.view, one.table) < 0
+    except (CorruptData, NotMaterialized):
+        return True
 
 
 def candidates(
@@ -101,19 +121,24 @@ def candidates(
     Raises:
         NotMaterialized: a version has no rows offline, or none in Redis; all are named.
     """
-    found, missing = [], []
+    known = facts(workspace)
+    found, missing, gone = [], [], []
     for view in views:
-        table = newest_table(workspace, view) if view.kind == "batch" else None
+        table = known.newest(view.data_id) if view.kind == "batch" else None
         one = marked(workspace, LiveView(view=view, table=table))
-        ready = table is not None and one.watermark is not None
-        if view.kind == "batch" and not (
-            ready and table is not None and workspace.online().is_marked(table.id)
-        ):
+        if view.kind == "batch" and (table is None or one.watermark is None):
             missing.append(view.version)
+        elif table is not None and not workspace.online().is_marked(table.id):
+            gone.append(view.version)
         found.append(one)
     if missing:
         raise NotMaterialized(
             f"{action}: not materialized are {', '.join(missing)}; run `featurestore backfill` "
+            "first; nothing was written"
+        )
+    if gone:
+        raise NotMaterialized(
+            f"{action}: not in Redis are {', '.join(gone)}; run `featurestore rebuild-online` "
             "first; nothing was written"
         )
     return tuple(found)
@@ -137,16 +162,17 @@ def _refuse_gaps(
         )
 
 
-def _refuse_unverified(known: Facts, views: tuple[LiveView, ...]) -> None:
-    unverified = [
-        one.view.version
-        for one in views
-        if one.table is not None and (one.view.id, one.table.id) not in known.verified
-    ]
-    if unverified:
+def _refuse_unverified(known: Facts, views: tuple[LiveView, ...], alias: str) -> None:
+    unproven = [one for one in views if not known.proven(one.view, one.table, alias)]
+    failed = [one.view.version for one in unproven if known.wrong(one.view, one.table, alias)]
+    others = [one.view.version for one in unproven if one.view.version not in failed]
+    told = [f"not verified are {', '.join(others)}"] if others else []
+    told += [f"verification failed of {', '.join(failed)}"] if failed else []
+    where = "" if alias == "prod" else f" --alias {alias}"
+    if told:
         raise NotMaterialized(
-            f"promote: not verified are {', '.join(unverified)}; run `featurestore verify` first; "
-            "nothing was written"
+            f"promote: {'; '.join(told)}; run `featurestore verify{where}` first"
+            f"{', with --all if that is what failed' if failed else ''}; nothing was written"
         )
 
 
@@ -159,11 +185,10 @@ def _refuse_stale(workspace: Workspace, plan_id: str, alias: str) -> None:
     number = workspace.releases.aliases().get(alias)
     if head is None:
         return
-    moved = stale(plan_id, plan_of(head.revision, number, head.project), alias=alias)
+    now_id = plan_of(alias, head.revision, facts(workspace).promoted(alias), head.project)
+    moved = stale(plan_id, now_id)
     done = number is not None and _answers(workspace.releases.release(number), head.project)
-    if moved is not None and not (
-        done and same_definitions(plan_id, plan_of(head.revision, number, head.project))
-    ):
+    if moved is not None and not (done and same_definitions(plan_id, now_id)):
         raise Conflict(f"promote: {moved}; plan again, nothing was written")
 
 
@@ -174,14 +199,14 @@ def _answers(release: Release, project: Project) -> bool:
     return views and services
 
 
-def _before(moves: list[Move], alias: str) -> int:
+def _before(moves: Sequence[Move], alias: str) -> int:
     previous = moves[-1].previous if moves else None
     if previous is None:
         raise InvalidRequest(f"rollback: {alias} named nothing before; promote something else")
     return previous
 
 
-def _named(moves: list[Move], alias: str, number: int) -> int:
+def _named(moves: Sequence[Move], alias: str, number: int) -> int:
     numbers = {str(move.number) for move in moves}
     if str(number) not in numbers:
         raise NotFound(

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from featurestore.errors import SourceError
 from featurestore.jobs.compute import feature_rows
-from featurestore.jobs.difference import Differences, differences
+from featurestore.jobs.proof.difference import Differences, differences
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.needs import relocated

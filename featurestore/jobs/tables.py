@@ -10,6 +10,7 @@ import polars as pl
 from featurestore.errors import InvalidRequest, NotMaterialized
 from featurestore.jobs.compute import feature_rows
 from featurestore.jobs.facts import serving_table
+from featurestore.jobs.leases import table_lease
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.lock import Lock
@@ -23,7 +24,9 @@ from featurestore.model.time import (
     Interval,
     show,
     union,
+    watermark,
 )
+from featurestore.storage.ledger import Run
 
 ALWAYS = Interval(start=BEGINNING, end=253_402_300_799_999_999)
 """From the beginning to the end of the year 9999."""
@@ -32,18 +35,62 @@ _DATA = re.compile(r"(?P<table>[0-9a-f]{16}\.(?:0|[1-9][0-9]{0,8}))/(?P<version>
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """A table at a Delta version, with what it holds there."""
+class Place:
+    """A table at a Delta version, with the known-at intervals that it holds there."""
 
     table: Table
     version: int
     covered: tuple[Interval, ...]
 
+    @property
+    def watermark(self) -> int:
+        """The moment up to and including which the newest stretch is complete, UTC µs."""
+        return watermark(self.covered) or 0
+
+
+def place_of(workspace: Workspace, table: Table, version: int | None = None) -> Place | None:
+    """Give a table as it was at a Delta version (None: now), None if no run stands in it."""
+    return _place(table, workspace.ledger.runs(table.id), version)
+
+
+def shown(workspace: Workspace, table: Table) -> tuple[Place, ...]:
+    """Give the states of a table that Redis may show now, the newest last.
+
+    That is the newest one; while a run brings Redis in line with it, also the one before that run.
+    A run that died is no excuse.
+    """
+    runs = workspace.ledger.runs(table.id)
+    bringing = [run.base_version for run in runs if run.state == "committed"]
+    held = bringing and workspace.ledger.is_leased(table_lease(table), now=workspace.clock())
+    if bringing and not held:
+        runs, bringing = workspace.ledger.runs(table.id), []
+    states = (_place(table, runs, version) for version in (*bringing, None))
+    return tuple(dict.fromkeys(state for state in states if state is not None))
+
+
+def _done(runs: Sequence[Run]) -> list[tuple[int, Interval]]:
+    return [
+        (run.delta_version, run.interval)
+        for run in runs
+        if run.state in ("committed", "served") and run.delta_version is not None
+    ]
+
+
+def _place(table: Table, runs: Sequence[Run], version: int | None) -> Place | None:
+    held = [one for one in _done(runs) if version is None or one[0] <= version]
+    if not held:
+        return None
+    return Place(
+        table=table,
+        version=max(at for at, _ in held),
+        covered=union(interval for _, interval in held),
+    )
+
 
 class StoredTables:
     """The tables of registered versions, as the ledger vouches for them; for one call.
 
-    A version is read from the table `chosen` for its id; with a lock, from the very data that the
+    A version is read at the place `chosen` for its id; with a lock, from the very data that the
     lock names; else from its table that an alias serves, or its newest. Without a table of its own,
     the newest version of the view that holds every feature asked for (by a query, or all) answers:
     equal feature ids are equal features.
@@ -55,12 +102,11 @@ class StoredTables:
         *,
         query: Query | None = None,
         lock: Lock | None = None,
-        chosen: Mapping[str, Table] | None = None,
+        chosen: Mapping[str, Place] | None = None,
     ) -> None:
         self._workspace = workspace
-        self._chosen = chosen or {}
         self._lock = lock
-        self._places: dict[str, _Place | None] = {}
+        self._places: dict[str, Place | None] = dict(chosen or {})
         self._asked: dict[str, set[str]] = {}
         for lookup in query.lookups if query else ():
             ids = (feature.id for feature in lookup.features)
@@ -87,7 +133,7 @@ class StoredTables:
         place = self._there(view)
         return f"{place.table.id}/{place.version}"
 
-    def _there(self, view: View) -> _Place:
+    def _there(self, view: View) -> Place:
         place = self._place(view)
         if place is None:
             raise NotMaterialized(
@@ -96,23 +142,23 @@ class StoredTables:
             )
         return place
 
-    def _place(self, view: View) -> _Place | None:
+    def _place(self, view: View) -> Place | None:
         """Decide once where a view is read, so that the lock names what the rows came from."""
         if view.id not in self._places:
             find = self._newest if self._lock is None else self._locked
             self._places[view.id] = find(view)
         return self._places[view.id]
 
-    def _newest(self, view: View) -> _Place | None:
+    def _newest(self, view: View) -> Place | None:
         """Find a version's table, at the newest Delta version the ledger knows to be committed."""
-        own = self._chosen.get(view.id) or serving_table(self._workspace, view)
+        own = serving_table(self._workspace, view)
         place = self._at(own) if own else None
         for other in () if place else reversed(self._workspace.registry.versions(view.name)):
             table = self._workspace.table(other) if self._holds(other, view) else None
             place = place or (self._at(table) if table else None)
         return place
 
-    def _locked(self, view: View) -> _Place:
+    def _locked(self, view: View) -> Place:
         """Find the table and Delta version that the lock names for a version."""
         assert self._lock is not None
         ids = [one.id for one in self._lock.views]
@@ -137,21 +183,8 @@ class StoredTables:
         asked = self._asked.get(view.id, {feature.id for feature in view.features})
         return asked <= {feature.id for feature in other.features}
 
-    def _at(self, table: Table, version: int | None = None) -> _Place | None:
-        """Give a table as it was at a Delta version (None: now), None if no run stands in it."""
-        done = [
-            (run.delta_version, run.interval)
-            for run in self._workspace.ledger.runs(table.id)
-            if run.state in ("committed", "served") and run.delta_version is not None
-        ]
-        held = [one for one in done if version is None or one[0] <= version]
-        if not held:
-            return None
-        return _Place(
-            table=table,
-            version=max(at for at, _ in held),
-            covered=union(interval for _, interval in held),
-        )
+    def _at(self, table: Table, version: int | None = None) -> Place | None:
+        return place_of(self._workspace, table, version)
 
 
 class DraftTables:

@@ -1,68 +1,43 @@
 """Verify: proof that what is served is what training reads, before it goes live and ever after.
 
-Four laws are checked, on a sample of the entities or on all: the newest offline row is the row in
-Redis; a training row at the watermark is the served vector; a request of one is a request of many;
-and a feature that kept its id in a new version kept its values. What passed is recorded, and only
-that can be promoted.
+Three laws are checked, on a sample of the entities or on all: the newest offline row is the row in
+Redis; a training row is the served vector, alone and among many, of stored features and of those
+computed on request; and a feature that kept its id in a new version kept its values. What was found
+is recorded, and only what passed can be promoted. Beside the release stands what locks are answered
+from; of what is live also all that an alias may go back to, and the copy of the release that
+servers read.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import partial
 
 import polars as pl
 
-from featurestore.errors import Conflict, CorruptData, InvalidRequest, NotMaterialized
-from featurestore.jobs.compare import DIFFERENCE, differences, entities
-from featurestore.jobs.facts import committed
-from featurestore.jobs.online import latest, longest_ttl, pack, stored_rows
+from featurestore.errors import CorruptData, InvalidRequest, NotMaterialized, OnlineDataMissing
+from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.promote import candidates
+from featurestore.jobs.proof.check import Check, attempt, failed, skipped
+from featurestore.jobs.proof.difference import FAULT, WHOLE_ROW
+from featurestore.jobs.proof.served import SERVED, questions, served
+from featurestore.jobs.proof.stored import IN_REDIS, KEPT, in_redis, kept
+from featurestore.jobs.proof.trial import Trial, trial_of
 from featurestore.jobs.publish import marked
-from featurestore.jobs.tables import StoredTables
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.catalog import Catalog
-from featurestore.model.documents import LiveView, Projection, Release, View
-from featurestore.model.query import Query, resolve
-from featurestore.model.schema import Column
-from featurestore.model.time import CREATED, EVENT, KNOWN, MOMENT, moment
-from featurestore.serving.client import FeatureClient, request_message
-from featurestore.serving.limits import Limits
-from featurestore.serving.locks import Locks
-from featurestore.serving.respond import respond
-from featurestore.serving.response import OnlineResponse, read_response
-from featurestore.serving.state import State, state_of
-from featurestore.storage.keys import canonical_keys
+from featurestore.model.documents import LiveView, Release, Table, View, dump
+from featurestore.model.facts import Facts
+from featurestore.model.needs import answered_by
+from featurestore.model.steps import lacking
+from featurestore.serving.client import FeatureClient
+from featurestore.storage.keys import check_alias
 from featurestore.storage.ledger import Verification
-from featurestore.storage.rows import RowLayout, row_columns
-from featurestore.training import training_set
 
-SAMPLE = 1_000
-"""Entities of each view that are checked unless all are."""
+COPIED = "SQL = Redis"
+COMPLETE = "complete"
 
-ALONE = 20
-"""Requests of one entity among those; the rest come in batches."""
+_GAPS = "there are gaps: it proves nothing for a promotion; run `featurestore backfill` first"
 
-_BATCH = 500
-_PATIENCE = 10.0
-_NEVER = 2**63 - 1
-_ROW = "__row"
-_VALUES = (None, 0.0, 1.0, 2.0, 7.0, 12.5, 100.0)
-"""Request data to vary: what every dtype can hold."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One law on one version or service: how many values were compared, and which differ.
-
-    `differences` has a row per value, with the columns of `jobs.compare.DIFFERENCE`. `skipped` says
-    why nothing could be compared, if so.
-    """
-
-    law: str
-    subject: str
-    compared: int
-    differences: pl.DataFrame
-    skipped: str | None = None
+_AGAIN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +51,15 @@ class Verified:
     @property
     def differences(self) -> pl.DataFrame:
         """Every value that differs, a row each."""
-        empty = pl.DataFrame(schema=DIFFERENCE)
+        empty = pl.DataFrame(schema=FAULT)
         return pl.concat([empty, *(check.differences for check in self.checks)])
 
     def __repr__(self) -> str:
-        compared = sum(check.compared for check in self.checks)
-        return f"<Verified {compared:,} values: {self.differences.height:,} differ>"
+        compared, present = (
+            sum(getattr(check, name) for check in self.checks) for name in ("compared", "present")
+        )
+        wrong = self.differences.height
+        return f"<Verified {compared:,} values, {present:,} of them not null: {wrong:,} differ>"
 
 
 def verify(
@@ -95,27 +73,38 @@ def verify(
     """Check what the next promotion would make live, or with `live` what an alias serves now.
 
     `everything` checks all entities, not a sample. With a `client` the vectors are asked of its
-    server, which must serve the alias; else the server's code answers in this process.
+    server, which must serve the alias; else the server's code answers in this process. Data that
+    cannot be read, and features that cannot be computed of them, differ.
 
     Raises:
         NotMaterialized: a version has no rows to check.
         NotFound: the alias does not exist, and `live` asks for it.
-        InvalidRequest: a client without `live`.
-        Unavailable, CorruptData: as the stores say.
+        InvalidRequest: a client without `live`, or an alias with other characters than it may have.
+        Conflict: the alias moved while its server was asked, or runs never paused for long enough.
+        CorruptData: a document of the registry is not what was written.
+        Unavailable: as the stores say.
     """
+    check_alias(alias)
     if client is not None and not live:
         raise InvalidRequest("verify: a server serves what is live; pass live as well")
-    number = workspace.releases.aliases().get(alias)
-    current = None if live or number is None else workspace.releases.release(number)
-    trial = _live(workspace, alias) if live else _next(workspace)
-    trying = _Trial(workspace, trial, everything=everything, client=client)
-    stored = [one for one in trial.views if one.table is not None]
-    if not stored:
-        raise NotMaterialized("verify: there are no stored views; nothing can be compared")
-    checks = [trying.in_redis(one) for one in stored]
-    checks += [trying.served(*asked) for asked in trying.questions()]
-    checks += [trying.kept(one, current) for one in stored if current is not None]
-    return _recorded(workspace, alias, checks, stored)
+    known = facts(workspace)
+    number = known.aliases.get(alias)
+    current = None if live or number is None else known.releases[number]
+    release = _live(workspace, alias) if live else _next(workspace)
+    if not release.views:
+        raise NotMaterialized("verify: there are no views; nothing can be compared")
+    trial = trial_of(workspace, release, everything=everything, client=client)
+    copied = [attempt(COPIED, alias, [alias], partial(_copied, workspace, alias))] if live else []
+    checks = _tried(trial, current) + copied
+    gaps = frozenset[str]() if live else frozenset(_gaps(workspace, known, release, alias))
+    checks += [skipped(COMPLETE, version, _GAPS) for version in sorted(gaps)]
+    passed = _recorded(trial, checks, alias, candidate=not live, gaps=gaps)
+    checks += [
+        one
+        for beside in _beside(known, trial, live=live)
+        for one in _stands(trial, beside, live=live)
+    ]
+    return Verified(alias=alias, checks=tuple(checks), versions=passed)
 
 
 def verify_stored(workspace: Workspace, one: LiveView) -> None:
@@ -124,23 +113,24 @@ def verify_stored(workspace: Workspace, one: LiveView) -> None:
     Raises:
         CorruptData: rows differ; the first is named.
     """
-    release = Release(
-        project=workspace.config.project,
-        number=0,
-        views=(one,),
-        services=(),
-        created=workspace.clock(),
-    )
-    trying = _Trial(workspace, release, everything=False, client=None)
-    checks = [trying.in_redis(one)]
-    checks += [trying.served(*asked) for asked in trying.questions()]
-    found = _recorded(workspace, "", checks, [one]).differences
+    trial = trial_of(workspace, _alone(workspace, one))
+    checks = _tried(trial, None)
+    _recorded(trial, checks)
+    found = pl.concat([check.differences for check in checks])
     if found.height:
         first = found.row(0, named=True)
         raise CorruptData(
             f"{one.view.version}: Redis differs from the offline table in {found.height} values, "
             f"the first {first['feature']} of {first['entity']}; run `featurestore rebuild-online`"
         )
+
+
+def _gaps(workspace: Workspace, known: Facts, release: Release, alias: str) -> Iterator[str]:
+    """Give the versions whose tables lack what they must hold to be live in an alias."""
+    covered = coverage(workspace)
+    for one in release.views:
+        if one.table is not None and lacking(known, covered, one.view, one.table, alias):
+            yield one.view.version
 
 
 def _live(workspace: Workspace, alias: str) -> Release:
@@ -161,380 +151,141 @@ def _next(workspace: Workspace) -> Release:
     )
 
 
-class _Trial:
-    """A release on trial: samples of its tables, and the checks that use them."""
-
-    def __init__(
-        self,
-        workspace: Workspace,
-        release: Release,
-        *,
-        everything: bool,
-        client: FeatureClient | None,
-    ) -> None:
-        self._workspace = workspace
-        self._release = release
-        self._everything = everything
-        self._client = client
-        self._seed = workspace.clock()
-        self._tables = StoredTables(
-            workspace, chosen={one.view.id: one.table for one in release.views if one.table}
-        )
-        self._keys: dict[str, pl.DataFrame] = {}
-
-    @cached_property
-    def _catalog(self) -> Catalog:
-        return Catalog(current={one.view.name: one.view for one in self._release.views})
-
-    def in_redis(self, one: LiveView) -> Check:
-        """Compare the newest offline rows with the rows in Redis, byte for byte."""
-        assert one.table is not None
-        winners = latest(one.view, self._rows(one))
-        chosen = self._chosen(winners)
-        self._keys[one.view.id] = chosen.select(k.name for k in one.view.join_keys)
-        wrong = self._unlike(one, chosen)
-        if not wrong.is_empty():
-            # A run may have written between the two reads: only what stays different is wrong.
-            keys = [k.name for k in one.view.join_keys]
-            again = latest(one.view, self._rows(one))
-            again = again.join(wrong.select(keys), on=keys, how="semi") if keys else again
-            wrong = self._unlike(one, again)
-        found = _in_words(one, wrong)
-        if self._everything:
-            more = self._workspace.online().count(one.table.id) - winners.height
-            found = pl.concat([found, _strangers(one, more)])
-        return Check(
-            law="offline = Redis",
-            subject=one.view.version,
-            compared=chosen.height * len(one.view.features),
-            differences=found,
-        )
-
-    def questions(self) -> Iterator[tuple[str, tuple[Projection, ...]]]:
-        """Give what is asked as training and as serving: every service, then all unused views."""
-        asked = set[str]()
-        for service in self._release.services:
-            query = resolve(service.projections, self._catalog, full_feature_names=True)
-            asked |= set(_stored(query))
-            yield service.name, service.projections
-        for one in self._release.views:
-            if one.table is not None and one.view.id not in asked:
-                names = tuple(f.name for f in one.view.features)
-                yield (
-                    one.view.version,
-                    (Projection(view=one.view.name, alias=one.view.name, features=names),),
-                )
-
-    def served(self, subject: str, projections: Sequence[Projection]) -> Check:
-        """Compare training rows at the watermark with vectors as the server answers them."""
-        query = resolve(projections, self._catalog, full_feature_names=True)
-        law = "training = serving"
-        marks = [one.watermark for one in self._release.views if one.view.id in _stored(query)]
-        at = max((mark for mark in marks if mark is not None), default=self._workspace.clock())
-        spine = self._spine(query).with_columns(pl.lit(at, pl.Int64).cast(MOMENT).alias(EVENT))
-        trained = training_set(
-            spine, query, self._tables, project=self._release.project, allow_stale=True
-        )
-        rows = spine.drop(EVENT)
-        vectors = pl.concat(
-            [self._answer(subject, projections, batch, at) for batch in _batches(rows)]
-        )
-        versions = [_version(query, number) for number in range(len(query.outputs))]
-        names = [output.name for output in query.outputs]
-        return Check(
-            law=law,
-            subject=subject,
-            compared=rows.height * len(names),
-            differences=differences(
-                trained.to_polars(),
-                vectors,
-                features=names,
-                keys=[column.name for column in query.entities],
-                check=law,
-                versions=versions,
-            ),
-        )
-
-    def kept(self, one: LiveView, current: Release) -> Check:
-        """Compare the rows of features that kept their ids with those of the live table."""
-        law = "old = new"
-        old = next((o for o in current.views if o.view.name == one.view.name), None)
-        if old is None or old.table is None or one.table is None or old.table == one.table:
-            return _nothing(law, one, "there is no other live table")
-        if old.view.data_id == one.view.data_id:
-            return _nothing(law, one, "it was computed again because it may differ")
-        ids = {feature.id for feature in old.view.features}
-        names = [feature.name for feature in one.view.features if feature.id in ids]
-        if not names:
-            return _nothing(law, one, "no feature kept its id")
-        until = min(mark for mark in (one.watermark, old.watermark, _NEVER) if mark is not None)
-        keys = [k.name for k in one.view.join_keys]
-        before, after = (
-            self._sampled(each, keys, self._keys[one.view.id])
-            .filter(pl.col(KNOWN) <= pl.lit(until, pl.Int64).cast(MOMENT))
-            .select(*keys, EVENT, CREATED, *names)
-            for each in (old, one)
-        )
-        identity = [*keys, EVENT, CREATED]
-        both = before.join(
-            after, on=identity, how="full", nulls_equal=True, suffix="__new", coalesce=True
-        ).sort(identity)
-        found = differences(
-            both.select(*identity, *names),
-            both.select(pl.col(f"{name}__new").alias(name) for name in names),
-            features=names,
-            keys=identity,
-            check=law,
-            versions=[one.view.version] * len(names),
-        )
-        return Check(
-            law=law,
-            subject=one.view.version,
-            compared=both.height * len(names),
-            differences=found,
-        )
-
-    def _spine(self, query: Query) -> pl.DataFrame:
-        """Give entity rows and request data for a query, out of the sampled keys of its views.
-
-        Each lookup's keys come once, with keys of the other lookups beside them, then a row of
-        nulls; without keys there are as many rows as it takes to vary the request data.
-        """
-        parts = []
-        for leading in query.lookups:
-            rows = self._callers(leading.view, leading.keys)
-            for other in query.lookups:
-                beside = self._callers(other.view, other.keys)
-                lacking = [name for name in beside.columns if name not in rows.columns]
-                if lacking and beside.height:
-                    places = pl.int_range(rows.height, eager=True) * 7 % beside.height
-                    rows = rows.hstack(beside.select(lacking)[places])
-            parts.append(rows)
-        names = [column.name for column in query.entities]
-        schema = {column.name: column.polars for column in query.entities}
-        whole = [part.select(names) for part in parts if set(names) <= set(part.columns)]
-        spine = pl.concat([pl.DataFrame(schema=schema), *whole]) if names else pl.DataFrame()
-        if names:
-            nulls = pl.DataFrame({name: [None] for name in names}, schema=schema)
-            spine = pl.concat([spine.unique(maintain_order=True), nulls])
-        height = spine.height if names else len(_VALUES) if query.request else 1
-        request = [_varied(column, height) for column in query.request]
-        number = pl.int_range(height, eager=True).alias(_ROW)
-        return pl.DataFrame([number, *spine.get_columns(), *request])
-
-    def _callers(self, view: View, keys: Sequence[tuple[Column, str]]) -> pl.DataFrame:
-        """Give a view's sampled keys under the caller's names; one column may hold two keys."""
-        sampled = self._keys[view.id]
-        columns = {caller: sampled[key.name].alias(caller) for key, caller in keys}
-        return pl.DataFrame(list(columns.values()))
-
-    def _answer(
-        self, subject: str, projections: Sequence[Projection], rows: pl.DataFrame, at: int
-    ) -> pl.DataFrame:
-        names = {service.name for service in self._release.services}
-        features: str | list[str] = subject
-        if subject not in names:
-            features = [f"{p.view}:{name}" for p in projections for name in p.features]
-        query = resolve(projections, self._catalog, full_feature_names=True)
-        entities = rows.select(column.name for column in query.entities)
-        request = rows.select(column.name for column in query.request)
-        brought = entities if entities.width else None
-        data = request if request.width else None
-        when = moment(at)
-        if self._client is not None:
-            answer = self._client.get_online_features(
-                features,
-                entities=brought,
-                request_data=data,
-                full_feature_names=True,
-                as_of=when,
-                timeout=_PATIENCE,
-            )
-            self._refuse_moved(answer)
-        else:
-            message, columns = request_message(
-                features,
-                entities=brought,
-                request_data=data,
-                full_feature_names=True,
-                as_of=when,
-            )
-            raw = respond(
-                self._state,
-                message.SerializeToString(),
-                most=Limits().rows,
-                clock=self._workspace.clock,
-                read=self._workspace.online().read,
-                locks=Locks(self._release.project),
-            )
-            answer = read_response(raw, columns)
-        return pl.DataFrame(answer.columns)
-
-    def _refuse_moved(self, answer: OnlineResponse) -> None:
-        if answer.release != self._release.number:
-            raise Conflict(
-                f"verify: the server answered from release {answer.release}, the alias named "
-                f"{self._release.number}; run it again"
-            )
-
-    @cached_property
-    def _state(self) -> State:
-        return state_of(self._release)
-
-    def _rows(self, one: LiveView) -> pl.DataFrame:
-        assert one.table is not None
-        version = committed(self._workspace, one.table)
-        return stored_rows(self._workspace, one.view, one.table, version=version)
-
-    def _sampled(self, one: LiveView, keys: list[str], wanted: pl.DataFrame) -> pl.DataFrame:
-        """Give all rows of the sampled entities."""
-        rows = self._rows(one)
-        return rows.join(wanted, on=keys, how="semi") if keys else rows
-
-    def _chosen(self, winners: pl.DataFrame) -> pl.DataFrame:
-        if self._everything or winners.height <= SAMPLE:
-            return winners
-        return winners.sample(SAMPLE, seed=self._seed % 2**32)
-
-    def _unlike(self, one: LiveView, winners: pl.DataFrame) -> pl.DataFrame:
-        """Give the winners whose row in Redis has other bytes, with that row as `__found`.
-
-        A row that is too old for every ttl that needs it may have left Redis.
-        """
-        assert one.table is not None
-        canonical = canonical_keys(winners, one.view.join_keys)
-        (found,) = self._workspace.online().read([(one.table.id, canonical)])
-        both = winners.with_columns(
-            pl.Series("__found", found, dtype=pl.Binary),
-            pl.Series("__wanted", pack(one.view, winners), dtype=pl.Binary),
-        )
-        wrong = both.filter(pl.col("__found").ne_missing(pl.col("__wanted"))).drop("__wanted")
-        bound = longest_ttl(self._workspace, one.view, one.table)
-        if bound is None:
-            return wrong
-        oldest = pl.lit(self._workspace.clock() - bound, pl.Int64).cast(MOMENT)
-        return wrong.filter(pl.col("__found").is_not_null() | (pl.col(EVENT) >= oldest))
-
-
-def _in_words(one: LiveView, wrong: pl.DataFrame) -> pl.DataFrame:
-    """Name the features that differ in rows of other bytes; else the row itself."""
-    law, version = "offline = Redis", one.view.version
-    if wrong.is_empty():
-        return pl.DataFrame(schema=DIFFERENCE)
-    layout = RowLayout(columns=row_columns(one.view))
-    keys, names = [k.name for k in one.view.join_keys], [f.name for f in one.view.features]
-    rows: list[bytes | None] = wrong["__found"].to_list()
-    try:
-        decoded = layout.decode(rows).frame()
-    except CorruptData:
-        decoded = pl.DataFrame(schema={c.name: c.polars for c in layout.columns})
-    found = pl.DataFrame(schema=DIFFERENCE)
-    if decoded.height:
-        found = differences(
-            wrong,
-            decoded,
-            features=names,
-            keys=keys,
-            check=law,
-            versions=[version] * len(names),
-        )
-    unnamed = wrong.with_columns(entities(wrong, keys).alias("entity"))
-    unnamed = unnamed.join(found, on="entity", how="anti")
-    whole = unnamed.select(
-        pl.lit(law).alias("check"),
-        pl.lit(version).alias("version"),
-        "entity",
-        pl.lit("(the row)").alias("feature"),
-        pl.col(EVENT).cast(pl.String).alias("expected"),
-        pl.when(pl.col("__found").is_null())
-        .then(pl.lit("missing"))
-        .otherwise(pl.lit("another row"))
-        .alias("found"),
-    )
-    return pl.concat([found, whole])
-
-
-def _strangers(one: LiveView, more: int) -> pl.DataFrame:
-    """Say that Redis holds rows of entities that the offline table does not know."""
-    if more <= 0:
-        return pl.DataFrame(schema=DIFFERENCE)
-    return pl.DataFrame(
-        {
-            "check": ["offline = Redis"],
-            "version": [one.view.version],
-            "entity": [f"{more} entities"],
-            "feature": ["(the row)"],
-            "expected": ["missing"],
-            "found": ["in Redis only"],
-        },
-        schema=DIFFERENCE,
+def _alone(workspace: Workspace, one: LiveView) -> Release:
+    """Give a release of one view."""
+    return Release(
+        project=workspace.config.project,
+        number=0,
+        views=(one,),
+        services=(),
+        created=workspace.clock(),
     )
 
 
-def _batches(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Give the first rows one by one, then the others together."""
-    alone = min(ALONE, rows.height)
-    yield from (rows.slice(at, 1) for at in range(alone))
-    yield from rows.slice(alone).iter_slices(_BATCH)
+def _tried(trial: Trial, current: Release | None) -> list[Check]:
+    """Check all laws of a release on trial; `current` is what it would replace."""
+    checks = []
+    for one in (one for one in trial.release.views if one.table is not None):
+        version = one.view.version
+        checks.append(attempt(IN_REDIS, version, [version], partial(in_redis, trial, one)))
+    for asked in questions(trial):
+        versions = (*asked.stored, *asked.computed)
+        checks.append(attempt(SERVED, asked.subject, versions, partial(served, trial, asked)))
+    for one in trial.release.views if current is not None else ():
+        version = one.view.version
+        if one.table is not None and current is not None:
+            checks.append(attempt(KEPT, version, [version], partial(kept, trial, one, current)))
+    return checks
 
 
-def _varied(column: Column, height: int) -> pl.Series:
-    """Give request data that varies: small numbers as the dtype writes them, and null."""
-    dtype = column.polars
-    inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
-    plain = pl.Series(column.name, _VALUES, dtype=pl.Float64)
-    if inner == pl.Boolean:
-        values = plain > 1
-    elif inner == pl.String:
-        values = plain.cast(pl.String)
-    else:
-        values = plain.cast(pl.Int64).cast(inner) if inner != pl.Float64 else plain
-    if isinstance(dtype, pl.List):
-        values = values.reshape((-1, 1)).arr.to_list()
-    elif isinstance(dtype, pl.Array):
-        values = pl.select(pl.concat_list([pl.lit(values)] * dtype.size)).to_series().cast(dtype)
-    return values[pl.int_range(height, eager=True) % len(_VALUES)].alias(column.name)
+def _copied(workspace: Workspace, alias: str) -> Check:
+    """Compare an alias and its release in Redis, which servers read, with those in SQL.
+
+    Whoever moves the alias meanwhile writes to SQL first: what differs is read again.
+    """
+    found: list[tuple[str, str]] = []
+    number = 0
+    for _ in range(_AGAIN):
+        found, number = [], workspace.releases.alias(alias).number
+        there, wanted = workspace.online().alias(alias), dump(workspace.releases.release(number))
+        copy = workspace.online().release(number)
+        if there != number:
+            found.append((f"release {number}", "nothing" if there is None else f"release {there}"))
+        if copy != wanted:
+            found.append((f"release {number}", "nothing" if copy is None else "another document"))
+        if not found:
+            break
+    rows = [
+        (COPIED, f"release {number}", alias, WHOLE_ROW, was, f"{now}; {_WAY_OUT}")
+        for was, now in found
+    ]
+    differences = pl.DataFrame(rows, schema=FAULT, orient="row")
+    return Check(law=COPIED, subject=alias, compared=2, present=2, differences=differences)
 
 
-def _version(query: Query, number: int) -> str:
-    """Give the version of the view that an output is stored in or computed by."""
-    output = query.outputs[number]
-    if output.lookup is not None:
-        return query.lookups[output.lookup].view.version
-    return query.computes[output.compute or 0].view.version
+_WAY_OUT = "run `featurestore rebuild-online`"
 
 
-def _stored(query: Query) -> list[str]:
-    return [lookup.view.id for lookup in query.lookups]
+def _beside(known: Facts, trial: Trial, *, live: bool) -> Iterator[LiveView]:
+    """Give the stored versions that are answered from beside a release on trial.
+
+    That is what registered locks would be answered from; of what is live also what recent releases
+    are of. What the release on trial would replace does not count against it: it may be what is
+    damaged; nor does another generation of what is live.
+    """
+    named = [known.releases[number].views for number in known.aliases.values()] if live else []
+    there = {place.table.data_id for place in trial.places.values()}
+    views = [
+        one
+        for release in known.releases.values()
+        for one in release.views
+        if live and one.table is not None and one.table.data_id not in there
+    ]
+    for registered in (one for one in known.locks if one.holds(known.now)):
+        for current in (trial.release.views, *named):
+            answers = answered_by(known, registered.lock, current)
+            views += [one for _, one in answers if one is not None]
+    of: dict[Table, dict[str, View]] = {}
+    for one in views:
+        if one.table in known.tables and one.table is not None and one.table.id not in trial.places:
+            of.setdefault(one.table, {})[one.view.id] = one.view
+    for table, versions in of.items():
+        yield from (LiveView(view=view, table=table) for view in versions.values())
 
 
-def _nothing(law: str, one: LiveView, why: str) -> Check:
-    none = pl.DataFrame(schema=DIFFERENCE)
-    return Check(law=law, subject=one.view.version, compared=0, differences=none, skipped=why)
+def _stands(trial: Trial, one: LiveView, *, live: bool) -> list[Check]:
+    """Check a stored version beside the release, and record it; a promotion loads what is gone."""
+    workspace, version = trial.workspace, one.view.version
+    if one.table is not None and not workspace.online().is_marked(one.table.id):
+        if not live:
+            return [skipped(IN_REDIS, version, f"it is not in Redis; {_WAY_OUT}")]
+        error = OnlineDataMissing(f"{version}: is not in Redis; {_WAY_OUT}")
+        gone = failed(IN_REDIS, [version], "-", error)
+        return [Check(law=IN_REDIS, subject=version, differences=gone)]
+    beside = trial_of(workspace, _alone(workspace, one), everything=trial.everything)
+    checks = _tried(beside, None)
+    _recorded(beside, checks)
+    return checks
 
 
 def _recorded(
-    workspace: Workspace, alias: str, checks: Sequence[Check], stored: Sequence[LiveView]
-) -> Verified:
-    """Put on record what each stored version's checks found; a service's count for all it reads."""
-    found = Verified(alias=alias, checks=tuple(checks), versions=())
-    wrong = found.differences
-    computed = set(wrong["version"]) - {one.view.version for one in stored}
+    trial: Trial,
+    checks: Sequence[Check],
+    alias: str = "",
+    *,
+    candidate: bool = False,
+    gaps: frozenset[str] = frozenset(),
+) -> tuple[str, ...]:
+    """Put on record what the checks found of each version; gives those that passed.
+
+    Without an alias the tables were on trial by themselves. What has gaps is no candidate.
+    """
+    wrong = pl.concat([check.differences for check in checks])
     passed = []
-    for one in stored:
-        assert one.table is not None
-        own = wrong.filter(pl.col("version").is_in([one.view.version, *computed])).height
-        workspace.ledger.add_verification(
-            Verification(
-                table_id=one.table.id,
-                version=one.view.id,
-                delta_version=committed(workspace, one.table),
-                watermark=one.watermark or 0,
-                checked=sum(check.compared for check in checks),
-                mismatches=own,
-                at=workspace.clock(),
-                who=workspace.who,
-            )
-        )
-        passed += [] if own else [one.view.version]
-    return Verified(alias=alias, checks=tuple(checks), versions=tuple(passed))
+    for one in trial.release.views:
+        version = one.view.version
+        own = wrong.filter(pl.col("version") == version)
+        found = _found(trial, one, checks, own)
+        asked = replace(found, alias=alias, candidate=candidate and version not in gaps)
+        trial.workspace.ledger.add_verification(asked)
+        passed += [version] if own.is_empty() and version not in gaps else []
+    return tuple(passed)
+
+
+def _found(
+    trial: Trial, one: LiveView, checks: Sequence[Check], wrong: pl.DataFrame
+) -> Verification:
+    """Give what was found of a version in the state of its table that was on trial."""
+    now = trial.workspace.clock()
+    place = trial.place(one) if one.table is not None else None
+    return Verification(
+        table_id=place.table.id if place else "",
+        version=one.view.id,
+        delta_version=place.version if place else 0,
+        watermark=place.watermark if place else now,
+        checked=sum(check.compared for check in checks),
+        mismatches=wrong.height,
+        at=now,
+        who=trial.workspace.who,
+        everything=trial.everything,
+    )

@@ -6,25 +6,29 @@ Nothing here writes.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from featurestore.errors import InvalidRequest, NotFound
+from featurestore.errors import CorruptData, InvalidRequest, NotFound, NotMaterialized
 from featurestore.jobs.facts import coverage, facts
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.changes import Change, compare
 from featurestore.model.documents import Project, Release, Service, Table, View
 from featurestore.model.expressions import DIALECT
+from featurestore.model.facts import Facts, Registered
 from featurestore.model.names import suggest
-from featurestore.model.needs import Facts, Registered, needs
+from featurestore.model.needs import needs
 from featurestore.model.states import State, states, tables_of
 from featurestore.model.time import Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A table of a version: its size offline, what it covers, and why it stays."""
+    """A table of a version: its size offline, what it covers, and why it stays.
+
+    The size of a table that cannot be read is None.
+    """
 
     table: Table
-    rows: int
-    bytes: int
+    rows: int | None
+    bytes: int | None
     covered: tuple[Interval, ...]
     verified: bool
     reasons: tuple[str, ...]
@@ -83,14 +87,14 @@ def show(workspace: Workspace, name: str) -> Shown:
     kept = {need.table.id: need.reasons for need in needs(known)}
     stored = []
     for table in there:
-        rows, size = workspace.offline.size(view, table) if covered[table.id] else (0, 0)
+        rows, size = _size(workspace, view, table) if covered[table.id] else (0, 0)
         stored.append(
             Stored(
                 table=table,
                 rows=rows,
                 bytes=size,
                 covered=covered[table.id],
-                verified=(view.id, table.id) in known.verified,
+                verified=known.holds(view, table),
                 reasons=kept.get(table.id, ()),
             )
         )
@@ -111,6 +115,13 @@ def show(workspace: Workspace, name: str) -> Shown:
         ),
         locks=tuple(o for o in known.locks if any(v.id == view.id for v in o.lock.views)),
     )
+
+
+def _size(workspace: Workspace, view: View, table: Table) -> tuple[int, int] | tuple[None, None]:
+    try:
+        return workspace.offline.size(view, table)
+    except (CorruptData, NotMaterialized):
+        return None, None
 
 
 def _aliases(known: Facts, number: int) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ Nothing in a document is ever executed: expressions are bytes, walked against th
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_origin
 
 from cattrs import BaseValidationError, transform_error
 from cattrs.preconf.json import JsonConverter, make_converter
@@ -214,7 +214,35 @@ class Release:
         return f"<Release {self.number} of {self.project}: {views}>"
 
 
-_CONVERTER: JsonConverter = make_converter(forbid_extra_keys=True)
+def _converter() -> JsonConverter:
+    """Make a converter that takes each field as it is written, or not at all: `"7"` is no number.
+
+    Left alone, cattrs calls `int`, `str`, `bool` and `tuple` on whatever it finds.
+    """
+    made = make_converter(forbid_extra_keys=True)
+    of_list = made.get_structure_hook(tuple[str, ...])
+
+    def listed(value: object, kind: type[T]) -> T:
+        found: T = of_list(_exactly(value, list), kind)
+        return found
+
+    for kind in (bool, int, str):
+        made.register_structure_hook(kind, _exactly)
+    made.register_structure_hook_func(_is_tuple, listed)
+    return made
+
+
+def _is_tuple(kind: object) -> bool:
+    return get_origin(kind) is tuple
+
+
+def _exactly(value: object, kind: type[T]) -> T:
+    if type(value) is not kind:
+        raise TypeError
+    return value
+
+
+_CONVERTER = _converter()
 
 
 def dump(document: Any) -> str:

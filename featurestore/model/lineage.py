@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from featurestore.model.documents import Service, View
-from featurestore.model.needs import Facts, Registered
+from featurestore.model.facts import Facts, Registered
 from featurestore.model.time import show
 
 Kind = Literal["source", "view", "version", "service", "lock"]

@@ -7,89 +7,11 @@ from facts; none is stored.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from featurestore.model.documents import LiveView, Project, Release, Table, View
+from featurestore.model.documents import LiveView, Release, Table, View
+from featurestore.model.facts import Facts, Move, Registered
 from featurestore.model.lock import Lock, LockedView
-from featurestore.model.time import show
-
-Action = Literal["promote", "rollback", "warm"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """One step of an alias: the release it names from `at` on (UTC microseconds).
-
-    `previous` is the release that a rollback from there goes back to, None if there is none.
-    """
-
-    alias: str
-    number: int
-    previous: int | None
-    action: Action
-    at: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registered:
-    """A registered lock: it keeps its data alive until it expires or is retired."""
-
-    id: str
-    lock: Lock
-    owner: str
-    registered: int
-    expires: int | None = None
-    retired: int | None = None
-
-    def holds(self, now: int) -> bool:
-        """Say whether it still keeps its data alive at a moment."""
-        return self.retired is None and (self.expires is None or self.expires > now)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What is known of a project at a moment.
-
-    `releases` are the recent ones: named by an alias, or left by one within the retention. `tables`
-    are those that were not collected, `versions` the registered views by id. `written` is when each
-    table, by id, was last worked on; `verified` are pairs of version and table ids that passed a
-    verification which still stands, or are live; `passed` those whose newest one passed, if rows
-    were corrected since or not. `rejected` are tables that an alias was rolled back from to another
-    generation of the same data. `retention` is in microseconds.
-    """
-
-    now: int
-    retention: int
-    head: Project | None
-    aliases: Mapping[str, int]
-    moves: Sequence[Move]
-    releases: Mapping[int, Release]
-    locks: Sequence[Registered]
-    tables: Sequence[Table]
-    versions: Mapping[str, View]
-    written: Mapping[str, int]
-    verified: frozenset[tuple[str, str]] = frozenset()
-    passed: frozenset[tuple[str, str]] = frozenset()
-    rejected: frozenset[Table] = frozenset()
-
-    def newest(self, data_id: str) -> Table | None:
-        """Give the newest generation of a data id's table that was not rejected, or None.
-
-        Where all were rejected it is the newest of them.
-        """
-        found = [table for table in self.tables if table.data_id == data_id]
-        order = sorted(found, key=lambda table: (table not in self.rejected, table.generation))
-        return order[-1] if order else None
-
-    def sound(self, data_id: str) -> Table | None:
-        """Give the newest verified generation of a data id's table, else the newest."""
-        passed = {table for _, table in self.passed | self.verified}
-        found = [
-            table
-            for table in self.tables
-            if table.data_id == data_id and table.id in passed and table not in self.rejected
-        ]
-        return max(found, key=lambda table: table.generation, default=self.newest(data_id))
+from featurestore.model.time import second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +205,7 @@ def _recent(facts: Facts) -> Iterator[Need]:
         at = left.get(number)
         for one in release.views if at is not None else ():
             if one.table in facts.tables:
-                why = f"release {number}, demoted {show(at)}"
+                why = f"release {number}, demoted {second(at)}"
                 yield _need(facts, one, why, fresh=True, online=True)
 
 
@@ -331,14 +253,16 @@ def _place(locked: LockedView) -> str:
 
 
 def _beside(facts: Facts, locked: LockedView, features: frozenset[str]) -> LiveView | None:
-    """Give the version with a table that holds a lock's features, its own first."""
+    """Give the version with a table that holds a lock's features: verified, then its own, first."""
     own = facts.versions.get(locked.id)
     others = [v for v in facts.versions.values() if v.name == locked.name and v != own]
+    found = []
     for view in ([own] if own else []) + others:
         table = facts.sound(view.data_id)
         if table is not None and features <= _ids(view):
-            return LiveView(view=view, table=table)
-    return None
+            found.append(LiveView(view=view, table=table))
+    passed = (one for one in found if one.table and (one.view.id, one.table.id) in facts.passed)
+    return next(passed, found[0] if found else None)
 
 
 def _written(facts: Facts) -> Iterator[Need]:
@@ -349,7 +273,7 @@ def _written(facts: Facts) -> Iterator[Need]:
             view = next((v for v in facts.versions.values() if v.data_id == table.data_id), None)
             if view is not None:
                 yield Need(
-                    table=table, view=view, ttls=(view.ttl,), reasons=(f"written {show(at)}",)
+                    table=table, view=view, ttls=(view.ttl,), reasons=(f"written {second(at)}",)
                 )
 
 

@@ -10,9 +10,10 @@ from types import MappingProxyType
 
 from featurestore.model.changes import Broken, Change, compare
 from featurestore.model.documents import Project
+from featurestore.model.facts import Facts
 from featurestore.model.fingerprint import digest
 from featurestore.model.lock import Lock
-from featurestore.model.needs import Facts, features_of
+from featurestore.model.needs import features_of
 from featurestore.model.steps import Coverage, Register, Respell, Step, steps
 
 
@@ -20,7 +21,7 @@ from featurestore.model.steps import Coverage, Register, Respell, Step, steps
 class Plan:
     """What changes from an applied revision (None: nothing applied yet), and the steps to an alias.
 
-    `id` is `revision.release.digest`, each `-` where there is none.
+    `id` is `alias:revision.release.digest`, each number `-` where there is none.
     """
 
     id: str
@@ -64,7 +65,7 @@ def plan(
     """
     changes = compare(facts.head, project, evidence=evidence)
     return Plan(
-        id=plan_id(revision, facts.aliases.get(alias), project),
+        id=plan_id(alias, revision, facts.promoted(alias), project),
         alias=alias,
         revision=revision,
         changes=tuple(_touching(facts, project, change) for change in changes),
@@ -72,22 +73,25 @@ def plan(
     )
 
 
-def plan_id(revision: int | None, release: int | None, project: Project) -> str:
-    """Give the id of a plan from a revision and an alias's release to a project."""
+def plan_id(alias: str, revision: int | None, release: int | None, project: Project) -> str:
+    """Give the id of a plan from a revision and what an alias was promoted to, to a project."""
     what = digest(
         "plan",
         tuple(view.id for view in project.views),
         tuple(service.id for service in project.services),
     )
     at = ("-" if number is None else str(number) for number in (revision, release))
-    return ".".join((*at, what[:8]))
+    return f"{alias}:{'.'.join((*at, what[:8]))}"
 
 
-def stale(plan_id: str, now_id: str, *, alias: str = "prod") -> str | None:
-    """Say what moved between the ids of two plans for an alias, or None if nothing did."""
-    was, now = plan_id.split("."), now_id.split(".")
-    if len(was) != len(now):
+def stale(plan_id: str, now_id: str) -> str | None:
+    """Say what moved between the ids of two plans, or None if nothing did."""
+    planned, alias = plan_id.rpartition(":")[0], now_id.rpartition(":")[0]
+    was, now = (one.rpartition(":")[2].split(".") for one in (plan_id, now_id))
+    if not planned or len(was) != len(now):
         return f"{plan_id!r} is no plan's id; take the one that `featurestore plan` prints"
+    if planned != alias:
+        return f"{plan_id} is a plan for the alias {planned}, not for {alias}"
     revision, release, what = (
         pair if pair[0] != pair[1] else None for pair in zip(was, now, strict=True)
     )
@@ -101,16 +105,17 @@ def stale(plan_id: str, now_id: str, *, alias: str = "prod") -> str | None:
 
 
 def same_definitions(plan_id: str, now_id: str) -> bool:
-    """Say whether two plans lead to the same definitions, wherever from."""
-    return plan_id.rpartition(".")[2] == now_id.rpartition(".")[2]
+    """Say whether two plans lead an alias to the same definitions, wherever from."""
+    was, now = ((one.rpartition(":")[0], one.rpartition(".")[2]) for one in (plan_id, now_id))
+    return was == now
 
 
 def registered(plan: Plan, project: Project, revision: int) -> Plan:
     """Give what is left of a plan once its project is applied as a revision."""
-    release = plan.id.split(".")[1]
+    release = plan.id.rsplit(".", 2)[1]
     return replace(
         plan,
-        id=plan_id(revision, None if release == "-" else int(release), project),
+        id=plan_id(plan.alias, revision, None if release == "-" else int(release), project),
         revision=revision,
         steps=tuple(step for step in plan.steps if not isinstance(step, Register | Respell)),
     )

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from featurestore.model.documents import Release, Table, View
-from featurestore.model.needs import Facts, demoted, needs
-from featurestore.model.time import Interval, show, watermark
+from featurestore.model.facts import Facts
+from featurestore.model.needs import demoted, needs
+from featurestore.model.time import Interval, second, show, watermark
 
 Name = Literal["declared", "backfilled", "verified", "live", "warm", "cold"]
 
@@ -41,7 +42,7 @@ def states(
         newest = held[-1].id
         mark = watermark(covered[newest])
         found.append(State(name="backfilled", why=f"table {newest}, complete to {show(mark)}"))
-    proven = [table.id for table in held if (view.id, table.id) in facts.verified]
+    proven = [table.id for table in held if facts.holds(view, table)]
     if proven:
         found.append(State(name="verified", why=f"table {proven[-1]}"))
     live = live_in(view, {alias: facts.releases[n] for alias, n in facts.aliases.items()})
@@ -81,7 +82,7 @@ def _warm(facts: Facts, view: View) -> Iterator[str]:
     for number, release in sorted(facts.releases.items()):
         at = left.get(number)
         if at is not None and _in(view, release):
-            yield f"release {number}, demoted {show(at)}"
+            yield f"release {number}, demoted {second(at)}"
     for registered in facts.locks:
         if registered.holds(facts.now) and any(o.id == view.id for o in registered.lock.views):
             yield f"lock {registered.id[:12]} of {registered.owner}"

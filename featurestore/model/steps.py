@@ -10,7 +10,7 @@ from typing import Literal
 from featurestore.model.changes import Change
 from featurestore.model.cost import Cost
 from featurestore.model.documents import LiveView, Project, Table, View
-from featurestore.model.needs import Facts
+from featurestore.model.facts import Facts
 from featurestore.model.time import BEGINNING, Interval, gaps, union, watermark
 
 Coverage = Mapping[str, tuple[Interval, ...]]
@@ -134,7 +134,7 @@ def _towards(facts: Facts, coverage: Coverage, project: Project, alias: str) -> 
         if table is not None and _outlasts(facts, view, table):
             yield Reload(view=view.name, version=view.id, table=table.id)
     moves = tuple(_moves(project, tables, live))
-    yield from _verify(facts, moves, tables, lacks)
+    yield from _verify(facts, project, moves, tables, lacks, alias)
     services = _relisted(facts, project, alias)
     if moves or services or alias not in facts.aliases:
         yield Promote(alias=alias, release=facts.aliases.get(alias), moves=moves, services=services)
@@ -211,18 +211,19 @@ def _dialects(view: View) -> set[str]:
 
 def _verify(
     facts: Facts,
+    project: Project,
     moves: tuple[Moved, ...],
     tables: Mapping[str, Table | None],
     lacks: Mapping[str, tuple[Interval, ...]],
+    alias: str,
 ) -> Iterator[Verify]:
-    """Ask for proof of what is not proven: unverified tables, and what requests compute."""
-    unproven = []
-    for move in moves:
-        table = tables.get(move.view)
-        proven = table is not None and (move.after, table.id) in facts.verified
-        proven = proven and not lacks[move.view]
-        if move.after is not None and not proven:
-            unproven.append(move.after)
+    """Ask for proof of what promotion would refuse without: what is unproven, or will change."""
+    changing = {move.after for move in moves if lacks.get(move.view)}
+    unproven = [
+        view.id
+        for view in sorted(project.views, key=lambda view: view.name)
+        if view.id in changing or not facts.proven(view, tables.get(view.name), alias)
+    ]
     if unproven:
         yield Verify(versions=tuple(unproven))
 

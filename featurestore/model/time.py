@@ -50,6 +50,11 @@ def show(us: int | None) -> str:
     return moment(us).isoformat(sep=" ").removesuffix("+00:00") + " UTC"
 
 
+def second(us: int | None) -> str:
+    """Write a moment to the second, for what happened and not for what data covers."""
+    return show(us if us is None else us - us % 1_000_000)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Interval:
     """The known-at moments in `(start, end]`, UTC microseconds."""

@@ -42,7 +42,7 @@ class FeatureClient:
     the server's alias names. `timeout` bounds every call, in seconds, retries included.
 
     Raises:
-        NotFound, InvalidRequest: the path names no lock.
+        NotFound, InvalidRequest: the path names no lock, or the address is empty.
     """
 
     def __init__(
@@ -53,6 +53,8 @@ class FeatureClient:
         timeout: float = 0.25,
         reply_bytes: int = Limits().reply_bytes,
     ) -> None:
+        if not address.strip():
+            raise InvalidRequest("address: is empty; give the server's HOST:PORT")
         self._lock = None if lock is None else LockReference.of(read_lock(lock))
         self._brought = False
         service = {"name": [{"service": SERVICE}], "retryPolicy": _RETRIES}

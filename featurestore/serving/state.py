@@ -64,8 +64,8 @@ def state_of(release: Release) -> State:
             return compile_plan(asked, stored, release.number)
         except ValueError as error:
             raise CorruptData(
-                f"{release.project}: release {release.number} is not what was written; "
-                "promote again"
+                f"{release.project}: release {release.number} is not what was written; run "
+                "`featurestore rebuild-online`"
             ) from error
 
     return State(
@@ -94,7 +94,7 @@ def read_release(text: str | bytes, *, project: str) -> Release:
     except (ValueError, ExceptionGroup, RecursionError) as error:
         raise CorruptData(
             f"{project}: the release in Redis cannot be read by this build; run "
-            "`featurestore promote` with the version that serves"
+            "`featurestore rebuild-online` with the version that serves"
         ) from error
     if release.project != project:
         raise CorruptData(f"{project}: the release in Redis belongs to {release.project}")
@@ -102,7 +102,7 @@ def read_release(text: str | bytes, *, project: str) -> Release:
     if path is not None:
         raise CorruptData(
             f"{project}: release {release.number} in Redis: {path} no longer matches its content; "
-            "run `featurestore promote` to publish it again"
+            "run `featurestore rebuild-online` to publish it again"
         )
     return release
 

@@ -96,8 +96,7 @@ def read(body: str, kind: type[T]) -> T:
 def misfit(path: str) -> CorruptData:
     """Give the error of a stored document whose id is not that of its content."""
     return CorruptData(
-        f"registry: {path} no longer matches its content; restore the registry from a backup, or "
-        "apply the definition again"
+        f"registry: {path} no longer matches its content; restore the registry from a backup"
     )
 
 

@@ -30,6 +30,8 @@ from featurestore.errors import InvalidRequest
 from featurestore.model.schema import Column
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+_SHOWN = 80
+_ALIAS = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9_.-]{1,64}")
 _TABLE = re.compile(r"[0-9a-f]{16}\.[0-9]+")
 _INTEGER = (b"i", "<i8")
 _PAYLOADS = {
@@ -166,6 +168,21 @@ def check_name(name: str, what: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise InvalidRequest(f"{what} name {name!r}: use letters, digits, '_' and '-' only")
+    return name
+
+
+def check_alias(name: str) -> str:
+    """Give an alias's name back; a number would name a release.
+
+    Raises:
+        InvalidRequest: it is empty, longer than 64, only digits, or has other characters than
+            letters, digits, `_`, `-` and `.`.
+    """
+    if not _ALIAS.fullmatch(name):
+        raise InvalidRequest(
+            f"alias name {name[:_SHOWN]!r}: use 1 to 64 letters, digits, '_', '-' and '.', and not "
+            "only digits"
+        )
     return name
 
 

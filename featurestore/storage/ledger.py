@@ -46,7 +46,9 @@ class Run:
 class Verification:
     """What a verification of a table found: of `checked` values, `mismatches` were not the same.
 
-    It held for a version at a Delta version and watermark. Times are UTC microseconds.
+    It held for a version at a Delta version and watermark. Times are UTC microseconds. `alias` is
+    what it was asked for (empty: of the table alone), as a `candidate` for promotion or as it is
+    live, of `everything` or a sample of the entities.
     """
 
     table_id: str
@@ -57,6 +59,9 @@ class Verification:
     mismatches: int
     at: int
     who: str
+    alias: str = ""
+    candidate: bool = False
+    everything: bool = False
 
 
 class Ledger:
@@ -202,6 +207,13 @@ class Ledger:
         with self._engine.begin() as connection:
             taken = connection.execute(sa.update(sql.LEASES).where(*matching).values(**terms))
         return bool(taken.rowcount)
+
+    def is_leased(self, name: str, *, now: int) -> bool:
+        """Say whether somebody who may be alive holds a lease."""
+        mine = (_LEASES.project == self._project, _LEASES.name == name, _LEASES.expires >= now)
+        with self._engine.connect() as connection:
+            holder = connection.execute(sa.select(_LEASES.process).where(*mine)).scalar()
+        return holder is not None and not is_dead(holder)
 
     def release_lease(self, name: str, owner: str) -> None:
         """Give a lease back, if it is still this owner's."""

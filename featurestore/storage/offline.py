@@ -13,7 +13,6 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from featurestore.errors import (
     Conflict,
-    CorruptData,
     InvalidRequest,
     NotMaterialized,
     Unavailable,
@@ -32,6 +31,7 @@ from featurestore.model.time import (
     Interval,
     inside,
 )
+from featurestore.storage.damage import damaged, reading, writing
 from featurestore.storage.files import DataFile, checksum, data_file, file_name
 
 # delta-rs takes a folder's name for a URL: it decodes %41 and fails on brackets (measured, 1.6).
@@ -95,6 +95,10 @@ class OfflineStore:
         self._project = project
         self._verified: set[tuple[str, str]] = set()
 
+    def distrust(self) -> None:
+        """Check the files again when they are next read: they may have changed since."""
+        self._verified.clear()
+
     def path(self, view: View, table: Table) -> str:
         """Give the folder or URL of a table."""
         return f"{self._root}/{self._project}/{view.name}/{table.id}"
@@ -104,25 +108,28 @@ class OfflineStore:
 
         Raises:
             Conflict: another process is just making it.
+            CorruptData: it is there, and its log cannot be read.
+            Unavailable: its folder cannot be made.
         """
         schema = {n: stored_dtype(d) for n, d in table_schema(view).items()}
         empty = pl.DataFrame(schema={**schema, BUCKET: pl.Int32()})
         path = self.path(view, table)
-        if "://" not in path:
-            Path(path).mkdir(parents=True, exist_ok=True)
-        try:
-            DeltaTable.create(
-                path,
-                empty.to_arrow().schema,
-                mode="ignore",
-                partition_by=[BUCKET],
-                name=view.name,
-                configuration=_FOR_EVER,
-                commit_properties=CommitProperties(max_commit_retries=0),
-            )
-        except CommitFailedError as error:
-            if not DeltaTable.is_deltatable(path):
-                raise Conflict(_moved(view)) from error
+        with writing(view, table):
+            if "://" not in path:
+                Path(path).mkdir(parents=True, exist_ok=True)
+            try:
+                DeltaTable.create(
+                    path,
+                    empty.to_arrow().schema,
+                    mode="ignore",
+                    partition_by=[BUCKET],
+                    name=view.name,
+                    configuration=_FOR_EVER,
+                    commit_properties=CommitProperties(max_commit_retries=0),
+                )
+            except CommitFailedError as error:
+                if not DeltaTable.is_deltatable(path):
+                    raise Conflict(_moved(view)) from error
 
     def drop(self, view_name: str, table: Table) -> None:
         """Remove a table's folder with all its versions; one that is gone already stays so.
@@ -160,8 +167,11 @@ class OfflineStore:
 
         Raises:
             NotMaterialized: the table does not exist.
+            CorruptData: its log cannot be read.
         """
-        files = pl.DataFrame(self._open(view, table, None).get_add_actions(flatten=True))
+        opened = self._open(view, table, None)
+        with reading(view, table):
+            files = pl.DataFrame(opened.get_add_actions(flatten=True))
         rows, size = files.select(pl.col("num_records", "size_bytes").sum()).row(0)
         return rows, size
 
@@ -175,7 +185,9 @@ class OfflineStore:
 
     def last_run(self, view: View, table: Table) -> str | None:
         """Give the run id that the newest version of a table was committed under, if any."""
-        newest = self._open(view, table, None).history(1)
+        opened = self._open(view, table, None)
+        with reading(view, table):
+            newest = opened.history(1)
         return newest[0].get("run") if newest else None
 
     def replace(
@@ -194,6 +206,7 @@ class OfflineStore:
 
         Raises:
             Conflict: the table has moved past `base`; nothing was written.
+            Unavailable: the files cannot be written; the table is as it was.
             ValueError: a row does not lie in the interval.
         """
         if not rows.select(inside(pl.col(KNOWN), interval).fill_null(value=False).all()).item():
@@ -205,18 +218,19 @@ class OfflineStore:
         stored = rows.with_columns(
             pl.col(name).cast(stored_dtype(dtype)) for name, dtype in table_schema(view).items()
         ).with_columns(pl.col(BUCKET).cast(pl.Int32))
-        try:
-            write_deltalake(
-                opened,
-                stored.to_arrow(),
-                mode="overwrite",
-                predicate=_predicate(interval),
-                commit_properties=CommitProperties(
-                    custom_metadata={"run": run}, max_commit_retries=0
-                ),
-            )
-        except CommitFailedError as error:
-            raise Conflict(_moved(view)) from error
+        with writing(view, table):
+            try:
+                write_deltalake(
+                    opened,
+                    stored.to_arrow(),
+                    mode="overwrite",
+                    predicate=_predicate(interval),
+                    commit_properties=CommitProperties(
+                        custom_metadata={"run": run}, max_commit_retries=0
+                    ),
+                )
+            except CommitFailedError as error:
+                raise Conflict(_moved(view)) from error
         after = self._open(view, table, base + 1)
         added = sorted(set(_files(after)) - before)
         return Commit(version=after.version(), files=tuple(data_file(uri) for uri in added))
@@ -237,6 +251,13 @@ class OfflineStore:
         after = _files(self._open(view, table, version))
         return tuple(data_file(uri) for uri in sorted(set(after) - before))
 
+    def log_file(self, view: View, table: Table, version: int) -> DataFile:
+        """Give the log of one version with its checksum: emptied, it reads as no change at all."""
+        return data_file(self._log(view, table, version))
+
+    def _log(self, view: View, table: Table, version: int) -> str:
+        return f"{self.path(view, table)}/_delta_log/{version:020}.json"
+
     def rows(
         self,
         view: View,
@@ -256,14 +277,20 @@ class OfflineStore:
             version: the Delta version to read (the newest by default).
             known: keep only rows that became known in this interval.
             checksums: sha256 by file path as the ledger recorded them; each file is verified once
-                per process.
+                per process, until `distrust`.
 
         Raises:
             NotMaterialized: the table or version does not exist.
             CorruptData: a file's bytes are not those that were written.
         """
-        opened = self._open(view, table, version)
-        self._verify(view, _files(opened), checksums or {})
+        try:
+            opened = self._open(view, table, version)
+        except NotMaterialized as error:
+            if checksums:
+                raise damaged(view, f"table {table.id} lost its folder or log") from error
+            raise
+        logs = (self._log(view, table, number) for number in range(opened.version() + 1))
+        self._verify(view, table, [*_files(opened), *logs], checksums or {})
         schema = table_schema(view)
         if features is not None:
             dropped = {f.name for f in view.features} - set(features)
@@ -271,7 +298,8 @@ class OfflineStore:
         lazy = _scan(opened, view)
         if known is not None:
             lazy = lazy.filter(inside(pl.col(KNOWN), known))
-        return lazy.select(schema.keys()).collect().cast(pl.Schema(schema))
+        with reading(view, table):
+            return lazy.select(schema.keys()).collect().cast(pl.Schema(schema))
 
     def columns(self, view: View, table: Table, names: Sequence[str]) -> pl.DataFrame:
         """Read some columns of all rows of a table's newest version, unchecked: for estimates.
@@ -281,40 +309,38 @@ class OfflineStore:
         """
         schema = {name: table_schema(view)[name] for name in names}
         lazy = _scan(self._open(view, table, None), view)
-        return lazy.select(names).collect().cast(pl.Schema(schema))
+        with reading(view, table):
+            return lazy.select(names).collect().cast(pl.Schema(schema))
 
-    def _verify(self, view: View, files: Sequence[str], checksums: dict[str, str]) -> None:
+    def _verify(
+        self, view: View, table: Table, files: Sequence[str], checksums: dict[str, str]
+    ) -> None:
         for uri in files:
             expected = checksums.get(file_name(uri))
             if expected is None or (uri, expected) in self._verified:
                 continue
-            try:
+            with reading(view, table):
                 found = checksum(uri)
-            except FileNotFoundError as error:
-                raise CorruptData(_rotten(view, f"{uri} is gone")) from error
             if found != expected:
-                raise CorruptData(_rotten(view, f"{uri} is not what was written (sha256 differs)"))
+                raise damaged(view, f"{uri} is not what was written (sha256 differs)")
             self._verified.add((uri, expected))
 
     def _open(self, view: View, table: Table, version: int | None) -> DeltaTable:
-        try:
-            return DeltaTable(self.path(view, table), version=version)
-        except TableNotFoundError as error:
-            raise NotMaterialized(
-                f"{view.name}: {view.version} has no offline table; run "
-                "`featurestore materialize START END`"
-            ) from error
-        except DeltaError as error:
-            if version is not None and self.version(view, table) < version:
+        with reading(view, table):
+            try:
+                return DeltaTable(self.path(view, table), version=version)
+            except TableNotFoundError as error:
                 raise NotMaterialized(
-                    f"{view.name}: {view.version} has no offline version {version}; run "
+                    f"{view.name}: {view.version} has no offline table; run "
                     "`featurestore materialize START END`"
                 ) from error
-            raise CorruptData(_rotten(view, f"the log of {table.id} cannot be read")) from error
-
-
-def _rotten(view: View, what: str) -> str:
-    return f"{view.name}: {what}; materialize the view again over its interval"
+            except DeltaError as error:
+                if version is not None and self.version(view, table) < version:
+                    raise NotMaterialized(
+                        f"{view.name}: {view.version} has no offline version {version}; run "
+                        "`featurestore materialize START END`"
+                    ) from error
+                raise
 
 
 def _moved(view: View) -> str:

@@ -29,7 +29,7 @@ from featurestore.errors import (
     OnlineDataMissing,
     Unavailable,
 )
-from featurestore.storage.keys import check_name, keys_of, redis_keys, table_prefix
+from featurestore.storage.keys import check_alias, check_name, keys_of, redis_keys, table_prefix
 
 KEYS_PER_SCRIPT = 500
 SCRIPTS_PER_PIPELINE = 16
@@ -119,17 +119,20 @@ class OnlineStore:
         rows: Sequence[bytes],
         *,
         expire_ms: int | None = None,
+        anyway: bool = False,
     ) -> int:
         """Write rows where none or an older one stands; give how many were written.
 
         Rows compare as bytes, so writers may come in any order and may repeat themselves; a repeat
-        at most prolongs the expiry, which counts from this call.
+        at most prolongs the expiry, which counts from this call. `anyway` replaces whatever other
+        row stands there, as damaged bytes may look newer than any: for whoever holds the table.
         """
         keys = redis_keys(self.project, table_id, canonical)
         _same_length(keys, rows)
         expiry = b"" if expire_ms is None else str(expire_ms)
         chunks = zip(_chunks(keys), _chunks(rows), strict=True)
-        return self._run(_PUT, (([*chunk], [expiry, *values]) for chunk, values in chunks))
+        how = "anyway" if anyway else ""
+        return self._run(_PUT, (([*chunk], [expiry, how, *values]) for chunk, values in chunks))
 
     def repair(
         self,
@@ -215,18 +218,18 @@ class OnlineStore:
                 removed += int(self.client.unlink(*keys))
         return removed
 
-    def put_release(self, number: int, text: str) -> None:
+    def put_release(self, number: int, text: str, *, instead: bytes | None = None) -> None:
         """Keep a copy of a release's document; writing it again is nothing.
+
+        `instead` is the damaged copy that it may replace.
 
         Raises:
             Conflict: another document has this number.
         """
-        key = self._key("release", str(number))
-        with self._answers():
-            if self.client.set(key, text.encode(), nx=True):
-                return
-            stored = self.client.get(key)
-        if stored != text.encode():
+        key, document = self._key("release", str(number)), text.encode()
+        if self._run(_SWAP, iter([([key], [instead or b"", document])])):
+            return
+        if self.release_copy(number) != document:
             raise Conflict(
                 f"{self.project}.release.{number}: another document has this number; "
                 "releases are written once, take the next number"
@@ -234,14 +237,18 @@ class OnlineStore:
 
     def release(self, number: int) -> str | None:
         """Give a release's document, or None if Redis has no copy; `CorruptData` if no text."""
-        with self._answers():
-            stored: Any = self.client.get(self._key("release", str(number)))
+        stored = self.release_copy(number)
         try:
             return None if stored is None else str(stored, "utf-8")
         except UnicodeDecodeError as error:
             raise CorruptData(
-                f"{self.project}.release.{number}: not a release's document; promote again"
+                f"{self.project}.release.{number}: not a release's document; run "
+                "`featurestore rebuild-online`"
             ) from error
+
+    def release_copy(self, number: int) -> bytes | None:
+        """Give what stands under a release's number, document or not; None for nothing."""
+        return self._get(self._key("release", str(number)))
 
     def drop_releases(self, numbers: Sequence[int]) -> int:
         """Remove the copies of releases that nobody names; give how many went."""
@@ -257,22 +264,39 @@ class OnlineStore:
             InvalidRequest: the name has other characters than an alias may.
             CorruptData: what is stored is not a number.
         """
-        with self._answers():
-            stored: Any = self.client.get(self._alias(name))
+        stored = self.alias_copy(name)
         if stored is None:
             return None
         if not stored.isdigit() or len(stored) > _DIGITS:
-            raise CorruptData(f"{self.project}.alias.{name}: not a release number; promote again")
+            raise CorruptData(
+                f"{self.project}.alias.{name}: not a release number; run "
+                "`featurestore rebuild-online`"
+            )
         return int(stored)
 
-    def move_alias(self, name: str, expected: int | None, to: int) -> bool:
-        """Move an alias if it names the expected release (None: none yet); say whether it moved.
+    def alias_copy(self, name: str) -> bytes | None:
+        """Give what stands under an alias's name, number or not; None for nothing.
 
         Raises:
             InvalidRequest: the name has other characters than an alias may.
         """
-        before = b"" if expected is None else str(expected)
+        return self._get(self._alias(name))
+
+    def move_alias(self, name: str, expected: int | bytes | None, to: int) -> bool:
+        """Move an alias if it names the expected release (None: none yet); say whether it moved.
+
+        Bytes are expected as they stand there: damage is replaced.
+
+        Raises:
+            InvalidRequest: the name has other characters than an alias may.
+        """
+        before = str(expected) if isinstance(expected, int) else expected or b""
         return self._run(_SWAP, iter([([self._alias(name)], [before, str(to)])])) == 1
+
+    def _get(self, key: bytes) -> bytes | None:
+        with self._answers():
+            stored: Any = self.client.get(key)
+        return None if stored is None else bytes(stored)
 
     def _key(self, kind: str, name: str) -> bytes:
         return f"fs1/{self.project}/{kind}/{name}".encode()
@@ -282,7 +306,7 @@ class OnlineStore:
         return self._key("marker", table_id)
 
     def _alias(self, name: str) -> bytes:
-        return self._key("alias", check_name(name, "alias"))
+        return self._key("alias", check_alias(name))
 
     def _missing(self, table_id: str) -> OnlineDataMissing:
         return OnlineDataMissing(

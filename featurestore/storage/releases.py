@@ -11,9 +11,9 @@ from sqlalchemy.exc import IntegrityError
 
 from featurestore.errors import Conflict, CorruptData, InvalidRequest, NotFound
 from featurestore.model.documents import Release, dump
+from featurestore.model.facts import Action, Move, Registered
 from featurestore.model.lock import Lock
 from featurestore.model.names import suggest
-from featurestore.model.needs import Action, Move, Registered
 from featurestore.storage import sql
 from featurestore.storage.documents import Author, Turn, lost, misfit, must_move, read
 
@@ -39,7 +39,7 @@ class Releases:
         if body is None:
             raise NotFound(
                 f"release {number}: there is no such release of {self._project}; "
-                "run `featurestore promote` to make one"
+                "`featurestore log` lists them; what the registry lost, a backup of it brings back"
             )
         release = read(body, Release)
         if (release.project, release.number) != (self._project, number):
@@ -218,7 +218,7 @@ class Releases:
             with self._engine.begin() as connection:
                 if turn is not None:
                     turn.must_hold(connection, self._project)
-                if not connection.execute(again.values(**terms)).rowcount:
+                if not connection.execute(again.values(**terms, body=dump(lock))).rowcount:
                     connection.execute(sa.insert(sql.LOCKS).values(values))
                 detail = f"register {registered.id[:12]} of {registered.owner}"
                 self._author(now, who, commit).note(connection, "lock", detail)

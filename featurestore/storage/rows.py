@@ -296,4 +296,6 @@ def _split(heads: NDArray[np.void]) -> list[bytes]:
 
 
 def _corrupt(what: str) -> CorruptData:
-    return CorruptData(f"{what}: it was not written with this table's columns; rebuild the table")
+    return CorruptData(
+        f"{what}: it was not written with this table's columns; run `featurestore rebuild-online`"
+    )

@@ -3,6 +3,7 @@
 Any database SQLAlchemy speaks to will do; SQLite is the default. Moments are UTC microseconds.
 """
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -10,9 +11,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
-    InterfaceError,
-    OperationalError,
-    ProgrammingError,
+    DBAPIError,
+    IntegrityError,
     SQLAlchemyError,
 )
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -104,6 +104,9 @@ VERIFICATIONS = sa.Table(
     sa.Column("mismatches", MICROS, nullable=False),
     sa.Column("at", MICROS, nullable=False),
     sa.Column("who", sa.String(255), nullable=False),
+    sa.Column("alias", sa.String(255), nullable=False),
+    sa.Column("candidate", sa.Boolean, nullable=False),
+    sa.Column("everything", sa.Boolean, nullable=False),
 )
 RELEASES = sa.Table(
     "fs_releases",
@@ -173,7 +176,8 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
     Raises:
         Unavailable: the database cannot be reached.
         Unsupported: its driver is not installed.
-        InvalidRequest: the URL is not one SQLAlchemy understands.
+        InvalidRequest: the URL is not one SQLAlchemy understands, or the tables are another
+            release's.
     """
     try:
         parsed = make_url(url)
@@ -189,11 +193,15 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
             path = root / parsed.database
             _make_folder(path.parent)
             parsed = parsed.set(database=str(path))
-    shown = parsed.render_as_string(hide_password=True)
+    shown = parsed.set(query={}).render_as_string(hide_password=True)
     try:
         engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True)
-        with engine.begin() as connection:
-            _make_tables(connection)
+        with ExitStack() as failing:
+            failing.callback(engine.dispose)
+            with engine.begin() as connection:
+                _make_tables(connection)
+                _refuse_older(connection, shown)
+            failing.pop_all()
     except ImportError as error:
         raise Unsupported(
             f"registry: {shown} needs a database driver that is not installed ({error}); pip "
@@ -201,7 +209,7 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
         ) from error
     except SQLAlchemyError as error:
         raise Unavailable(
-            f"registry: {shown} cannot be opened: {error.args[0]}; check that it runs, and "
+            f"registry: {shown} cannot be opened: {_told(error, parsed)}; check that it runs, and "
             "registry.path or FEATURESTORE_REGISTRY"
         ) from error
 
@@ -211,15 +219,25 @@ def open_engine(url: str, *, root: Path) -> sa.Engine:
             return
         if isinstance(failed, DataError):
             raise InvalidRequest(
-                f"registry: {shown} does not take a value: {failed.args[0]}; nothing was written"
+                f"registry: {shown} does not take a value: {_told(failed, parsed)}; "
+                "nothing was written"
             ) from context.original_exception
-        if isinstance(failed, OperationalError | ProgrammingError | InterfaceError):
+        if isinstance(failed, DBAPIError) and not isinstance(failed, IntegrityError):
             raise Unavailable(
-                f"registry: {shown} does not answer: {failed.args[0]}; nothing was written"
+                f"registry: {shown} does not answer: {_told(failed, parsed)}; nothing was written"
             ) from context.original_exception
 
     sa.event.listen(engine, "handle_error", unavailable)
     return engine
+
+
+def _told(problem: SQLAlchemyError, url: sa.URL) -> str:
+    """Give a driver's words on one line, without SQLAlchemy's link and without a password."""
+    text = "; ".join(filter(None, map(str.strip, str(problem.args[0]).splitlines())))
+    secrets = (url.password, url.query.get("password"))
+    for secret in secrets:
+        text = text.replace(secret, "***") if isinstance(secret, str) and secret else text
+    return text
 
 
 def _make_tables(connection: sa.Connection) -> None:
@@ -235,6 +253,24 @@ def _make_tables(connection: sa.Connection) -> None:
         connection.execute(CreateTable(table, if_not_exists=True))
         for index in sorted(table.indexes, key=lambda one: str(one.name)):
             connection.execute(CreateIndex(index, if_not_exists=True))
+
+
+def _refuse_older(connection: sa.Connection, shown: str) -> None:
+    """Refuse tables that an earlier release made, which had fewer columns.
+
+    Raises:
+        InvalidRequest: columns are missing; the first is named.
+    """
+    found = sa.inspect(connection).get_multi_columns(filter_names=sorted(META.tables))
+    for (_, name), columns in found.items():
+        there = {column["name"] for column in columns}
+        lacking = [column.name for column in META.tables[name].columns if column.name not in there]
+        if lacking:
+            raise InvalidRequest(
+                f"registry: {shown} was made by an earlier release, whose {name} has no "
+                f"{lacking[0]!r}; name a new one in registry.path, and apply, backfill and promote "
+                "there"
+            )
 
 
 def _make_folder(folder: Path) -> None:

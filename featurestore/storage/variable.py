@@ -58,7 +58,9 @@ def unpack(name: str, dtype: pl.DataType, cells: list[bytes], valid: Bools) -> p
     try:
         texts = list(map(bytes.decode, cells))
     except UnicodeDecodeError as error:
-        raise CorruptData(f"{name}: a stored string is not UTF-8; rebuild the table") from error
+        raise CorruptData(
+            f"{name}: a stored string is not UTF-8; run `featurestore rebuild-online`"
+        ) from error
     return masked(pl.Series(name, texts, dtype=pl.String), valid)
 
 
@@ -74,7 +76,9 @@ def _lists(name: str, dtype: pl.List, cells: list[bytes], valid: Bools) -> pl.Se
     counts = np.maximum(widths - 1, 0) // each
     whole = (widths == 1 + counts * each) | ~valid & (widths == 0)
     if (flags > 1).any() or not whole.all():
-        raise CorruptData(f"{name}: a stored list is not of {dtype}; rebuild the table")
+        raise CorruptData(
+            f"{name}: a stored list is not of {dtype}; run `featurestore rebuild-online`"
+        )
     middle = 1 + counts * stored.itemsize
     numbers = np.frombuffer(b"".join(cut(cells, np.ones_like(middle), middle)), stored)
     tails = b"".join(cut(cells, middle, np.where(flags == 1, widths, middle)))

@@ -256,6 +256,35 @@ def test_a_release_is_written_once(store: OnlineStore) -> None:
     assert store.release(1) == '{"é": 1}'
 
 
+def test_a_damaged_copy_is_replaced_while_it_is_still_there(
+    store: OnlineStore, online_server: Server
+) -> None:
+    """Whatever bytes a release or alias has, they are expected as they stand, or left alone."""
+    for damage in (b"\xff", b""):
+        with online_server.client() as client:
+            client.set(f"fs1/{store.project}/release/1", damage)
+            client.set(f"fs1/{store.project}/alias/prod", damage)
+        with pytest.raises(Conflict, match=r"release\.1"):
+            store.put_release(1, "{}", instead=b"other")
+        assert not store.move_alias("prod", b"other", 1)
+        with pytest.raises(CorruptData, match="run `featurestore rebuild-online`"):
+            store.alias("prod")
+        assert (store.release_copy(1), store.alias_copy("prod")) == (damage, damage)
+        store.put_release(1, "{}", instead=damage)
+        assert store.move_alias("prod", damage, 1)
+        assert (store.release(1), store.alias("prod")) == ("{}", 1)
+
+
+def test_who_holds_a_table_may_replace_rows_that_look_newer(store: OnlineStore) -> None:
+    """Damaged bytes may be greater than any row's; only `anyway` replaces them."""
+    store.put(TABLE, [b"k"], [b"\xff" + row(9)[1:]])
+    assert store.put(TABLE, [b"k"], [row(1)]) == 0
+    assert store.put(TABLE, [b"k"], [row(1)], anyway=True) == 1
+    assert store.put(TABLE, [b"k"], [row(1)], anyway=True) == 0
+    store.mark(TABLE)
+    assert store.read([(TABLE, [b"k"])]) == [[row(1)]]
+
+
 def test_an_alias_moves_by_compare_and_set(store: OnlineStore, online_server: Server) -> None:
     """Of two that expect the same release, one moves the alias."""
     assert store.alias("prod") is None

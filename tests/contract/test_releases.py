@@ -9,10 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 from featurestore.errors import Conflict, CorruptData, InvalidRequest, NotFound
-from featurestore.model.documents import dump
+from featurestore.model.documents import Table, dump
+from featurestore.model.facts import Move, Registered
 from featurestore.model.lock import Lock
-from featurestore.model.needs import Move, Registered
 from featurestore.storage import sql
+from featurestore.storage.documents import Author, Turn
+from featurestore.storage.ledger import Ledger
 from featurestore.storage.registry import Registry
 from featurestore.storage.releases import Releases
 from tests.declared import release
@@ -122,6 +124,38 @@ def test_a_refused_move_leaves_no_trace(engine, releases):
         with pytest.raises(Conflict, match=f"{action}: somebody else did so first"):
             publish(releases, 2, 7, action, restores=1)
     assert [count(engine, table) for table in (sql.RELEASES, sql.MOVES, sql.AUDIT)] == [1, 1, 1]
+
+
+def test_who_outlived_its_turn_writes_nothing(engine, releases):
+    """Publishing, registering and collecting are refused once another process has the turn."""
+    ledger, turn = Ledger(engine, "shop"), Turn(lease="releases", owner="late")
+    table = ledger.add_table(Table(data_id="a" * 64, generation=0), now=1)
+    who = Author(project="shop", now=2, who="me", commit=None)
+    term = {"process": "", "note": ""}
+    ledger.lease("releases", "late", now=0, until=1, **term)
+    ledger.lease("releases", "next", now=2, until=9, **term)
+    moved = {"expected": None, "action": "promote", "now": 2, "who": "me", "turn": turn}
+    for write in (
+        lambda: releases.publish(release(1), "prod", **moved),
+        lambda: releases.register_lock(ANNS, now=2, who="me", turn=turn),
+        lambda: ledger.collect_table(table, now=2, turn=turn, noted=(who, "it")),
+    ):
+        with pytest.raises(Conflict, match="outlived its lease and another one took its turn"):
+            write()
+    tables = (sql.RELEASES, sql.ALIASES, sql.MOVES, sql.LOCKS, sql.AUDIT)
+    assert [count(engine, one) for one in tables] == [0] * 5
+    assert ledger.tables() == (table,)
+
+
+def test_a_release_of_a_collected_table_is_not_published(engine, releases):
+    """It was given up after it was chosen: the alias stays where it is."""
+    ledger = Ledger(engine, "shop")
+    made = release(1)
+    (live,) = (one for one in made.views if one.table is not None)
+    ledger.collect_table(ledger.add_table(live.table, now=1), now=2)
+    with pytest.raises(Conflict, match=r"was collected meanwhile; nothing was written"):
+        releases.publish(made, "prod", expected=None, action="promote", now=3, who="me")
+    assert (releases.aliases(), releases.releases()) == ({}, ())
 
 
 def test_a_release_that_was_changed_is_corrupt(engine, releases):

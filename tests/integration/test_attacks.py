@@ -190,11 +190,11 @@ class Overtaken(OnlineStore):
 
     meanwhile: list
 
-    def put_release(self, number, text):
+    def put_release(self, number, text, **options):
         """Let the others go first."""
         if self.meanwhile:
             self.meanwhile.pop()()
-        OnlineStore.put_release(self, number, text)
+        OnlineStore.put_release(self, number, text, **options)
 
 
 def test_a_promote_that_was_overtaken_does_not_move_redis_back(using):

@@ -130,7 +130,7 @@ def test_plan_says_what_apply_will_do_and_apply_leaves_nothing_to_do(plans):
         ("model", "service", "additive"),
     }
     assert before["revision"] is None
-    assert before["id"].startswith("-.-.")
+    assert before["id"].startswith("prod:-.-.")
     assert [step["step"] for step in before["steps"]] == [
         *["register"] * 3,
         *["backfill", "verify", "promote"],
@@ -165,7 +165,7 @@ def test_an_edit_is_planned_with_its_reason(shop, outcomes, run, tmp_path):
     assert "3 rows known from 2024-03-01" in words
     assert "`featurestore apply` registers them" in words
     assert fits(text)
-    said = run("apply", "--plan", "7.7.00000000", repo=repo, code=5).stderr
+    said = run("apply", "--plan", "prod:7.7.00000000", repo=repo, code=5).stderr
     assert "apply: prod moved from release 7" in said
 
 

@@ -11,9 +11,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from featurestore.cli.text import history as history_text
+from featurestore.cli.text import versions as text
+from featurestore.cli.values import versions as values
+from featurestore.jobs.collect import Collection
 from featurestore.jobs.materialize import materialize
 from featurestore.model.lock import Lock
 from featurestore.model.time import micros
+from featurestore.storage.documents import Entry
 from featurestore.storage.keys import canonical_keys, redis_keys
 from tests.commands import CLI, Said, environment, fits, run, words
 from tests.repos import applied, at, history, landings, notebook, opened, pace, served, write
@@ -87,7 +92,7 @@ def test_verify_says_what_each_law_compared(shop):
     assert f"old = new: {V2.version} 25 0" in kept
     found = shop.json("verify", "--live")
     assert found["equal"]
-    assert found["versions"] == [V1.version]
+    assert found["versions"] == [V1.version, pace(V1).version]
     assert {check["differ"] for check in found["checks"]} == {0}
 
 
@@ -175,7 +180,7 @@ def test_a_lock_is_registered_listed_and_let_go(shop):
     assert "No lock is registered." in shop.run("lock", "list").stdout
     (retired,) = shop.json("lock", "list", "--all")
     assert retired["state"] == "retired"
-    assert "no such lock is registered" in shop.run("lock", "retire", id_[:6], code=1).stderr
+    assert "was retired 20" in shop.run("lock", "retire", id_[:6], code=1).stderr
     again = shop.json("lock", "register", "model.json", "--owner", "bob")
     assert (again["owner"], again["expires"], again["collected"]) == ("bob", None, [])
 
@@ -290,6 +295,41 @@ def test_list_says_what_is_live_where(shop):
     assert live == {"history": [], "pace": ["prod"]}
 
 
+BYTES = os.fsdecode(b"a\xff")
+TYPED = {
+    "a new alias, backfilled": (("backfill", "--alias", "prd"), 0),
+    "a new alias, verified": (("verify", "--alias", "prd"), 0),
+    "an alias that is none": (("backfill", "--alias", "p d"), "alias name 'p d': use 1 to 64"),
+    "a number for an alias": (("promote", "--alias", "7"), "alias name '7': use 1 to 64"),
+    "bytes for an owner": (
+        ("lock", "register", "model.json", "--owner", BYTES),
+        r"'a\udcff': is not UTF-8",
+    ),
+    "bytes for a file": (("lock", "register", BYTES, "--owner", "ann"), "is not UTF-8"),
+    "bytes for a repo": (("list", "--repo", BYTES), "is not UTF-8"),
+    "bytes for a name": (("show", BYTES), "is not UTF-8"),
+    "an owner of two lines": (
+        ("lock", "register", "model.json", "--owner", "a\nb"),
+        r"lock.owner: 'a\nb' is no name of at most 200",
+    ),
+    "nowhere": (("get-online", "--service", "model", "--address", ""), "address: is empty; give"),
+    "nowhere to verify": (("verify", "--address", ""), "address: is empty; give"),
+    "a short id": (("lock", "retire", "ab"), "give at least 4 digits"),
+}
+
+
+@pytest.mark.parametrize(("typed", "told"), TYPED.values(), ids=TYPED)
+def test_a_slip_of_the_pen_is_told_in_one_line(shop, typed, told):
+    """What cannot be meant is refused; a new alias is only remarked on, beside the answer."""
+    if isinstance(told, str):
+        done = shop.run(*typed, code=1)
+        assert told in words(done.stderr)
+        assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    else:
+        done = shop.run(*typed, code=told)
+        assert "prd is a new alias; known are: prod" in done.stderr
+
+
 FOREVER = {"FEATURESTORE_RETENTION_DAYS": "36500"}
 
 
@@ -357,3 +397,35 @@ def test_a_table_that_was_never_made_is_collected(garbage):
     gone = garbage.json("collect", "--yes")
     assert {one["table"]: one["rows"] for one in gone["tables"]}[made.id] == 0
     assert made.id not in {one["table"] for one in garbage.json("collect")["tables"]}
+
+
+def test_a_load_that_lost_all_rows_is_told_aloud(garbage):
+    """Computed again from an emptied source; a view named twice is computed once."""
+    ROWS.clear().write_parquet(garbage.repo / "data" / "landings.parquet")
+    again = ("backfill", "--again", "--view", "history", "--view", "history")
+    said = garbage.run(*again).stdout
+    assert fits(said)
+    assert f"Empty: {V2.version} has 0 rows now, the one before had 25" in words(said)
+    found = garbage.json("backfill", "--again", "--view", "history")
+    assert {(one["table"], one["rows"], one["before"]) for one in found} == {
+        (f"{V2.data_id[:16]}.2", 0, 25)
+    }
+
+
+def test_folders_that_stay_are_named(capsys):
+    """Where the store cannot delete, a person must: the whole path, to copy."""
+    folder = "az://container/" + "deep/" * 20
+    found = Collection(tables=(), releases=(1,), kept=(), left=(folder,))
+    text.collected(found, removed=True)
+    assert folder in capsys.readouterr().out.splitlines()[-1]
+    assert values.collection(found, removed=True)["left"] == (folder,)
+
+
+def test_the_log_marks_what_no_commit_holds(capsys):
+    """A checkout that was changed by hand has a plus."""
+    entry = Entry(at=0, who="ann", commit=None, action="apply", detail="x")
+    commits = ("0123456789ab+dirty", "abcdef0123456", None)
+    history_text.log([replace(entry, commit=commit) for commit in commits], 9)
+    said = words(capsys.readouterr().out)
+    for told in ("ann 01234567+ apply", "ann abcdef01 apply", "ann - apply"):
+        assert told in said

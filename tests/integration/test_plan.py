@@ -10,7 +10,7 @@ import pytest
 from featurestore.errors import Conflict
 from featurestore.jobs.apply import register
 from featurestore.jobs.backfill import backfill
-from featurestore.jobs.engine import reconciled
+from featurestore.jobs.dialect import reconciled
 from featurestore.jobs.facts import facts
 from featurestore.jobs.materialize import materialize
 from featurestore.jobs.plan import samples, towards

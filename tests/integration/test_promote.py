@@ -1,12 +1,20 @@
 """Promotions and rebuilds that meet each other: SQL's word stands, Redis follows it."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
+import sqlalchemy as sa
 
 from featurestore.errors import Conflict
 from featurestore.jobs import publish as publishing
-from featurestore.jobs.materialize import leased, materialize
+from featurestore.jobs.backfill import backfill
+from featurestore.jobs.leases import leased
+from featurestore.jobs.materialize import materialize
+from featurestore.jobs.promote import promote, rollback
 from featurestore.jobs.rebuild import rebuild_online
+from featurestore.jobs.verify import verify
+from featurestore.model.documents import Info
 from featurestore.model.time import micros
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.rows import RowLayout, row_columns
@@ -64,6 +72,21 @@ def test_a_rebuild_does_not_undo_a_promote(workspace, monkeypatch):
     assert workspace.online().alias("prod") == 2
 
 
+def test_a_promotion_gathers_what_it_decides_by_once(workspace):
+    """Each view more costs a few reads of SQL, and not all that is known of the project again."""
+    reads = []
+    for views in ([history(ttl=8 * DAY)], [history(name=f"view{n}") for n in range(6)]):
+        made = applied(workspace.config.root, workspace.redis_url(), *views)
+        backfill(made)
+        verify(made)
+        said = []
+        sa.event.listen(made._database(), "before_cursor_execute", lambda *_, to=said: to.append(1))
+        promote(made)
+        reads.append(len(said))
+        made.close()
+    assert reads[1] - reads[0] <= 6 * 4
+
+
 def test_a_table_that_a_run_writes_to_is_not_rebuilt(workspace):
     """A row that the run takes back must not come again from what the rebuild read before."""
     table = workspace.table(workspace.view("history"))
@@ -92,3 +115,16 @@ def test_a_run_that_outlived_its_lease_puts_no_row_back(workspace):
     ((row,),) = workspace.online().read([(workspace.table(view).id, keys)])
     decoded = RowLayout(columns=row_columns(view)).decode([row])
     assert decoded.frame()["last_delay"].to_list() == [10.0]
+
+
+def test_a_promotion_that_changes_no_answer_is_no_step_to_roll_back(workspace):
+    """Descriptions reach servers with a release of their own, and a rollback goes back past it."""
+    other = applied(workspace.config.root, workspace.redis_url(), history(ttl=9 * DAY))
+    released(other)
+    told = replace(history(ttl=9 * DAY), info=Info(description="When it landed last."))
+    other = applied(workspace.config.root, workspace.redis_url(), told)
+    release = released(other)
+    assert release.views[0].view.info.description == "When it landed last."
+    assert [one.action for one in other.releases.moves()] == ["promote", "promote", "warm"]
+    assert rollback(other).release.views[0].view == history()
+    other.close()

@@ -7,10 +7,18 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
-from featurestore.errors import CorruptData, InvalidRequest, NotFound, NotMaterialized
+from featurestore.errors import (
+    Conflict,
+    CorruptData,
+    InvalidRequest,
+    NotFound,
+    NotMaterialized,
+    SourceError,
+)
+from featurestore.jobs import plan as planning
 from featurestore.jobs.backfill import backfill
 from featurestore.jobs.collect import collect
-from featurestore.jobs.locks import register
+from featurestore.jobs.locks import register, retire
 from featurestore.jobs.materialize import materialize, materialize_incremental
 from featurestore.jobs.plan import towards
 from featurestore.jobs.promote import promote, rollback
@@ -18,6 +26,7 @@ from featurestore.jobs.rebuild import rebuild_online
 from featurestore.jobs.verify import verify
 from featurestore.model.time import micros
 from featurestore.serving.client import FeatureClient
+from featurestore.serving.locks import LOCK_BYTES
 from featurestore.storage import sql
 from tests.repos import (
     DAY,
@@ -126,6 +135,7 @@ def test_a_document_that_was_changed_stops_every_job_that_reads_it(live):
 def test_what_an_alias_never_named_is_not_rolled_back_to(live):
     """Unknown aliases and releases, and those of another alias, are told with what there is."""
     prepared(live, TWO).close()
+    verify(live, "staging")
     promote(live, "staging")
     for job in (rollback, lambda workspace, alias: verify(workspace, alias, live=True)):
         with pytest.raises(NotFound, match="prd: no alias has this name; did you mean 'prod'"):
@@ -193,3 +203,105 @@ def test_the_command_that_a_refused_lock_names_brings_it_back(live):
         assert found.to_polars().select(first.features.columns).equals(first.features)
         assert found.versions["history"] == ONE.id
     assert (kept.warmed, kept.collected) == ((ONE.version,), (ONE.version,))
+
+
+def changed(lock, field, **fields):
+    """Give a lock with fields of the first of its views, lookups or outputs changed."""
+    first, *rest = getattr(lock, field)
+    return replace(lock, **{field: (replace(first, **fields), *rest)})
+
+
+WRONG = {
+    "data of no form": (("views", {"data": "yesterday"}), r"lock\.views\[0\]\.data: 'yesterday'"),
+    "data of another view": (
+        ("views", {"data": f"{'0' * 16}.0/1"}),
+        r"lock\.views\[0\]\.data: '0{16}\.0/1' names no data of history",
+    ),
+    "a ttl of nothing": (("views", {"ttl": 0}), r"lock\.views\[0\]\.ttl"),
+    "a ttl before nothing": (("views", {"ttl": -1}), r"lock\.views\[0\]\.ttl"),
+    "a name twice": (("outputs", {"name": "seats"}), r"lock\.outputs\[1\]\.name: 'seats'"),
+    "another dtype": (("outputs", {"dtype": "int8"}), r"lock\.outputs\[0\]\.feature_id"),
+    "another view's name": (("outputs", {"view": "pace"}), r"lock\.outputs\[0\]\.view"),
+    "a feature of nothing": (
+        ("lookups", {"features": ("0" * 64,)}),
+        r"lock\.lookups\[0\]\.features: are not all of its version",
+    ),
+    "an input of nothing": (("lookups", {"features": ()}), r"lock\.lookups: none gives pace@"),
+    "too much to send": (
+        ("lookups", {"alias": "a" * LOCK_BYTES}),
+        f"no server takes more than {LOCK_BYTES:,}",
+    ),
+}
+
+
+def test_a_lock_that_no_server_could_answer_is_not_registered(live):
+    """It is resolved before anything is written, as a server would; the message says where."""
+    lock = trained(live, features=ASKED).lock
+    for (field, fields), told in WRONG.values():
+        with pytest.raises(InvalidRequest, match=told):
+            register(live, changed(lock, field, **fields), owner="ann")
+    with pytest.raises(InvalidRequest, match=r"lock\.outputs: is empty"):
+        register(live, replace(lock, outputs=()), owner="ann")
+    assert live.releases.locks() == ()
+
+
+def test_an_owner_is_a_name_that_can_be_read(live):
+    """Any alphabet, no line breaks or half characters, and short enough to be listed."""
+    lock = trained(live, features=ASKED).lock
+    for owner in ("", " ", "a\nb", "a\x00", "\udcff", "\x1b[1m", "é" * 101):
+        with pytest.raises(InvalidRequest, match=r"lock\.owner: .* 200 printable bytes"):
+            register(live, lock, owner=owner)
+    assert live.releases.locks() == ()
+    assert register(live, lock, owner="Zoë & 李").registered.owner == "Zoë & 李"
+
+
+def test_an_alias_has_a_name_that_can_be_typed_and_is_no_number(live):
+    """Every job that takes one refuses the same, before it does anything."""
+    for alias in ("", "7", "a b", "prod/eu", "prod\n", "é", "*", "a" * 65, "\udcff"):
+        for name in ("plan", "backfill", "verify", "promote"):
+            job = planning.plan if name == "plan" else JOBS[name]
+            with pytest.raises(InvalidRequest, match=r"alias name .*: use 1 to 64 letters"):
+                job(live, alias)
+    verify(live, "prod.eu-1_b")
+    assert promote(live, "prod.eu-1_b").release.number == 3
+
+
+def test_a_registered_lock_that_cannot_be_answered_yet_says_so(live):
+    """It keeps its data from now on; once what was missing is back, the same command completes."""
+    first = trained(live, features=ASKED)
+    prepared(live, TWO).close()
+    promote(live)
+    live.clock = lambda: micros(NOW + 8 * DAY)
+    collect(live)
+    source = live.config.root / "data/landings.parquet"
+    moved = source.rename(source.with_suffix(".away"))
+    told = f"lock {first.lock.id[:12]}: is registered, but not answered yet by prod: .*landings"
+    with pytest.raises(SourceError, match=f"{told}.*; register it again$"):
+        register(live, first.lock, owner="ann")
+    assert [one.owner for one in live.releases.locks()] == ["ann"]
+    moved.rename(source)
+    assert register(live, first.lock, owner="ann").warmed == (ONE.version,)
+
+
+def test_a_lock_is_retired_once_and_by_enough_of_its_id(live):
+    """A second time it says when; a digit or two name nothing."""
+    lock = register(live, trained(live, features=ASKED).lock, owner="ann").registered
+    for short in ("", lock.id[:3]):
+        with pytest.raises(InvalidRequest, match="give at least 4 digits of its id"):
+            retire(live, short)
+    retire(live, lock.id)
+    with pytest.raises(InvalidRequest, match=rf"was retired {NOW:%Y-%m-%d %H:%M}.* already"):
+        retire(live, lock.id[:6])
+    with pytest.raises(NotFound, match="lock beef: no such lock is registered"):
+        retire(live, "beef")
+
+
+def test_a_plan_for_one_alias_promotes_no_other(live):
+    """What was read was about another release and other gaps."""
+    made = applied(live.config.root, live.redis_url(), ONE, pace(ONE))
+    other = towards(made, shop(ONE, pace(ONE), name=made.config.project), "staging").plan
+    with pytest.raises(Conflict, match=f"{other.id} is a plan for the alias staging, not for prod"):
+        promote(made, plan_id=other.id)
+    verify(made, "staging")
+    assert promote(made, "staging", plan_id=other.id).release.number == 3
+    made.close()

@@ -239,6 +239,7 @@ def test_an_emptied_redis_gets_every_version_back(first):
     """Live, demoted, locked, second-generation and candidate tables, releases and aliases."""
     register(first, train(first, features="model").lock, owner="ann")
     again(first, *TWO)
+    verify(first, "staging")
     promote(first, "staging")
     rows = comes(first, 30, 40.0)
     promote(first)

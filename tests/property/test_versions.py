@@ -77,6 +77,7 @@ class Versions(RuleBasedStateMachine):
         self.tables = {}
         self.serial = count()
         self.stack = []
+        self.back = False
         self.left = {}
         self.trained = []
 
@@ -131,6 +132,7 @@ class Versions(RuleBasedStateMachine):
             release = promote(self.workspace).release
             assert [one.view for one in release.views] == [POOL[self.head]]
             if self.head != self.live:
+                self.back = False
                 number = self.tables[self.data(self.head)].number
                 self.move([*self.stack, (self.head, number)])
         else:
@@ -140,6 +142,10 @@ class Versions(RuleBasedStateMachine):
     @precondition(lambda self: self.stack)
     @rule()
     def rollback(self):
+        if self.back:
+            with pytest.raises(InvalidRequest, match="rolled back already"):
+                rollback(self.workspace)
+            return
         if len(self.stack) == 1:
             with pytest.raises(InvalidRequest, match="nothing before"):
                 rollback(self.workspace)
@@ -149,6 +155,7 @@ class Versions(RuleBasedStateMachine):
         if table and (table.number == number or version in self.verified):
             rollback(self.workspace)
             self.move([*self.stack[:-2], (version, table.number)])
+            self.back = True
         else:
             with pytest.raises(NotMaterialized, match="were collected"):
                 rollback(self.workspace)

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from featurestore import FeatureClient, FeatureStore
-from featurestore.jobs.materialize import Outcome
+from featurestore.jobs.run import Outcome
 from featurestore.model.documents import LiveView, Release
-from featurestore.model.needs import Facts
+from featurestore.model.facts import Facts
 from featurestore.model.plan import plan
 from featurestore.model.time import BEGINNING, Interval, micros
 from tests.repos import T0, history, landings, shop, write

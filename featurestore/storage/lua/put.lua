@@ -1,5 +1,6 @@
--- Write rows, newest wins. KEYS: the rows' keys. ARGV: expiry in ms ('' for none), then the rows.
--- Rows compare as bytes; Lua's own `<` follows the server's locale. Replies how many were written.
+-- Write rows, newest wins. KEYS: the rows' keys. ARGV: expiry in ms ('' for none), 'anyway' if
+-- newer rows are replaced too, then the rows. Replies how many were written.
+-- Rows compare as bytes; Lua's own `<` follows the server's locale.
 local byte, min = string.byte, math.min
 
 local function newer(one, other)
@@ -10,9 +11,9 @@ local function newer(one, other)
   return #one > #other
 end
 
-local expiry, written = ARGV[1], 0
+local expiry, anyway, written = ARGV[1], ARGV[2] == 'anyway', 0
 for at, key in ipairs(KEYS) do
-  local row, stored = ARGV[at + 1], redis.call('GET', key)
+  local row, stored = ARGV[at + 2], redis.call('GET', key)
   if stored == row then
     -- A replay changes no byte, but the row must live as long as its latest writer needs it.
     if expiry == '' then
@@ -20,7 +21,7 @@ for at, key in ipairs(KEYS) do
     else
       redis.call('PEXPIRE', key, expiry, 'GT')
     end
-  elseif not stored or newer(row, stored) then
+  elseif anyway or not stored or newer(row, stored) then
     if expiry == '' then
       redis.call('SET', key, row)
     else

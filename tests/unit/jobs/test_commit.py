@@ -35,10 +35,17 @@ def checkout(tmp_path):
 
 
 def test_a_checkout_has_its_commit_and_a_moved_file_shows(checkout):
-    """Files beside the repo's folder are nobody's business here."""
+    """So does a new one; what the store writes, and files beside the folder, do not."""
     first = commit(checkout, "one")
     assert head_commit(checkout) == first
     (checkout / "definitions.py").write_text("two")
+    assert head_commit(checkout) == f"{first}+dirty"
+    commit(checkout, "one, and more")
+    first = git(checkout, "rev-parse", "HEAD")
+    (checkout / "data").mkdir()
+    (checkout / "data" / "registry.db").write_text("written by the store")
+    assert head_commit(checkout) == first
+    (checkout / "new.py").write_text("a view that nobody committed")
     assert head_commit(checkout) == f"{first}+dirty"
     repo = checkout / "repo"
     repo.mkdir()

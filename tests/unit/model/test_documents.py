@@ -1,6 +1,7 @@
 """Documents survive JSON unchanged, and malformed JSON is refused."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -105,6 +106,34 @@ def test_a_malformed_document_is_named_by_its_path():
     """The message says which field of which document is wrong."""
     with pytest.raises(ValueError, match=r"^View: .*kind"):
         load(edited(kind="stream"), View)
+
+
+MISTYPED = {
+    "$.delay": ("7", 7.0, 1.5, True, None),
+    "$.name": (7, None, True, ["history"]),
+    "$.ttl": ("7", 1.5, False),
+    "$.event_id": (7,),
+    "$.source.pushed": (1, "no", None),
+    "$.features": ("history", {}, 7, None),
+    "$.features[0].reads[0].dtype": (64,),
+    "$.features[0].expression.spellings[0].data": (7, None),
+    "$.source.field_mapping[0]": ("ab", ["a"], ["a", "b", "c"]),
+    "$.source.field_mapping[0][1]": (2,),
+}
+CASES = [(path, value) for path, values in MISTYPED.items() for value in values]
+
+
+@pytest.mark.parametrize(("path", "value"), CASES, ids=str)
+def test_a_field_of_another_type_is_refused_by_its_path(path, value):
+    """Nothing is read as what it is not: no text as a number, no number as text, no 1 as true."""
+    plain = json.loads(dump(HISTORY))
+    *above, last = (int(one) if one.isdecimal() else one for one in re.findall(r"\w+", path))
+    place = plain
+    for one in above:
+        place = place[one]
+    place[last] = value
+    with pytest.raises(ValueError, match=rf"^View: .* @ {re.escape(path)}$"):
+        load(json.dumps(plain), View)
 
 
 def test_ids_as_people_see_them():

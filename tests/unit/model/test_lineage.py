@@ -7,9 +7,9 @@ import pytest
 
 from featurestore.model.declare import on_demand_view, project, service
 from featurestore.model.documents import LiveView, Release, Table
+from featurestore.model.facts import Facts, Registered
 from featurestore.model.lineage import lineage
 from featurestore.model.lock import Lock, LockedView
-from featurestore.model.needs import Facts, Registered
 from tests.declared import columns, pace, source, use, view
 
 OLD = view()

@@ -8,18 +8,9 @@ from hypothesis import strategies as st
 
 from featurestore.model.declare import project
 from featurestore.model.documents import LiveView, Release, Table
+from featurestore.model.facts import Facts, Move, Registered
 from featurestore.model.lock import Lock, LockedOutput, LockedView
-from featurestore.model.needs import (
-    Facts,
-    Move,
-    Registered,
-    answered_by,
-    demoted,
-    needs,
-    recent,
-    unneeded,
-    warm,
-)
+from featurestore.model.needs import answered_by, demoted, needs, recent, unneeded, warm
 from tests.declared import view
 
 DAY = 86_400_000_000

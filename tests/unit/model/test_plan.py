@@ -8,7 +8,7 @@ import pytest
 
 from featurestore.model.declare import project, service
 from featurestore.model.documents import LiveView, Release, Spelling, Table
-from featurestore.model.needs import Facts
+from featurestore.model.facts import Facts, Move
 from featurestore.model.plan import plan, plan_id, registered, same_definitions, stale
 from featurestore.model.steps import (
     Backfill,
@@ -61,22 +61,29 @@ def release(number, found):
     )
 
 
+PROMOTED = Move(alias="prod", number=3, previous=None, action="promote", at=0)
+
+
 def facts(head=None, live=None, *, tables=(), verified=(), locks=(), versions=()):
     """Give the facts of a head and of what is live in prod as release 3."""
     known = [*(head.views if head else ()), *(live.views if live else ()), *versions]
-    lived = [table(one) for one in (live.views if live else ()) if one.kind == "batch"]
+    there = live.views if live else ()
+    lived = [table(one) for one in there if one.kind == "batch"]
+    proven = [(one.id, table(one).id if one.kind == "batch" else "", "prod") for one in there]
     return Facts(
         now=NOW,
         retention=0,
         head=head,
         aliases={"prod": 3} if live else {},
-        moves=(),
+        moves=(Move(alias="prod", number=3, previous=None, action="promote", at=0),)
+        if live
+        else (),
         releases={3: release(3, live)} if live else {},
         locks=locks,
         tables=tuple(dict.fromkeys((*lived, *tables))),
         versions={one.id: one for one in known},
         written={},
-        verified=frozenset({one.id for one in (*lived, *verified)}),
+        verified=frozenset((*proven, *verified)),
     )
 
 
@@ -154,9 +161,8 @@ def test_a_backfill_goes_on_where_it_stood():
     )
     whole = LIVE | {table(OTHER).id: spans((BEGINNING, 600))}
     assert steps(found, shop(OTHER), whole) == [verify(OTHER), promote((V1, OTHER))]
-    proven = replace(found, verified=found.verified | {table(OTHER).id})
-    # The table was proven for a version; that this one is the version, only the ledger knows.
-    assert steps(proven, shop(OTHER), whole)[-1] == promote((V1, OTHER))
+    proven = replace(found, verified=found.verified | {(OTHER.id, table(OTHER).id, "prod")})
+    assert steps(proven, shop(OTHER), whole) == [promote((V1, OTHER))]
 
 
 def test_a_view_new_to_the_alias_is_computed_up_to_the_newest_live_watermark():
@@ -275,34 +281,42 @@ def test_a_cost_is_told_by_the_live_table_else_by_the_applied_one():
 
 
 def test_a_plan_is_named_by_what_it_was_made_from():
-    """Revision, release and definitions; equal ones give equal ids."""
+    """Alias, revision, release and definitions; equal ones give equal ids."""
     made = plan(facts(ONE, ONE), LIVE, shop(OTHER), revision=7)
-    assert made.id == plan_id(7, 3, shop(OTHER))
-    assert made.id.startswith("7.3.")
-    assert plan(facts(), {}, ONE, revision=None).id == plan_id(None, None, ONE)
+    assert made.id == plan_id("prod", 7, 3, shop(OTHER))
+    assert made.id.startswith("prod:7.3.")
+    assert plan(facts(), {}, ONE, revision=None).id == plan_id("prod", None, None, ONE)
     done = registered(made, shop(OTHER), 8)
-    assert done.id == plan_id(8, 3, shop(OTHER))
+    assert done.id == plan_id("prod", 8, 3, shop(OTHER))
     assert not any(isinstance(step, Register) for step in done.steps)
     assert same_definitions(made.id, done.id)
-    assert not same_definitions(made.id, plan_id(7, 3, ONE))
+    assert not same_definitions(made.id, plan_id("prod", 7, 3, ONE))
+    assert not same_definitions(made.id, plan_id("staging", 7, 3, shop(OTHER)))
+    dotted = plan(facts(ONE, ONE), LIVE, shop(OTHER), revision=7, alias="prod.eu")
+    assert registered(dotted, shop(OTHER), 8).id == plan_id("prod.eu", 8, None, shop(OTHER))
 
 
 MOVES = {
-    "nothing": ("3.4.abcdef01", None),
-    "the alias": ("3.5.abcdef01", "prod moved from release 4 to 5"),
-    "the registry": ("4.4.abcdef01", "somebody applied: revision 3 became 4"),
-    "the repo": ("3.4.00000000", "the repo's definitions are not those that were planned"),
+    "nothing": ("prod:3.4.abcdef01", None),
+    "the alias": ("prod:3.5.abcdef01", "prod moved from release 4 to 5"),
+    "the registry": ("prod:4.4.abcdef01", "somebody applied: revision 3 became 4"),
+    "the repo": ("prod:3.4.00000000", "the repo's definitions are not those that were planned"),
+    "another alias": (
+        "eu.1:3.4.abcdef01",
+        "prod:3.4.abcdef01 is a plan for the alias prod, not for eu.1",
+    ),
 }
 
 
 @pytest.mark.parametrize(("now", "told"), MOVES.values(), ids=MOVES.keys())
 def test_a_stale_plan_says_what_moved(now, told):
     """Whoever carries a plan out is told what happened since it was made."""
-    assert stale("3.4.abcdef01", now) == told
+    assert stale("prod:3.4.abcdef01", now) == told
 
 
 def test_an_id_that_is_none_and_an_alias_that_came_are_told():
     """A wrong word is no plan; a first release is a move too."""
-    assert "is no plan's id" in stale("newest", "3.4.abcdef01")
-    told = stale("3.-.abcdef01", "3.1.abcdef01", alias="staging")
+    for wrong in ("newest", "3.4.abcdef01", "prod:3.4", ":3.4.abcdef01", ""):
+        assert "is no plan's id" in stale(wrong, "prod:3.4.abcdef01")
+    told = stale("staging:3.-.abcdef01", "staging:3.1.abcdef01")
     assert told == "staging moved from no release to 1"

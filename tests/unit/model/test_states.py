@@ -7,8 +7,8 @@ import pytest
 
 from featurestore.model.declare import project
 from featurestore.model.documents import LiveView, Release, Table
+from featurestore.model.facts import Facts, Move, Registered
 from featurestore.model.lock import Lock, LockedView
-from featurestore.model.needs import Facts, Move, Registered
 from featurestore.model.states import live_in, states
 from featurestore.model.time import BEGINNING, Interval
 from tests.declared import pace, view
@@ -56,7 +56,7 @@ def told(of, *, tables=(TABLE,), covered=(TABLE,), verified=(), head=(ONE,), **c
         "tables": tables,
         "versions": {one.id: one for one in (ONE, TWO, PACE)},
         "written": {},
-        "verified": frozenset((of.id, table.id) for table in verified),
+        "verified": frozenset((of.id, table.id, "prod") for table in verified),
     }
     intervals = {table.id: HELD for table in covered}
     found = states(Facts(**arguments | changes), of, covered=intervals)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from featurestore.errors import (
 )
 from featurestore.model.documents import Table
 from featurestore.model.time import BEGINNING, BUCKET, CREATED, EVENT, KNOWN, REVISION, Interval
+from featurestore.storage.damage import writing
 from featurestore.storage.offline import OfflineStore, stored_dtype, table_schema
 from tests.columns import DTYPES
 from tests.declared import columns, view
@@ -253,10 +255,39 @@ def test_a_file_that_was_flipped_or_swapped_is_corrupt(store, tmp_path):
             with pytest.raises(CorruptData, match=r"history: .*sha256 differs"):
                 known(store, checksums={file.path: file.checksum})
     path.unlink()
-    with pytest.raises(CorruptData, match=r"history: .*\.parquet is gone; materialize the view"):
+    with pytest.raises(
+        CorruptData, match=r"history: .*\.parquet is gone; .*run `featurestore backfill --again"
+    ):
         known(store, checksums={file.path: file.checksum})
     path.write_bytes(data)
     assert known(store, checksums={file.path: file.checksum}) == [5]
+
+
+def test_a_folder_that_cannot_be_made_is_unavailable_and_no_damage(store, tmp_path):
+    """A file stands where the table should be: the way out is to mend that."""
+    path = Path(store.path(DELAYS, TABLE))
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+    with pytest.raises(Unavailable, match=r"cannot be written .*; mend that and run it again"):
+        store.create(DELAYS, TABLE)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (DeltaError("Unable to copy: No space left on device (os error 28)"), Unavailable),
+        (DeltaError("No such file or directory (os error 2)\n   0: <unknown>"), CorruptData),
+        (DeltaError("Kernel error: Json error"), CorruptData),
+        (PermissionError(13, "Permission denied"), Unavailable),
+    ],
+)
+def test_what_a_write_fails_by_is_told_from_damage(error, kind):
+    """A full disk may pass; a file that the log names and that is gone does not come back."""
+    told = r"^history: table \S+ cannot be (written|read)"
+    with pytest.raises(kind, match=told) as caught, writing(DELAYS, TABLE):
+        raise error
+    assert "unknown" not in str(caught.value)
 
 
 def test_a_log_that_was_spoilt_is_corrupt(store, tmp_path):
@@ -264,7 +295,9 @@ def test_a_log_that_was_spoilt_is_corrupt(store, tmp_path):
     put(store, BEGINNING, 10, 5)
     for entry in tmp_path.rglob("_delta_log/*.json"):
         entry.write_bytes(b"{")
-    with pytest.raises(CorruptData, match=r"history: the log of .* cannot be read"):
+    with pytest.raises(
+        CorruptData, match=r"history: table .* cannot be read.*--again --view history"
+    ):
         known(store)
 
 

@@ -1,18 +1,19 @@
-"""The commands that need no registry: the server, a look-up, the embedded Redis-protocol server."""
+"""Serve, look up, rebuild, and the embedded Redis-protocol server."""
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
-
-from rich.markup import escape
 
 from featurestore.cli import terminal
-from featurestore.cli.typed import moment, row
+from featurestore.cli.run.typed import moment, row
+from featurestore.cli.text import serving as text
+from featurestore.cli.values import serving as values
+from featurestore.jobs import rebuild as rebuilding
 from featurestore.jobs.config import read_config
+from featurestore.jobs.workspace import Workspace
 from featurestore.serving.client import FeatureClient
-from featurestore.serving.response import OnlineResponse
 from featurestore.storage.launcher import EmbeddedServer
 
 _PATIENCE = 5.0
@@ -52,50 +53,22 @@ def get_online(
             service, entities=row(pairs, dtypes), full_feature_names=full, as_of=when
         )
     if json:
-        terminal.as_json(_values(answer))
+        terminal.as_json(values.looked_up(answer))
     else:
-        _show(service or f"lock {asked.service_id[:12]}", answer)
+        text.looked_up(service or f"lock {asked.service_id[:12]}", answer)
 
 
-def _show(service: str, found: OnlineResponse) -> None:
-    terminal.out.print(
-        f"{escape(service)}, release {found.release}, as of {found.as_of:%Y-%m-%d %H:%M:%S} UTC\n"
-    )
-    terminal.table(
-        ["feature", "value", "status", "event time (UTC)"],
-        terminal.grouped(_rows(found)),
-        right=("value",),
-        whole=("feature", "status", "event time (UTC)"),
-    )
-
-
-def _rows(found: OnlineResponse) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Give (alias, (feature, value, status, event time)) of a one-row answer."""
-    times, states = found.event_times, found.statuses
-    for column, origin in zip(found.columns, found.origins, strict=True):
-        alias, name = found.projections[origin].alias, column.name
-        state, time = states[name][0], _cell(times[name][0], "")
-        yield alias, (name.removeprefix(f"{alias}__"), _cell(column[0], "null"), state, time)
-
-
-def _values(found: OnlineResponse) -> dict[str, Any]:
-    """Give an answer as plain values: lists by name, one item per row."""
-    return {
-        "release": found.release,
-        "as_of": found.as_of,
-        "versions": found.versions,
-        "features": found.to_dict(),
-        "statuses": found.statuses,
-        "event_times": found.event_times,
-    }
-
-
-def _cell(value: object, missing: str) -> str:
-    if value is None:
-        return missing
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return str(value).removesuffix("+00:00")
+def rebuild_online(repo: Path, *, json: bool) -> None:
+    """Bring back what Redis lost."""
+    with (
+        closing(Workspace.open(repo)) as workspace,
+        terminal.busy("loading Redis from the offline tables"),
+    ):
+        found = rebuilding.rebuild_online(workspace)
+    if json:
+        terminal.as_json({"rows": found.rows, "aliases": found.aliases})
+    else:
+        text.rebuilt(found)
 
 
 def status(repo: Path, *, json: bool) -> None:

@@ -1,13 +1,16 @@
-"""What a plan and its samples look like on a terminal."""
+"""What plans, their samples and computations look like on a terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from rich.markup import escape
 from rich.table import Table
 
-from featurestore.cli.render import count, size
-from featurestore.cli.terminal import out, table
-from featurestore.jobs.difference import Difference, Example, Spread
+from featurestore.cli.terminal import grouped, out, table
+from featurestore.cli.text.words import count, size, stamp
+from featurestore.jobs.proof.difference import Difference, Example, Spread
+from featurestore.jobs.run import Outcome
 from featurestore.jobs.sample import Sample
 from featurestore.model.changes import Change
 from featurestore.model.cost import Cost
@@ -67,6 +70,8 @@ def plan(found: Plan, *, applied: bool = False) -> None:
 def changes(changed: Sequence[Change]) -> Table:
     """Draw what changes, each with its reasons and what it touches."""
     grid = Table.grid(padding=(0, 2, 0, 0))
+    for _ in range(3):
+        grid.add_column(overflow="fold")
     for change in changed:
         color = _COLORS.get(change.kind, "white")
         grid.add_row(f"[bold {color}]{change.kind}[/]", change.what, escape(_arrow(change)))
@@ -206,3 +211,57 @@ def _range(one: Spread) -> str:
 
 def _value(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
+
+
+def outcomes(found: Sequence[Outcome]) -> None:
+    """Print what a materialization did."""
+    if not found:
+        out.print("Nothing to materialize: every watermark is past the end.")
+        return
+    table(
+        ["view", "rows", "to redis", "up to (UTC)", ""],
+        [
+            (
+                o.version,
+                f"{o.rows:,}",
+                f"{o.served:,}",
+                stamp(o.interval.end),
+                "" if o.changed else "unchanged",
+            )
+            for o in found
+        ],
+        right=("rows", "to redis"),
+        whole=("view", "rows", "up to (UTC)", ""),
+    )
+
+
+def backfilled(found: Sequence[Outcome], alias: str) -> None:
+    """Print what a backfill computed: each table with its intervals."""
+    if not found:
+        out.print(f"Nothing to backfill: the applied versions hold all that {escape(alias)} needs.")
+        return
+    rows = [
+        (
+            f"{o.version}, table {o.table}",
+            (
+                f"{stamp(o.interval.start)} to {stamp(o.interval.end)}",
+                f"{o.rows:,}",
+                f"{o.served:,}",
+                "" if o.changed else "unchanged",
+            ),
+        )
+        for o in found
+    ]
+    table(
+        ["known in (UTC)", "rows", "to redis", ""],
+        grouped(rows),
+        right=("rows", "to redis"),
+        whole=("rows", "to redis", "known in (UTC)"),
+    )
+    for version, group in groupby(found, key=attrgetter("version")):
+        before = next(group).before
+        if before is not None:
+            out.print(
+                f"\n[bold red]Empty[/]: {escape(version)} has 0 rows now, the one before had "
+                f"{before:,}; look at its source before anything is promoted."
+            )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from featurestore.jobs.difference import Difference, Example, Spread, differences
+from featurestore.jobs.proof.difference import Difference, Example, Spread, differences
 from featurestore.model.time import CREATED, EVENT, MOMENT, micros
 from tests.declared import view
 

@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 
 from featurestore.errors import FeatureStoreError
 from featurestore.jobs.compute import feature_rows
-from featurestore.jobs.difference import Differences, differences
 from featurestore.jobs.online import stored_rows
+from featurestore.jobs.proof.difference import Differences, differences
 from featurestore.jobs.sample import ROWS, newest
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Expression, Feature, Project, Spelling, View
 from featurestore.model.expressions import DIALECT, decode, reread
+from featurestore.model.facts import Facts
 from featurestore.model.identity import identified
-from featurestore.model.needs import Facts, relocated
+from featurestore.model.needs import relocated
 from featurestore.model.tree import constants
 
 FILTER = ""

@@ -5,6 +5,10 @@ from typing import Annotated
 
 import typer
 
+VERSIONS = "Versions"
+HISTORY = "What there is, and was"
+SERVING = "Serving"
+
 HERE = Path()
 DEFAULT_ADDRESS = "127.0.0.1:6571"
 
@@ -24,3 +28,7 @@ Views = Annotated[
     list[str] | None,
     typer.Option("--view", "-v", metavar="VIEW", help="Only this view; may be repeated."),
 ]
+Towards = Annotated[
+    str, typer.Option("--alias", metavar="NAME", help="The alias that the steps lead to.")
+]
+Alias = Annotated[str, typer.Option("--alias", "-a", metavar="NAME", help="The alias to move.")]

@@ -1,17 +1,29 @@
-"""How the rows of one version differ from another's, feature by feature: pure, over two frames."""
+"""How rows differ, bit by bit: pure, over two frames. -0.0 differs from 0.0, NaN equals itself.
+
+`differences` tells of two versions how each feature moved; `unequal` and `apart` write out, for a
+verification, each value and each row that is not what it should be.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from featurestore.jobs.compare import same_bits
 from featurestore.model.documents import View
-from featurestore.model.schema import NUMBERS, Column, parse_dtype
+from featurestore.model.schema import NUMBERS, Column, dtype_name, parse_dtype
 from featurestore.model.time import CREATED, EVENT
+from featurestore.storage.rows import RowLayout
 
 EXAMPLES = 3
 _NOW = "__now_"
+
+FAULT = pl.Schema(
+    {name: pl.String() for name in ("check", "version", "entity", "feature", "expected", "found")}
+)
+"""A row per value that differs: which check, the version, entity and feature, and both values."""
+
+WHOLE_ROW = "(the row)"
+"""What stands for the feature where a whole row is missing, or is another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +79,11 @@ class Differences:
         return bool(self.rows) and not (self.gone or self.came or moved)
 
 
+def same_bits(left: pl.Series, right: pl.Series) -> pl.Series:
+    """Say of each row whether two columns of one dtype hold the same bits, or null both."""
+    return _packed(left) == _packed(right)
+
+
 def differences(
     old: View, new: View, before: pl.DataFrame, after: pl.DataFrame, features: Sequence[str]
 ) -> Differences:
@@ -90,6 +107,82 @@ def differences(
         came=after.height - joined.height,
         features=tuple(_feature(old, new, name, joined, before, after) for name in features),
     )
+
+
+def unequal(
+    expected: pl.DataFrame,
+    found: pl.DataFrame,
+    *,
+    features: Sequence[str],
+    keys: Sequence[str],
+    check: str,
+    versions: Sequence[str],
+) -> pl.DataFrame:
+    """Write out the values that differ between two frames of the same rows in the same order.
+
+    `versions` says of each feature, in order, to which version it belongs; `keys` are columns of
+    `expected`. The columns are those of `FAULT`.
+    """
+    parts = [pl.DataFrame(schema=FAULT)]
+    for name, version in zip(features, versions, strict=True):
+        wrong = (~same_bits(expected[name], found[name])).arg_true()
+        if wrong.is_empty():
+            continue
+        values = (_written(frame[name].gather(wrong)) for frame in (expected, found))
+        parts.append(_faults(check, version, entities(expected[wrong], keys), name, *values))
+    return pl.concat(parts)
+
+
+def apart(
+    rows: pl.DataFrame,
+    *,
+    keys: Sequence[str],
+    check: str,
+    version: str,
+    expected: pl.Expr,
+    found: pl.Expr,
+) -> pl.DataFrame:
+    """Write out whole rows that are missing, or that stand where another or none should.
+
+    `expected` and `found` say in words what there is, as text; the columns are those of `FAULT`.
+    """
+    told = rows.select(expected.alias("expected"), found.alias("found"))
+    named = entities(rows, keys)
+    return _faults(check, version, named, WHOLE_ROW, told["expected"], told["found"])
+
+
+def entities(frame: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
+    """Name each row's entity: `tailnum='N14228'`; a view without keys has one, `-`."""
+    rows = frame.select(keys).iter_rows(named=True) if keys else ({} for _ in range(frame.height))
+    named = [", ".join(f"{k}={v!r}" for k, v in row.items()) or "-" for row in rows]
+    return pl.Series("entity", named, dtype=pl.String)
+
+
+def _faults(
+    check: str,
+    version: str,
+    named: pl.Series,
+    feature: str,
+    expected: pl.Series,
+    found: pl.Series,
+) -> pl.DataFrame:
+    frame = pl.DataFrame([named, expected.alias("expected"), found.alias("found")])
+    constant = {"check": check, "version": version, "feature": feature}
+    told = frame.with_columns(pl.lit(text).alias(name) for name, text in constant.items())
+    return told.select(FAULT.names())
+
+
+def _written(values: pl.Series) -> pl.Series:
+    """Write each value as Python does."""
+    return pl.Series([repr(value) for value in values], dtype=pl.String)
+
+
+def _packed(column: pl.Series) -> pl.Series:
+    """Give each value's bytes as a row stores them; nulls have bytes of their own."""
+    named = column.alias("_")
+    layout = RowLayout(columns=(Column(name="_", dtype=dtype_name(named.dtype)),))
+    never = pl.repeat(0, len(named), dtype=pl.Int64, eager=True)
+    return pl.Series(layout.encode(named.to_frame(), never, None, 0), dtype=pl.Binary)
 
 
 def _feature(

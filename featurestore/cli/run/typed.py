@@ -1,13 +1,15 @@
 """What a person types, read as values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 import polars as pl
 
+from featurestore.cli import terminal
 from featurestore.errors import InvalidRequest, NotFound
 from featurestore.model.names import suggest
 from featurestore.model.schema import parse_dtype
+from featurestore.storage.keys import check_alias
 
 
 def moment(text: str, name: str) -> datetime:
@@ -23,6 +25,17 @@ def moment(text: str, name: str) -> datetime:
             f"{name}: {text!r} is no ISO 8601 moment; write 2013-09-01 or 2013-09-01T12:00:00Z"
         ) from error
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def aim(alias: str, known: Collection[str]) -> None:
+    """Say that an alias is new where there are others: it may be a slip of the pen.
+
+    Raises:
+        InvalidRequest: it has other characters than it may.
+    """
+    check_alias(alias)
+    if known and alias not in known:
+        terminal.note(f"{alias} is a new alias; known are: {', '.join(sorted(known))}")
 
 
 def row(pairs: Sequence[str], dtypes: Mapping[str, str]) -> pl.DataFrame:

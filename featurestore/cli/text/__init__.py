@@ -1,0 +1,1 @@
+"""What each command answers a person: text that fits the terminal."""

@@ -1,0 +1,55 @@
+"""What a look-up and a rebuild look like on a terminal."""
+
+from collections.abc import Iterator
+
+from rich.markup import escape
+
+from featurestore.cli.terminal import grouped, out, table
+from featurestore.jobs.rebuild import Rebuilt
+from featurestore.serving.response import OnlineResponse
+
+
+def looked_up(service: str, found: OnlineResponse) -> None:
+    """Print an answer: each value with its status and event time."""
+    out.print(
+        f"{escape(service)}, release {found.release}, as of {found.as_of:%Y-%m-%d %H:%M:%S} UTC\n"
+    )
+    table(
+        ["feature", "value", "status", "event time (UTC)"],
+        grouped(_rows(found)),
+        right=("value",),
+        whole=("feature", "status", "event time (UTC)"),
+    )
+
+
+def _rows(found: OnlineResponse) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Give (alias, (feature, value, status, event time)) of a one-row answer."""
+    times, states = found.event_times, found.statuses
+    for column, origin in zip(found.columns, found.origins, strict=True):
+        alias, name = found.projections[origin].alias, column.name
+        state, time = states[name][0], _cell(times[name][0], "")
+        yield alias, (name.removeprefix(f"{alias}__"), _cell(column[0], "null"), state, time)
+
+
+def _cell(value: object, missing: str) -> str:
+    if value is None:
+        return missing
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value).removesuffix("+00:00")
+
+
+def rebuilt(found: Rebuilt) -> None:
+    """Print what a rebuild wrote."""
+    if not found.aliases:
+        out.print("Nothing to rebuild: nothing was promoted yet.")
+        return
+    table(
+        ["view", "rows restored"],
+        [(version, f"{rows:,}") for version, rows in found.rows.items()],
+        right=("rows restored",),
+        whole=("view",),
+    )
+    out.print()
+    for name, number in found.aliases.items():
+        out.print(f"{escape(name)} names release {number}.")

@@ -1,0 +1,53 @@
+"""How numbers, sizes, moments and names are written."""
+
+from collections.abc import Callable, Sequence
+
+from rich.markup import escape
+
+from featurestore.cli.terminal import out
+from featurestore.model.schema import Column
+from featurestore.model.time import show
+
+
+def title(name: str, description: str) -> None:
+    """Print the line above what is told of a document."""
+    out.print(f"[bold]{escape(name)}[/]  {escape(description)}".rstrip())
+
+
+def columns(found: Sequence[Column]) -> str:
+    """Write columns with their dtypes."""
+    return ", ".join(f"{column.name} ({column.dtype})" for column in found)
+
+
+def stamp(us: int | None) -> str:
+    """Write a moment for a column that says UTC in its head."""
+    return show(us).removesuffix(" UTC").removesuffix(":00")
+
+
+def span(us: int | None) -> str:
+    """Write a duration in its largest whole unit."""
+    if us is None:
+        return "none"
+    for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000)):
+        if us and us % size == 0:
+            return f"{us // size}{unit}"
+    return f"{us / 1e6:g}s"
+
+
+def count(number: int, what: str) -> str:
+    """Write so many of something."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def size(number: float) -> str:
+    """Write a size in bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"
+
+
+def known(number: int | None, write: Callable[[int], str]) -> str:
+    """Write a size; that of a table which cannot be read is unknown."""
+    return "unknown" if number is None else write(number)

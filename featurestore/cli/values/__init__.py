@@ -1,0 +1,1 @@
+"""What each command answers a program: plain values for JSON."""

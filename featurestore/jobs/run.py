@@ -1,0 +1,285 @@
+"""A run: an interval of a view's source into its offline table, then into Redis.
+
+It announces itself in the ledger (`writing`), commits the interval offline (`committed`) and
+brings Redis in line (`served`). Whichever step a kill interrupts, the next run of the table finds
+it in the ledger and finishes it first.
+"""
+
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from featurestore.errors import (
+    Conflict,
+    NotMaterialized,
+    Unavailable,
+)
+from featurestore.jobs.compute import CANONICAL, canonical, feature_rows
+from featurestore.jobs.leases import leased
+from featurestore.jobs.online import serve_run, stored_rows
+from featurestore.jobs.workspace import Workspace
+from featurestore.model.documents import Table, View
+from featurestore.model.fingerprint import digest
+from featurestore.model.time import (
+    BEGINNING,
+    BUCKET,
+    CREATED,
+    EVENT,
+    REVISION,
+    Interval,
+    show,
+)
+from featurestore.storage.damage import damaged
+from featurestore.storage.files import DataFile
+from featurestore.storage.keys import bucket_of
+from featurestore.storage.ledger import Run
+from featurestore.storage.sources import rows_known_by
+
+ROWS_PER_BUCKET = 4_000_000
+
+Report = Callable[[str, str, int], None]
+"""Called with (view, stage, rows) as a run moves on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Outcome:
+    """What a run did: `changed` is False if the table already said the same.
+
+    `before` is how many rows the last good load has, where computing a table again gave none.
+    """
+
+    view: str
+    version: str
+    table: str
+    interval: Interval
+    rows: int
+    served: int
+    repaired: int
+    changed: bool
+    before: int | None = None
+
+    def __repr__(self) -> str:
+        done = "" if self.changed else ", unchanged"
+        return (
+            f"<Outcome {self.version}: {self.rows:,} rows known up to {show(self.interval.end)}, "
+            f"{self.served:,} to Redis{done}>"
+        )
+
+
+def silent(view: str, stage: str, rows: int) -> None:
+    """Report nothing."""
+
+
+def run(
+    workspace: Workspace, view: View, table: Table | None, interval: Interval, report: Report
+) -> Outcome:
+    """Compute an interval of a version into its table (None: a new one), then into Redis.
+
+    Raises:
+        Conflict: another run is on, or another registry's rows are in Redis.
+        SourceError, Unavailable: as the stores say; what was committed stays.
+    """
+    root, run_id = workspace.config.root, secrets.token_hex(16)
+    report(view.name, "reading", 0)
+    if table is None:
+        fresh = workspace.ledger.next_table(view.data_id, buckets=1)
+        # Of two runs that found none, both write to the one that is made first.
+        table = workspace.table(view) or new_table(workspace, view, interval.end, fresh)
+    if not workspace.ledger.covered(table.id):
+        workspace.offline.create(view, table)
+    with leased(workspace, table, run_id, why=f"materialize {view.version}") as hold:
+        _refuse_collected(workspace, view, table)
+        _refuse_lost(workspace, view, table)
+        _finish_pending(workspace, view, table)
+        interval = _reach_back(workspace, view, table, interval)
+        rows = feature_rows(view, root, interval)
+        report(view.name, "writing", rows.height)
+        made = _commit(workspace, view, table, interval, rows, run_id, hold)
+        report(view.name, "serving", rows.height)
+        hold()
+        _refuse_finished(workspace, made)
+        served, repaired = serve_run(workspace, view, table, made)
+    report(view.name, "done", rows.height)
+    return Outcome(
+        view=view.name,
+        version=view.version,
+        table=table.id,
+        interval=interval,
+        rows=rows.height,
+        served=served,
+        repaired=repaired,
+        changed=made.delta_version != made.base_version,
+    )
+
+
+def finish(workspace: Workspace, view: View, table: Table) -> None:
+    """Finish what died of a table's runs: serve what was committed, fence off what was not.
+
+    Raises:
+        Conflict: a run is on, which does so itself.
+    """
+    if any(one.state in ("writing", "committed") for one in workspace.ledger.runs(table.id)):
+        with leased(workspace, table, secrets.token_hex(16), why=f"finish {view.version}"):
+            _finish_pending(workspace, view, table)
+
+
+def _refuse_collected(workspace: Workspace, view: View, table: Table) -> None:
+    """Stop before a table is written that was given up between choosing and leasing it."""
+    if table not in workspace.ledger.tables():
+        raise Conflict(
+            f"{view.name}: table {table.id} was collected meanwhile; run it again to make another"
+        )
+
+
+def _refuse_lost(workspace: Workspace, view: View, table: Table) -> None:
+    """Stop before what is left of a table, less than the ledger vouches for, is taken for it.
+
+    Raises:
+        CorruptData: its folder, or the newest of its log, is gone.
+    """
+    versions = (run.delta_version for run in workspace.ledger.runs(table.id))
+    known = max((version for version in versions if version is not None), default=None)
+    if known is None:
+        return
+    try:
+        lost = workspace.offline.version(view, table) < known
+    except NotMaterialized as error:
+        raise damaged(view, f"table {table.id} lost its folder or log") from error
+    if lost:
+        raise damaged(view, f"table {table.id} lost the newest of its log")
+
+
+def _refuse_finished(workspace: Workspace, run: Run) -> None:
+    """Stop a run that another one finished: Redis may already hold less than it would write."""
+    states = {one.id: one.state for one in workspace.ledger.runs(run.table_id)}
+    if states[run.id] != "committed":
+        raise Conflict(
+            f"{run.view}: this run outlived its lease and another one finished it; run it again"
+        )
+
+
+def _reach_back(workspace: Workspace, view: View, table: Table, interval: Interval) -> Interval:
+    """Let an interval reach back for ever if neither table nor source knows anything older.
+
+    The source alone cannot say so: it may have let go of rows that the table still holds.
+    """
+    held = any(one.start < interval.start for one in workspace.ledger.covered(table.id))
+    if held or interval.start <= BEGINNING:
+        return interval
+    if rows_known_by(view, workspace.config.root, interval.start):
+        return interval
+    return Interval(start=BEGINNING, end=interval.end)
+
+
+def new_table(workspace: Workspace, view: View, end: int, fresh: Table | None = None) -> Table:
+    """Record a new generation of a version's table, sized by its source's rows known by a moment.
+
+    That is `fresh`, or if another process recorded it meanwhile, what stands in its place.
+
+    Raises:
+        Conflict: Redis holds rows of another registry under the table's id.
+    """
+    rows = rows_known_by(view, workspace.config.root, end)
+    buckets = 1 << (rows // ROWS_PER_BUCKET).bit_length()
+    fresh = fresh or workspace.ledger.next_table(view.data_id, buckets)
+    fresh = replace(fresh, buckets=buckets)
+    _refuse_foreign(workspace, view, fresh)
+    return workspace.ledger.add_table(fresh, now=workspace.clock())
+
+
+def _refuse_foreign(workspace: Workspace, view: View, fresh: Table) -> None:
+    """Refuse to mix rows with those of another registry, which this ledger could never repair.
+
+    A Redis that cannot be asked now holds up nothing that is done offline.
+    """
+    online, marked = workspace.online(), False
+    with suppress(Unavailable):
+        marked = online.is_marked(fresh.id)
+    if marked:
+        raise Conflict(
+            f"{view.name}: Redis at {online.where} already holds table {fresh.id} of project "
+            f"'{online.project}', which this registry never wrote; give the project another name, "
+            "or FEATURESTORE_REDIS_URL a database of its own"
+        )
+
+
+def _commit(
+    workspace: Workspace,
+    view: View,
+    table: Table,
+    interval: Interval,
+    rows: pl.DataFrame,
+    run_id: str,
+    hold: Callable[[], None],
+) -> Run:
+    base = workspace.offline.version(view, table)
+    before = stored_rows(workspace, view, table, version=base, known=interval)
+    packed = canonical(view, rows)
+    revised, same = _revise(view, before, rows.with_columns(packed))
+    run = Run(
+        id=run_id,
+        table_id=table.id,
+        view=view.name,
+        version=view.id,
+        interval=interval,
+        source=digest("rows", rows.height, b"".join(packed.to_list())),
+        rows=rows.height,
+        base_version=base,
+        delta_version=None,
+        state="writing",
+        started=workspace.clock(),
+    )
+    hold()
+    workspace.ledger.start_run(run)
+    version: int = base
+    files: tuple[DataFile, ...] = ()
+    if not same:
+        buckets = bucket_of(revised, view.join_keys, table.buckets).alias(BUCKET)
+        commit = workspace.offline.replace(
+            view, table, interval, revised.with_columns(buckets), base=base, run=run_id
+        )
+        version = commit.version
+        files = (*commit.files, workspace.offline.log_file(view, table, version))
+    workspace.ledger.commit_run(run, version, files)
+    return replace(run, state="committed", delta_version=version)
+
+
+def _revise(view: View, before: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
+    """Give rows (with their canonical bytes) their revisions, and say if the table has them all.
+
+    A row that stood in the table with the same bytes keeps its revision; one whose values moved
+    under the same key and times gets the next.
+    """
+    identity = [*(k.name for k in view.join_keys), EVENT, CREATED]
+    old = before.select(*identity, REVISION, canonical(view, before).alias("__before"))
+    joined = rows.join(old, on=identity, how="left", nulls_equal=True, maintain_order="left")
+    moved = (pl.col("__before") != pl.col(CANONICAL)).fill_null(value=False)
+    known = pl.col("__before").is_not_null()
+    same = before.height == rows.height and joined.select(known.all() & (~moved).all()).item()
+    revised = joined.with_columns(
+        (pl.col(REVISION).fill_null(0) + moved.cast(pl.UInt32)).cast(pl.UInt32).alias(REVISION)
+    ).drop("__before", CANONICAL)
+    return revised, bool(same)
+
+
+def _finish_pending(workspace: Workspace, view: View, table: Table) -> None:
+    """Finish what died: serve what was committed, and fence off what was not."""
+    for run in workspace.ledger.runs(table.id):
+        if run.state == "writing":
+            newest = workspace.offline.version(view, table)
+            if newest > run.base_version and workspace.offline.last_run(view, table) == run.id:
+                files = workspace.offline.added_files(view, table, newest)
+                log = workspace.offline.log_file(view, table, newest)
+                workspace.ledger.commit_run(run, newest, (*files, log))
+                serve_run(
+                    workspace, view, table, replace(run, state="committed", delta_version=newest)
+                )
+            else:
+                if newest == run.base_version:
+                    workspace.offline.fence(view, table, base=newest)
+                workspace.ledger.end_run(run, "abandoned", now=workspace.clock())
+        elif run.state == "committed":
+            serve_run(workspace, view, table, run)
