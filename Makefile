@@ -4,10 +4,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SLOW := tests/faults tests/property/test_parity.py tests/integration/test_readme.py \
+	tests/unit/benchmarks
 CODE := featurestore feature_repo tests $(wildcard benchmarks) $(wildcard protos)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check proto bench constraints clean
+.PHONY: help demo test slow check proto bench constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
@@ -15,11 +17,11 @@ help:  ## list the targets
 demo: $(READY)  ## from a definition to a gRPC answer, on the 2013 New York flights
 	$(BIN)/python feature_repo/demo.py
 
-test: $(READY)  ## all tests but the faults; make test ARGS="-k name" picks some
-	$(BIN)/python -m pytest -n 2 --ignore tests/faults $(ARGS)
+test: $(READY)  ## all tests but the slow ones; make test ARGS="-k name" picks some
+	$(BIN)/python -m pytest -n 2 $(SLOW:%=--ignore=%) $(ARGS)
 
-faults: $(READY)  ## what jobs leave behind that are killed at every step, and at any moment
-	$(BIN)/python -m pytest -n 2 tests/faults $(ARGS)
+slow: $(READY)  ## jobs killed at any moment, parity, the README and the benchmarks from end to end
+	$(BIN)/python -m pytest -n 2 $(SLOW) $(ARGS)
 
 check: $(READY)  ## style, types, the rooms' import rules, the protos and their generated code
 	$(BIN)/ruff check $(CODE)
