@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from featurestore.errors import CorruptData, InvalidRequest, NotMaterialized
-from featurestore.jobs.facts import committed, coverage, facts, newest_table
+from featurestore.jobs.facts import committed, coverage, facts, newest_table, sized
 from featurestore.jobs.leases import held
 from featurestore.jobs.online import stored_rows
 from featurestore.jobs.publish import lasting
@@ -113,17 +113,10 @@ def _lost(workspace: Workspace, view: View, made: Sequence[Outcome]) -> int | No
     if not made or any(one.rows for one in made):
         return None
     *before, now = (t for t in workspace.ledger.tables() if t.data_id == view.data_id)
-    if _rows(workspace, view, now):
+    if sized(workspace, view, now)[0]:
         return None
-    return next(filter(None, (_rows(workspace, view, table) for table in reversed(before))), None)
-
-
-def _rows(workspace: Workspace, view: View, table: Table) -> int:
-    """Give a table's rows; one that was never made, or can no longer be read, has none."""
-    try:
-        return workspace.offline.size(view, table)[0]
-    except (NotMaterialized, CorruptData):
-        return 0
+    rows = (sized(workspace, view, table)[0] for table in reversed(before))
+    return next(filter(None, rows), None)
 
 
 def is_damaged(workspace: Workspace, view: View, table: Table) -> bool:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from featurestore.errors import Conflict, CorruptData, NotMaterialized, Unsupported
-from featurestore.jobs.facts import facts
+from featurestore.errors import Conflict, Unsupported
+from featurestore.jobs.facts import facts, sized
 from featurestore.jobs.leases import arranging, leased
 from featurestore.jobs.publish import refresh
 from featurestore.jobs.workspace import Workspace
@@ -59,7 +59,7 @@ def collectible(workspace: Workspace) -> Collection:
     tables = []
     for table in unneeded(known):
         view = views[table.data_id]
-        rows, size = _size(workspace, view, table)
+        rows, size = sized(workspace, view, table)
         written = known.written.get(table.id)
         tables.append(Garbage(table=table, view=view, rows=rows, bytes=size, written=written))
     return Collection(tables=tuple(tables), releases=_old(workspace, known), kept=needs(known))
@@ -91,16 +91,6 @@ def collect(workspace: Workspace, shown: Collection | None = None) -> Collection
     for alias in workspace.releases.aliases():
         refresh(workspace, alias)
     return replace(found, tables=gone, left=tuple(_sweep(workspace)))
-
-
-def _size(workspace: Workspace, view: View, table: Table) -> tuple[int, int] | tuple[None, None]:
-    """Give a table's rows and bytes; one whose maker died before its folder was made has none."""
-    try:
-        return workspace.offline.size(view, table)
-    except NotMaterialized:
-        return 0, 0
-    except CorruptData:
-        return None, None
 
 
 def _mark(workspace: Workspace, one: Garbage, turn: Turn) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from featurestore.errors import NotMaterialized
+from featurestore.errors import CorruptData, NotMaterialized
 from featurestore.jobs.proof.standing import standing
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Release, Table, View
@@ -90,6 +90,16 @@ def serving_table(workspace: Workspace, view: View) -> Table | None:
     }
     order = sorted(served, key=lambda table: table.generation)
     return order[-1] if order else newest_table(workspace, view)
+
+
+def sized(workspace: Workspace, view: View, table: Table) -> tuple[int, int] | tuple[None, None]:
+    """Give a table's rows and bytes: none before its first run, None each if it cannot be read."""
+    if not workspace.ledger.covered(table.id):
+        return 0, 0
+    try:
+        return workspace.offline.size(view, table)
+    except (CorruptData, NotMaterialized):
+        return None, None
 
 
 def committed(workspace: Workspace, table: Table) -> int:

@@ -1,6 +1,5 @@
 """Registered locks: they keep alive, and answerable, what a model was trained on."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -10,6 +9,7 @@ from featurestore.jobs.facts import committed, facts
 from featurestore.jobs.leases import arranging
 from featurestore.jobs.publish import lasting, refresh
 from featurestore.jobs.run import Report, new_table, silent
+from featurestore.jobs.tables import DATA
 from featurestore.jobs.verify import verify_stored
 from featurestore.jobs.workspace import Workspace
 from featurestore.model import pinned
@@ -26,8 +26,6 @@ from featurestore.storage.ledger import Verification
 _SHORTEST = 4
 _LONGEST = 200
 _SHOWN = 80
-_DATA = re.compile(r"([0-9a-f]{16})\.[0-9]+/[0-9]+")
-"""What a lock calls the data of a batch view: data id, generation, version of the table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,9 +211,11 @@ def _refuse_unresolved(lock: Lock, versions: Mapping[str, View]) -> None:
                 f"lock.views[{at}].{wrong}: is not that of {versions[one.id].version}; the file "
                 "was changed since it was written: use the original"
             )
-        data = _DATA.fullmatch(one.data or "")
+        data = DATA.fullmatch(one.data or "")
         of = {view.data_id[:16] for view in versions.values() if view.name == one.name}
-        if one.data is not None and (one.kind != "batch" or data is None or data[1] not in of):
+        if one.data is not None and (
+            one.kind != "batch" or data is None or data["table"][:16] not in of
+        ):
             raise InvalidRequest(
                 f"lock.views[{at}].data: {one.data[:_SHOWN]!r} names no data of {one.name}; the "
                 "file was changed since it was written: use the original"

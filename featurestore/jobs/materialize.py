@@ -1,17 +1,16 @@
 """Materialization: the tables that somebody needs fresh, each brought up to date by a run."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 
 from featurestore.errors import (
     Conflict,
     FeatureStoreError,
     InvalidRequest,
-    Unavailable,
 )
 from featurestore.jobs.compute import closed
 from featurestore.jobs.facts import facts
-from featurestore.jobs.run import Outcome, Report, run, silent
+from featurestore.jobs.run import Outcome, Report, going_on, run, silent
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.needs import needs
@@ -50,22 +49,11 @@ def materialize(
     outcomes: list[Outcome] = []
     failed: list[FeatureStoreError] = []
     for view, table, _ in _chosen(workspace, views):
-        with _going_on(failed):
+        with going_on(failed):
             interval = closed(start, end)
             outcomes.append(run(workspace, view, table, interval, report or silent))
     _raise(failed)
     return tuple(outcomes)
-
-
-@contextmanager
-def _going_on(failed: list[FeatureStoreError]) -> Iterator[None]:
-    """Keep what one table cannot do from the others; what no table can do is raised at once."""
-    try:
-        yield
-    except Unavailable:
-        raise
-    except FeatureStoreError as error:
-        failed.append(error)
 
 
 def _raise(failed: Sequence[FeatureStoreError]) -> None:
@@ -97,7 +85,7 @@ def materialize_incremental(
             continue
         start = BEGINNING if done is None else max(BEGINNING, done - view.settle)
         interval = Interval(start=min(start, end - 1), end=end)
-        with _going_on(failed), suppress(Conflict) if beside else nullcontext():
+        with going_on(failed), suppress(Conflict) if beside else nullcontext():
             outcomes.append(run(workspace, view, table, interval, report or silent))
     _raise(failed)
     return tuple(outcomes)

@@ -125,8 +125,8 @@ def answers(release: Release, views: Sequence[LiveView], services: Sequence[Serv
     Other descriptions, or spellings for another Polars, answer nothing else.
     """
     was, now = ({(one.view.id, one.table) for one in found} for found in (release.views, views))
-    asked = ({one.id for one in found} for found in (release.services, services))
-    return was == now and next(asked) == next(asked)
+    before, after = ({one.id for one in found} for found in (release.services, services))
+    return was == now and before == after
 
 
 def marked(workspace: Workspace, one: LiveView) -> LiveView:

@@ -6,14 +6,14 @@ project's name published is no damage, and refused (see `copies`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from featurestore.errors import Conflict, CorruptData, FeatureStoreError, NotMaterialized
+from featurestore.errors import CorruptData, FeatureStoreError
 from featurestore.jobs.copies import copy_release, follow_alias, refuse_foreign
 from featurestore.jobs.facts import facts
 from featurestore.jobs.online import needed
 from featurestore.jobs.publish import load_again, refresh, unanswered
+from featurestore.jobs.run import going_on
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView
 from featurestore.model.needs import Need
@@ -62,10 +62,10 @@ def rebuild_online(workspace: Workspace) -> Rebuilt:
     for name, number in aliases.items():
         release = releases.release(number)
         if unanswered(facts(workspace), release.views, release.warm):
-            with _going_on(failed):
+            with going_on(failed):
                 aliases[name] = refresh(workspace, name).release.number
     if failed:
-        kind = CorruptData if any(isinstance(one, CorruptData) for one in failed) else Conflict
+        kind = next((type(e) for e in failed if isinstance(e, CorruptData)), type(failed[0]))
         told = "; ".join(dict.fromkeys(map(str, failed)))
         raise kind(
             f"rebuild-online: the aliases and {len(rows)} tables are there, but not all: {told}"
@@ -82,14 +82,5 @@ def _loaded(
     """Load tables; gives what each is called, and its rows."""
     for one in views:
         again = f".{one.table.generation}" if one.table and one.table.generation else ""
-        with _going_on(failed):
+        with going_on(failed):
             yield f"{one.view.version}{again}", load_again(workspace, one, need)
-
-
-@contextmanager
-def _going_on(failed: list[FeatureStoreError]) -> Iterator[None]:
-    """Keep what one table or alias cannot do from the others."""
-    try:
-        yield
-    except (Conflict, CorruptData, NotMaterialized) as error:
-        failed.append(error)

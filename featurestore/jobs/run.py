@@ -6,14 +6,15 @@ it in the ledger and finishes it first.
 """
 
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import polars as pl
 
 from featurestore.errors import (
     Conflict,
+    FeatureStoreError,
     NotMaterialized,
     Unavailable,
 )
@@ -71,6 +72,17 @@ class Outcome:
 
 def silent(view: str, stage: str, rows: int) -> None:
     """Report nothing."""
+
+
+@contextmanager
+def going_on(failed: list[FeatureStoreError]) -> Iterator[None]:
+    """Keep what one table cannot do from the others; what no table can do is raised at once."""
+    try:
+        yield
+    except Unavailable:
+        raise
+    except FeatureStoreError as error:
+        failed.append(error)
 
 
 def run(

@@ -31,7 +31,8 @@ from featurestore.storage.ledger import Run
 ALWAYS = Interval(start=BEGINNING, end=253_402_300_799_999_999)
 """From the beginning to the end of the year 9999."""
 
-_DATA = re.compile(r"(?P<table>[0-9a-f]{16}\.(?:0|[1-9][0-9]{0,8}))/(?P<version>[0-9]{1,18})")
+DATA = re.compile(r"(?P<table>[0-9a-f]{16}\.(?:0|[1-9][0-9]{0,8}))/(?P<version>[0-9]{1,18})")
+"""What a lock calls the data of a stored view: a table and its Delta version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +165,7 @@ class StoredTables:
         ids = [one.id for one in self._lock.views]
         path = f"lock.views[{ids.index(view.id)}].data"
         data = self._lock.views[ids.index(view.id)].data or ""
-        named = _DATA.fullmatch(data)
+        named = DATA.fullmatch(data)
         if named is None:
             raise InvalidRequest(f"{path}: {data!r} names no table and version")
         versions = self._workspace.registry.versions(view.name)

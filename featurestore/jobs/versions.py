@@ -6,8 +6,8 @@ Nothing here writes.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from featurestore.errors import CorruptData, InvalidRequest, NotFound, NotMaterialized
-from featurestore.jobs.facts import coverage, facts
+from featurestore.errors import InvalidRequest, NotFound
+from featurestore.jobs.facts import coverage, facts, sized
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.changes import Change, compare
 from featurestore.model.documents import Project, Release, Service, Table, View
@@ -87,7 +87,7 @@ def show(workspace: Workspace, name: str) -> Shown:
     kept = {need.table.id: need.reasons for need in needs(known)}
     stored = []
     for table in there:
-        rows, size = _size(workspace, view, table) if covered[table.id] else (0, 0)
+        rows, size = sized(workspace, view, table)
         stored.append(
             Stored(
                 table=table,
@@ -115,13 +115,6 @@ def show(workspace: Workspace, name: str) -> Shown:
         ),
         locks=tuple(o for o in known.locks if any(v.id == view.id for v in o.lock.views)),
     )
-
-
-def _size(workspace: Workspace, view: View, table: Table) -> tuple[int, int] | tuple[None, None]:
-    try:
-        return workspace.offline.size(view, table)
-    except (CorruptData, NotMaterialized):
-        return None, None
 
 
 def _aliases(known: Facts, number: int) -> tuple[str, ...]:

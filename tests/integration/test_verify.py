@@ -17,10 +17,11 @@ from featurestore.jobs.materialize import materialize, materialize_incremental
 from featurestore.jobs.online import latest, pack
 from featurestore.jobs.plan import towards
 from featurestore.jobs.promote import promote
+from featurestore.jobs.proof.served import SERVED
 from featurestore.jobs.rebuild import rebuild_online
 from featurestore.jobs.tables import StoredTables
 from featurestore.jobs.verify import verify
-from featurestore.model.declare import on_demand_view
+from featurestore.model.declare import on_demand_view, project, service
 from featurestore.model.documents import Expression, Projection, Spelling, dump
 from featurestore.model.schema import Column
 from featurestore.model.steps import Promote, Verify
@@ -420,10 +421,21 @@ def test_what_is_computed_of_request_data_alone_is_verified_and_promoted(repo, v
         made.close()
 
 
-def test_features_that_no_service_reads_are_verified_too(live):
-    """A value that only a bare reference gives is compared as well."""
-    asked = {one.subject: one.compared for one in verify(live, live=True).checks}
-    assert set(asked) >= {"model", ONE.version}
+def test_features_that_no_service_reads_are_verified_too(repo, valkey):
+    """What only a bare reference gives is computed, and compared, as well."""
+    made = applied(repo, valkey.url, ONE)
+    asked = Projection(view="history", alias="history", features=("last_delay",))
+    model = service(name="model", projections=[asked], views={"history": ONE})
+    made.registry.apply(
+        project(name=made.config.project, views=[ONE], services=[model]),
+        expected=made.registry.head().revision,
+        now=made.clock(),
+        who="test",
+    )
+    backfill(made)
+    told = {one.subject: one.compared for one in verify(made).checks if one.law == SERVED}
+    assert set(told) == {"model", ONE.version}
+    assert told[ONE.version] == told["model"] * (len(ONE.features) - 1)
 
 
 def test_a_first_piece_proves_nothing_for_the_whole(repo, valkey):
