@@ -8,7 +8,10 @@ from pathlib import Path
 import polars as pl
 
 from featurestore import FeatureStore
+from featurestore.jobs.facts import serving_table
+from featurestore.jobs.online import stored_rows
 from featurestore.jobs.promote import promote
+from featurestore.jobs.tables import place_of
 from featurestore.jobs.verify import verify
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.declare import batch_view, on_demand_view, project, service
@@ -139,6 +142,12 @@ def notebook(workspace, *, now=NOW):
     """Open the repo as a notebook does."""
     environ = {"FEATURESTORE_REDIS_URL": workspace.redis_url()}
     return FeatureStore(workspace.config.root, environ=environ, clock=lambda: micros(now))
+
+
+def offline_rows(workspace, view):
+    """Give the rows of a view's table as training reads them, in no order."""
+    place = place_of(workspace, serving_table(workspace, view))
+    return stored_rows(workspace, view, place.table, version=place.version)
 
 
 def dump(workspace):

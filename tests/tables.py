@@ -21,22 +21,49 @@ from featurestore.model.time import (
     Interval,
     known_at,
 )
+from featurestore.storage.keys import bucket_of
+from featurestore.training.tables import Parts
 
 EVERYTHING = Interval(start=BEGINNING, end=2**63 - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPart:
+    """One bucket of a view's stored rows; what is read of it is noted."""
+
+    view: str
+    bucket: int
+    frame: pl.DataFrame
+    reads: list[tuple[str, int, tuple[str, ...]]]
+
+    @property
+    def rows(self) -> int:
+        return self.frame.height
+
+    def read(self, columns: Sequence[str]) -> pl.DataFrame:
+        self.reads.append((self.view, self.bucket, tuple(columns)))
+        return self.frame.select(columns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Stored rows by view name; a view without intervals covers everything."""
+    """Stored rows by view name, in buckets; a view without intervals covers everything."""
 
     frames: Mapping[str, pl.DataFrame]
     intervals: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
-    reads: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    reads: list[tuple[str, int, tuple[str, ...]]] = field(default_factory=list)
+    buckets: int = 1
 
-    def rows(self, view: View, features: Sequence[str]) -> pl.DataFrame:
-        self.reads.append((view.name, tuple(features)))
-        keys = [key.name for key in view.join_keys]
-        return self.frames[view.name].select(*keys, EVENT, CREATED, KNOWN, REVISION, *features)
+    def parts(self, view: View, events: Interval) -> Parts:  # noqa: ARG002 - all are given
+        """Give every bucket's rows; those without are left out."""
+        frame = self.frames[view.name]
+        numbered = frame.with_columns(bucket_of(frame, view.join_keys, self.buckets).alias("__b"))
+        split = numbered.partition_by("__b", as_dict=True, maintain_order=True, include_key=False)
+        parts = [
+            MemoryPart(view=view.name, bucket=bucket, frame=rows, reads=self.reads)
+            for (bucket,), rows in split.items()
+        ]
+        return Parts(buckets=self.buckets, parts=tuple(parts), name=self.data_version(view))
 
     def covered(self, view: View) -> tuple[Interval, ...]:
         return self.intervals.get(view.name, (EVERYTHING,))

@@ -17,8 +17,6 @@ from featurestore.model.lock import Lock
 from featurestore.model.query import Query
 from featurestore.model.time import (
     BEGINNING,
-    CREATED,
-    EVENT,
     KNOWN,
     REVISION,
     Interval,
@@ -27,6 +25,7 @@ from featurestore.model.time import (
     watermark,
 )
 from featurestore.storage.ledger import Run
+from featurestore.training.tables import Parts
 
 ALWAYS = Interval(start=BEGINNING, end=253_402_300_799_999_999)
 """From the beginning to the end of the year 9999."""
@@ -113,15 +112,24 @@ class StoredTables:
             ids = (feature.id for feature in lookup.features)
             self._asked.setdefault(lookup.view.id, set()).update(ids)
 
-    def rows(self, view: View, features: Sequence[str]) -> pl.DataFrame:
-        """Give the rows of a view's table with the asked features."""
+    def parts(self, view: View, events: Interval) -> Parts:
+        """Give the rows of a view's table by bucket."""
         place = self._there(view)
-        return self._workspace.offline.rows(
+        stored = self._workspace.offline.parts(
             view,
             place.table,
-            features=features,
             version=place.version,
+            events=events,
             checksums=self._workspace.ledger.checksums(place.table.id),
+        )
+        return Parts(
+            buckets=place.table.buckets,
+            parts=stored.parts,
+            name=self.data_version(view),
+            files=stored.files,
+            bytes=stored.bytes,
+            pruned=stored.pruned,
+            pruned_bytes=stored.pruned_bytes,
         )
 
     def covered(self, view: View) -> tuple[Interval, ...]:
@@ -188,6 +196,23 @@ class StoredTables:
         return place_of(self._workspace, table, version)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DraftPart:
+    """The rows of a view computed from its source, in one bucket."""
+
+    frame: pl.DataFrame
+    bucket: int = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return self.frame.height
+
+    def read(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Give some columns of all rows."""
+        return self.frame.select(columns)
+
+
 class DraftTables:
     """Views computed from their sources when asked for: no apply, no registry, no Redis."""
 
@@ -195,13 +220,17 @@ class DraftTables:
         self._root = root
         self._computed: dict[str, pl.DataFrame] = {}
 
-    def rows(self, view: View, features: Sequence[str]) -> pl.DataFrame:
+    def parts(self, view: View, events: Interval) -> Parts:  # noqa: ARG002 - the protocol's shape
         """Compute all rows of a view's source, once."""
+        return Parts(
+            buckets=1, parts=(DraftPart(frame=self._rows(view)),), name=self.data_version(view)
+        )
+
+    def _rows(self, view: View) -> pl.DataFrame:
         if view.id not in self._computed:
             made = feature_rows(view, self._root, ALWAYS)
             self._computed[view.id] = made.with_columns(pl.lit(0, pl.UInt32).alias(REVISION))
-        keys = [k.name for k in view.join_keys]
-        return self._computed[view.id].select(*keys, EVENT, CREATED, KNOWN, REVISION, *features)
+        return self._computed[view.id]
 
     def covered(self, view: View) -> tuple[Interval, ...]:  # noqa: ARG002 - the protocol's shape
         """A draft reads the whole source."""
@@ -209,7 +238,7 @@ class DraftTables:
 
     def data_version(self, view: View) -> str:
         """Name the draft by its data id and what it read."""
-        rows = self.rows(view, ())
+        rows = self._rows(view)
         newest = rows[KNOWN].to_physical().max() if rows.height else None
         last = newest if isinstance(newest, int) else None
         return f"draft {view.data_id[:16]} ({rows.height} rows to {show(last)})"

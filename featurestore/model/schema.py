@@ -28,6 +28,16 @@ NUMBERS = frozenset(SCALARS) - {"bool", "string", "date", "datetime"}
 INTEGERS = frozenset(name for name in SCALARS if "int" in name)
 KEYS = frozenset(SCALARS) - {"float32", "float64"}
 
+_VARIABLE = 32
+"""Bytes that a text or a list is taken to have."""
+_WIDTHS: Mapping[pl.DataType, int] = MappingProxyType(
+    {
+        **dict.fromkeys((pl.Boolean(), pl.Int8(), pl.UInt8()), 1),
+        **dict.fromkeys((pl.Int16(), pl.UInt16()), 2),
+        **dict.fromkeys((pl.Int32(), pl.UInt32(), pl.Float32(), pl.Date()), 4),
+    }
+)
+
 _NESTED = re.compile(r"(?:list\[(\w+)|array\[(\w+),(0|[1-9][0-9]*))\]", re.ASCII)
 _NAME_OF = {dtype: name for name, dtype in SCALARS.items()}
 
@@ -73,6 +83,15 @@ def parse_dtype(name: str) -> pl.DataType:
         if of_array in NUMBERS:
             return pl.Array(SCALARS[of_array], int(width))
     raise ValueError(f"no dtype is called {name!r}")
+
+
+def value_bytes(dtype: pl.DataType) -> int:
+    """Estimate the bytes that a value of a supported dtype takes in a frame."""
+    if isinstance(dtype, pl.Array):
+        return int(dtype.size) * value_bytes(SCALARS[_number(dtype.inner)])
+    if isinstance(dtype, pl.List | pl.String):
+        return _VARIABLE
+    return _WIDTHS.get(dtype, 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

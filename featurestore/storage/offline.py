@@ -32,7 +32,8 @@ from featurestore.model.time import (
     inside,
 )
 from featurestore.storage.damage import damaged, reading, writing
-from featurestore.storage.files import DataFile, checksum, data_file, file_name
+from featurestore.storage.files import DataFile, data_file
+from featurestore.storage.parts import StoredPart, scan_files, verify
 
 # delta-rs takes a folder's name for a URL: it decodes %41 and fails on brackets (measured, 1.6).
 _UNWRITABLE = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]]")
@@ -48,6 +49,17 @@ _WIDER: dict[pl.DataType, pl.DataType] = {
     pl.UInt16(): pl.Int32(),
     pl.UInt32(): pl.Int64(),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A table by bucket, and how much of it is read and pruned."""
+
+    parts: tuple[StoredPart, ...]
+    files: int
+    bytes: int
+    pruned: int
+    pruned_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,14 +295,9 @@ class OfflineStore:
             NotMaterialized: the table or version does not exist.
             CorruptData: a file's bytes are not those that were written.
         """
-        try:
-            opened = self._open(view, table, version)
-        except NotMaterialized as error:
-            if checksums:
-                raise damaged(view, f"table {table.id} lost its folder or log") from error
-            raise
-        logs = (self._log(view, table, number) for number in range(opened.version() + 1))
-        self._verify(view, table, [*_files(opened), *logs], checksums or {})
+        checksums = checksums or {}
+        opened = self._checked(view, table, version, checksums)
+        verify(view, table, _files(opened), checksums, self._verified)
         schema = table_schema(view)
         if features is not None:
             dropped = {f.name for f in view.features} - set(features)
@@ -300,6 +307,50 @@ class OfflineStore:
             lazy = lazy.filter(inside(pl.col(KNOWN), known))
         with reading(view, table):
             return lazy.select(schema.keys()).collect().cast(pl.Schema(schema))
+
+    def parts(
+        self,
+        view: View,
+        table: Table,
+        *,
+        version: int,
+        events: Interval,
+        checksums: dict[str, str],
+    ) -> Stored:
+        """Give a table's rows by bucket, to be read later: the files with events in `(start, end]`.
+
+        Which files they are is said by the table's log alone: a file without statistics is read.
+
+        Raises:
+            NotMaterialized: the table or version does not exist.
+            CorruptData: the log is not what was written.
+        """
+        opened = self._checked(view, table, version, checksums)
+        with reading(view, table):
+            files = _listed(opened, self.path(view, table))
+        wanted = files.filter(_may_hold(events))
+        by_bucket = wanted.sort(BUCKET, "first", "file").partition_by(BUCKET, maintain_order=True)
+        dtypes = table_schema(view)
+        read, there = (int(frame["bytes"].sum()) for frame in (wanted, files))
+        return Stored(
+            parts=tuple(
+                StoredPart(
+                    view=view,
+                    table=table,
+                    bucket=files[BUCKET][0],
+                    files=tuple(files["file"].to_list()),
+                    rows=int(files["rows"].sum()),
+                    dtypes=dtypes,
+                    checksums=checksums,
+                    verified=self._verified,
+                )
+                for files in by_bucket
+            ),
+            files=wanted.height,
+            bytes=read,
+            pruned=files.height - wanted.height,
+            pruned_bytes=there - read,
+        )
 
     def columns(self, view: View, table: Table, names: Sequence[str]) -> pl.DataFrame:
         """Read some columns of all rows of a table's newest version, unchecked: for estimates.
@@ -312,18 +363,19 @@ class OfflineStore:
         with reading(view, table):
             return lazy.select(names).collect().cast(pl.Schema(schema))
 
-    def _verify(
-        self, view: View, table: Table, files: Sequence[str], checksums: dict[str, str]
-    ) -> None:
-        for uri in files:
-            expected = checksums.get(file_name(uri))
-            if expected is None or (uri, expected) in self._verified:
-                continue
-            with reading(view, table):
-                found = checksum(uri)
-            if found != expected:
-                raise damaged(view, f"{uri} is not what was written (sha256 differs)")
-            self._verified.add((uri, expected))
+    def _checked(
+        self, view: View, table: Table, version: int | None, checksums: dict[str, str]
+    ) -> DeltaTable:
+        """Open a version of a table, its log compared with what the ledger recorded of it."""
+        try:
+            opened = self._open(view, table, version)
+        except NotMaterialized as error:
+            if checksums:
+                raise damaged(view, f"table {table.id} lost its folder or log") from error
+            raise
+        logs = (self._log(view, table, number) for number in range(opened.version() + 1))
+        verify(view, table, logs, checksums, self._verified)
+        return opened
 
     def _open(self, view: View, table: Table, version: int | None) -> DeltaTable:
         with reading(view, table):
@@ -356,6 +408,33 @@ def _files(opened: DeltaTable) -> list[str]:
     return [file if "://" in file else unquote(file) for file in files]
 
 
+def _listed(opened: DeltaTable, folder: str) -> pl.DataFrame:
+    """List a version's data files: path, bucket, rows, bytes, and first and last event time.
+
+    The times are null where the log has no statistics.
+    """
+    actions = pl.DataFrame(opened.get_add_actions(flatten=True))
+    ends = [
+        (pl.col(name) if name in actions.columns else pl.lit(None)).cast(MOMENT).alias(end)
+        for end, name in (("first", f"min.{EVENT}"), ("last", f"max.{EVENT}"))
+    ]
+    return actions.select(
+        pl.format("{}/{}", pl.lit(folder), "path").alias("file"),
+        pl.col(f"partition.{BUCKET}").alias(BUCKET),
+        pl.col("num_records").alias("rows"),
+        pl.col("size_bytes").alias("bytes"),
+        *ends,
+    )
+
+
+def _may_hold(events: Interval) -> pl.Expr:
+    """Say whether a file may hold an event in an interval; statistics are cut to milliseconds."""
+    wide = Interval(start=max(BEGINNING, events.start - 1000), end=events.end)
+    first, last = (pl.col(name).to_physical() for name in ("first", "last"))
+    outside = (first > wide.end) | (last <= wide.start)
+    return ~outside.fill_null(value=False)
+
+
 def _scan(opened: DeltaTable, view: View) -> pl.LazyFrame:
     """Scan the data files; local ones by path: `scan_delta` fails where a name has a space."""
     files = _files(opened)
@@ -363,7 +442,7 @@ def _scan(opened: DeltaTable, view: View) -> pl.LazyFrame:
         return pl.LazyFrame(schema={n: stored_dtype(d) for n, d in table_schema(view).items()})
     if "://" in files[0]:
         return pl.scan_delta(opened)
-    return pl.scan_parquet(files, glob=False, hive_partitioning=False)
+    return scan_files(files)
 
 
 def _literal(us: int) -> str:

@@ -1,27 +1,41 @@
-"""From lookups side by side to output columns in the caller's order."""
+"""From entity rows to pieces of work, and from their answers to output columns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
 
 import polars as pl
 
+from featurestore.engine.executor import Executor
 from featurestore.engine.transform import program, transform
-from featurestore.errors import CorruptData
 from featurestore.model.documents import View
 from featurestore.model.query import Compute, Lookup, Query
-from featurestore.model.schema import parse_dtype
+from featurestore.model.time import BEGINNING, Interval
+from featurestore.training.answers import Answers
 from featurestore.training.coverage import needed, require
-from featurestore.training.join import Found, gather, look_up, timeline
 from featurestore.training.spine import Spine
-from featurestore.training.tables import Tables
+from featurestore.training.spread import Asking, Order, Spread, order_of, spread
+from featurestore.training.tables import Part, Parts, Tables
+from featurestore.training.work import Piece, Use, answer, size_of, wanted_of, width_of
+
+Report = Callable[[int, int, int], None]
+"""Called with (pieces done, pieces in all, entity rows answered just now) as the answers come."""
+
+_SHARE = 4
+"""What a piece makes, and what it reads at one time, take a quarter of a worker's memory each."""
+_FEWEST = 65_536
+"""Entity rows that a piece answers at least, if there are so many: each piece reads its part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Gathered:
-    """One lookup's answers: which rows were found, and their features by plain name."""
+class Read:
+    """A stored version that a query reads: the lookups it answers, by number, and its parts."""
 
-    found: Found
-    features: pl.DataFrame
+    view: View
+    version: str
+    lookups: tuple[tuple[int, Lookup], ...]
+    parts: Parts
 
 
 def check_coverage(
@@ -32,12 +46,11 @@ def check_coverage(
     Raises:
         NotMaterialized: a table does not cover what the entity rows need.
     """
-    moments = spine.time.drop_nulls().to_physical()
-    if moments.is_empty():
+    ends = spine.ends
+    if ends is None:
         return
-    first, last = int(moments.min()), int(moments.max())  # type: ignore[arg-type]
     for view in (one.view for one in versions_of(query)):
-        need = needed(view, first, last, as_known=as_known)
+        need = needed(view, *ends, as_known=as_known)
         if need is not None:
             require(view, need, tables.covered(view), allow_stale=allow_stale)
 
@@ -47,41 +60,130 @@ def versions_of(query: Query) -> tuple[Lookup, ...]:
     return tuple({lookup.version: lookup for lookup in query.lookups}.values())
 
 
-def gather_lookups(
-    spine: Spine, query: Query, tables: Tables, *, as_known: bool
-) -> tuple[Gathered, ...]:
+def reads(spine: Spine, query: Query, tables: Tables) -> tuple[Read, ...]:
+    """Give what is read of each stored version: only parts that can hold an answer."""
+    found = []
+    for one in versions_of(query):
+        uses = ((n, use) for n, use in enumerate(query.lookups) if use.version == one.version)
+        parts = tables.parts(one.view, _events(spine, one.view))
+        found.append(Read(view=one.view, version=one.version, lookups=tuple(uses), parts=parts))
+    return tuple(found)
+
+
+def _events(spine: Spine, view: View) -> Interval:
+    """Give the event times that entity rows can be answered from: not after them, within the ttl.
+
+    Rows that became known too late count too: they are what known-at withholds.
+    """
+    if spine.ends is None:
+        return Interval(start=0, end=0)
+    first, last = spine.ends
+    return Interval(start=BEGINNING if view.ttl is None else first - view.ttl - 1, end=last)
+
+
+def answers(
+    spine: Spine,
+    query: Query,
+    found: Sequence[Read],
+    executor: Executor,
+    *,
+    as_known: bool,
+    folder: Path | None = None,
+    report: Report | None = None,
+) -> tuple[Answers, ...]:
     """Answer every lookup; a view used twice is read and ordered once.
 
+    With a `folder` the answers wait there as files, else in memory.
+
     Raises:
-        CorruptData: a table gives a feature in another dtype than its version declares.
+        CorruptData: a table's files are not what was written.
     """
-    answers: dict[int, Gathered] = {}
-    for version, view in ((one.version, one.view) for one in versions_of(query)):
-        uses = [(n, one) for n, one in enumerate(query.lookups) if one.version == version]
-        wanted = tuple(dict.fromkeys(f.name for _, one in uses for f in one.features))
-        rows = tables.rows(view, wanted)
-        _check_dtypes(view, rows, wanted)
-        line = timeline(rows, [key.name for key in view.join_keys])
-        for number, one in uses:
-            found = look_up(
-                line, keys=_keys(spine, one), time=spine.time, ttl=view.ttl, as_known=as_known
+    spreads: dict[Order, Spread] = {}
+    kept: dict[int, Answers] = {}
+    pieces: list[Piece] = []
+    share = executor.memory // executor.workers // _SHARE
+    for read in found:
+        laid = {}
+        for number, lookup in read.lookups:
+            order = order_of(lookup, read.parts.buckets)
+            if order not in spreads:
+                spreads[order] = spread(spine, lookup, read.parts.buckets)
+            most = max(_FEWEST, share // max(1, width_of(read.view, _names(lookup))))
+            laid[number] = [
+                tuple(spreads[order].segments(bucket, most)) for bucket in range(order[1])
+            ]
+            kept[number] = Answers(
+                lookup=lookup,
+                order=spreads[order].order,
+                segments=tuple(one for bucket in laid[number] for one in bucket),
+                folder=folder,
             )
-            features = gather(rows, found.row, [f.name for f in one.features])
-            answers[number] = Gathered(found=found, features=features)
-    return tuple(answers[number] for number in range(len(query.lookups)))
+        for part in read.parts.parts:
+            uses = [_uses(n, lookup, read, laid[n][part.bucket]) for n, lookup in read.lookups]
+            pieces += _pieces(read.view, part, uses, share, as_known=as_known)
+    asking = Asking(
+        time=spine.time,
+        keys=pl.DataFrame(spine.keys),
+        orders={order: one.order for order, one in spreads.items() if one.order is not None},
+    )
+    sizes = [size_of(piece) for piece in pieces]
+    for done, (_, made) in enumerate(executor.run(answer, asking, pieces, sizes), 1):
+        for one in made:
+            kept[one.lookup].add(one)
+        if report is not None:
+            report(done, len(pieces), sum(one.features.height for one in made))
+    return tuple(kept[number] for number in range(len(query.lookups)))
 
 
-def outputs(spine: Spine, query: Query, gathered: Sequence[Gathered]) -> pl.DataFrame:
-    """Compute the on-demand views and give all outputs, named and ordered as the query says.
+def _names(lookup: Lookup) -> tuple[str, ...]:
+    return tuple(feature.name for feature in lookup.features)
+
+
+def _uses(
+    number: int, lookup: Lookup, read: Read, stretches: Sequence[tuple[int, int]]
+) -> list[Use]:
+    """Give a lookup's stretches of entity rows in one bucket."""
+    return [
+        Use(
+            lookup=number,
+            keys=tuple(column for _, column in lookup.keys),
+            features=_names(lookup),
+            order=order_of(lookup, read.parts.buckets),
+            start=start,
+            stop=stop,
+        )
+        for start, stop in stretches
+    ]
+
+
+def _pieces(
+    view: View, part: Part, uses: Sequence[Sequence[Use]], share: int, *, as_known: bool
+) -> Iterator[Piece]:
+    """Give the pieces of one part: the first stretches of all lookups together, and so on."""
+    for together in zip_longest(*uses):
+        asked = tuple(use for use in together if use is not None)
+        wanted = wanted_of(asked)
+        widest = max((width_of(view, (name,)) for name in wanted), default=1)
+        width = max(1, share // max(1, 2 * part.rows * widest))
+        yield Piece(part=part, view=view, uses=asked, as_known=as_known, width=width)
+
+
+def outputs(
+    spine: Spine, query: Query, found: Sequence[Answers], start: int, stop: int
+) -> pl.DataFrame:
+    """Give all outputs of the entity rows `start` to `stop`, named and ordered as the query says.
+
+    The on-demand views are computed here.
 
     Raises:
         FeatureStoreError: an on-demand feature cannot be computed (see `engine.transform`).
     """
-    computed = tuple(_compute(one, spine, gathered) for one in query.computes)
+    gathered = [one.rows(start, stop) for one in found]
+    computed = [_compute(one, spine, gathered, start, stop) for one in query.computes]
     columns = []
     for output in query.outputs:
         if output.lookup is not None:
-            origin = gathered[output.lookup].features
+            origin = gathered[output.lookup]
         else:
             assert output.compute is not None
             origin = computed[output.compute]
@@ -89,29 +191,18 @@ def outputs(spine: Spine, query: Query, gathered: Sequence[Gathered]) -> pl.Data
     return pl.DataFrame(columns)
 
 
-def _compute(compute: Compute, spine: Spine, gathered: Sequence[Gathered]) -> pl.DataFrame:
+def _compute(
+    compute: Compute, spine: Spine, gathered: Sequence[pl.DataFrame], start: int, stop: int
+) -> pl.DataFrame:
     inputs = [
-        spine.field(bind.field).alias(bind.column)
+        spine.field(bind.field)[start:stop].alias(bind.column)
         if bind.lookup is None
-        else gathered[bind.lookup].features[bind.field].alias(bind.column)
+        else gathered[bind.lookup][bind.field].alias(bind.column)
         for bind in compute.binds
     ]
     path = f"{compute.view.name}.features"
     # The times give the frame its height where the features are literals and read nothing.
     return transform(
-        pl.DataFrame([spine.time.alias(""), *inputs]), program(compute.features, path=path)
+        pl.DataFrame([spine.time[start:stop].alias(""), *inputs]),
+        program(compute.features, path=path),
     )
-
-
-def _keys(spine: Spine, lookup: Lookup) -> list[pl.Series]:
-    return [spine.key(column) for _, column in lookup.keys]
-
-
-def _check_dtypes(view: View, rows: pl.DataFrame, wanted: Sequence[str]) -> None:
-    declared = {f.name: f for f in view.features}
-    for name in wanted:
-        if rows.schema[name] != parse_dtype(declared[name].dtype):
-            raise CorruptData(
-                f"{view.name}.features.{name}: {view.version} declares {declared[name].dtype} but "
-                f"its table holds {rows.schema[name]}; materialize the view again"
-            )

@@ -8,8 +8,8 @@ from featurestore.model.expressions import DIALECT
 from featurestore.model.fingerprint import Part, digest
 from featurestore.model.lock import Lock, LockedLookup, LockedOutput, LockedView
 from featurestore.model.query import Compute, Lookup, Output, Query
-from featurestore.training.assemble import Gathered, versions_of
-from featurestore.training.join import Found
+from featurestore.training.answers import Answers
+from featurestore.training.assemble import versions_of
 from featurestore.training.spine import Spine
 from featurestore.training.tables import Tables
 
@@ -17,7 +17,7 @@ from featurestore.training.tables import Tables
 def make_lock(
     spine: Spine,
     query: Query,
-    gathered: Sequence[Gathered],
+    found: Sequence[Answers],
     tables: Tables,
     *,
     project: str,
@@ -36,9 +36,7 @@ def make_lock(
         as_known=as_known,
         allow_stale=allow_stale,
         outputs=tuple(_output(output, query) for output in query.outputs),
-        lookups=tuple(
-            _lookup(number, query, answer.found) for number, answer in enumerate(gathered)
-        ),
+        lookups=tuple(_lookup(number, query, answers) for number, answers in enumerate(found)),
         views=(*stored, *computed.values()),
         dialect=DIALECT,
         polars=pl.__version__,
@@ -80,7 +78,7 @@ def _content(series: pl.Series) -> Iterator[Part]:
         yield present.to_physical().to_numpy().tobytes()
 
 
-def _lookup(number: int, query: Query, found: Found) -> LockedLookup:
+def _lookup(number: int, query: Query, found: Answers) -> LockedLookup:
     lookup = query.lookups[number]
     reading = (c for c in query.computes if number in {bind.lookup for bind in c.binds})
     return LockedLookup(

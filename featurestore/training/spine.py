@@ -40,6 +40,14 @@ class Spine:
     def __len__(self) -> int:
         return len(self.frame)
 
+    @property
+    def ends(self) -> tuple[int, int] | None:
+        """The first and the last moment, UTC microseconds; None if there is none."""
+        moments = self.time.drop_nulls().to_physical()
+        if moments.is_empty():
+            return None
+        return int(moments.min()), int(moments.max())  # type: ignore[arg-type]
+
     def came_from(self, library: str) -> bool:
         """Say whether the rows came in a table of that library (`pandas`, `pyarrow`)."""
         return _library(self.origin) == library

@@ -47,6 +47,7 @@ from tests.repos import (
     at,
     history,
     landings,
+    offline_rows,
     pace,
     released,
     source,
@@ -151,7 +152,7 @@ def test_a_naive_datetime_key_is_a_local_time_of_the_sources_zone(using, repo):
     )
     workspace = using(view)
     run(workspace)
-    rows = StoredTables(workspace).rows(view, ["same"])
+    rows = offline_rows(workspace, view)
     assert (
         rows["slot"].to_list() == rows["same"].to_list() == [datetime(2024, 3, 1, 17, tzinfo=UTC)]
     )

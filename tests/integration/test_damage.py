@@ -128,7 +128,10 @@ def test_the_command_that_a_damaged_table_names_makes_a_sound_one(live, name):
     damaged(live, ONE, name)
     made = again(live)
     told = r"run `featurestore backfill --again --view history`, then `verify` and `promote`"
-    for broken in (trained, lambda one: materialize(one, micros(at(0)), micros(at(24)))):
+    for broken in (
+        lambda one: trained(one).features,
+        lambda one: materialize(one, micros(at(0)), micros(at(24))),
+    ):
         with pytest.raises(CorruptData, match=told):
             broken(made)
     assert answers(made) == [20.0, 30.0]

@@ -17,7 +17,6 @@ from featurestore import FeatureStore
 from featurestore.errors import OnlineDataMissing
 from featurestore.jobs.materialize import materialize
 from featurestore.jobs.online import latest, pack
-from featurestore.jobs.tables import StoredTables
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.time import micros
 from featurestore.storage.keys import canonical_keys
@@ -30,6 +29,7 @@ from tests.repos import (
     history,
     landings,
     notebook,
+    offline_rows,
     opened,
     released,
     served,
@@ -171,7 +171,7 @@ def test_an_older_row_never_overwrites_a_newer_one(tmp_path, online_url, project
     table = workspace.table(view)
     rows.write_parquet(workspace.config.root / "data" / "landings.parquet")
     materialize(workspace, micros(at(0)), micros(at(24)))
-    stored = StoredTables(workspace).rows(view, [f.name for f in view.features]).sort("last_delay")
+    stored = offline_rows(workspace, view).sort("last_delay")
     packed = pack(view, stored)
     keys = canonical_keys(stored, view.join_keys)
     workspace.online().drop_table(table.id)

@@ -20,7 +20,6 @@ from featurestore.jobs.backfill import backfill
 from featurestore.jobs.promote import promote
 from featurestore.jobs.publish import Published
 from featurestore.jobs.rebuild import rebuild_online
-from featurestore.jobs.tables import StoredTables
 from featurestore.model.time import BEGINNING, EVENT, REVISION, Interval, micros
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.rows import RowLayout, row_columns
@@ -33,6 +32,7 @@ from tests.repos import (
     dump,
     history,
     landings,
+    offline_rows,
     opened,
     pace,
     released,
@@ -66,7 +66,7 @@ def run(workspace, start=0, end=24, **options):
 def stored(workspace, view=None):
     """Give the offline rows, sorted."""
     view = view or workspace.view("history")
-    return StoredTables(workspace).rows(view, [f.name for f in view.features]).sort("plane", EVENT)
+    return offline_rows(workspace, view).sort("plane", EVENT)
 
 
 def served(workspace, view=None):

@@ -19,7 +19,6 @@ from featurestore.jobs.plan import towards
 from featurestore.jobs.promote import promote
 from featurestore.jobs.proof.served import SERVED
 from featurestore.jobs.rebuild import rebuild_online
-from featurestore.jobs.tables import StoredTables
 from featurestore.jobs.verify import verify
 from featurestore.model.declare import on_demand_view, project, service
 from featurestore.model.documents import Expression, Projection, Spelling, dump
@@ -35,6 +34,7 @@ from tests.repos import (
     history,
     landings,
     notebook,
+    offline_rows,
     opened,
     pace,
     released,
@@ -77,7 +77,7 @@ def key_of(workspace, view, plane):
 
 def newest(workspace, view, **changes):
     """Give plane a's newest row as Redis stores it, after changes."""
-    rows = StoredTables(workspace).rows(view, [feature.name for feature in view.features])
+    rows = offline_rows(workspace, view)
     row = latest(view, rows).filter(pl.col("plane") == "a").with_columns(**changes)
     return pack(view, row)[0]
 
@@ -275,7 +275,7 @@ def test_values_that_are_past_their_ttl_now_are_compared_where_they_counted(live
 
 def test_a_wrong_moment_of_a_row_is_seen_by_training_only(live):
     """Nothing but null at the watermark: that an old value is served shows at its own moment."""
-    rows = StoredTables(live).rows(ONE, [feature.name for feature in ONE.features])
+    rows = offline_rows(live, ONE)
     stale = rows.filter(pl.col("plane") == "a").sort("event_timestamp").head(1)
     live.online().client.set(key_of(live, ONE, "a"), pack(ONE, stale)[0])
     wrong = found(live)

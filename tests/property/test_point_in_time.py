@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from featurestore.engine.executor import Executor
 from featurestore.model.documents import View
 from featurestore.model.schema import Column
 from featurestore.model.time import CREATED, EVENT, MOMENT, REVISION, micros
@@ -77,10 +78,23 @@ class Case:
             columns.append(pl.Series(name, [key[n] for key, _ in self.spine], dtype=dtype))
         return pl.DataFrame([*columns, pl.Series(EVENT, [t for _, t in self.spine], dtype=MOMENT)])
 
-    def answer(self, rows: Sequence[Row] | None = None, *, as_known: bool = True) -> TrainingSet:
-        tables = Memory(frames={"plane": self.table(self.rows if rows is None else rows)})
+    def answer(
+        self,
+        rows: Sequence[Row] | None = None,
+        *,
+        as_known: bool = True,
+        buckets: int = 1,
+        executor: Executor | None = None,
+    ) -> TrainingSet:
+        frame = self.table(self.rows if rows is None else rows)
+        tables = Memory(frames={"plane": frame}, buckets=buckets)
         return training_set(
-            self.entities, ask(self.view), tables, project="tests", as_known=as_known
+            self.entities,
+            ask(self.view),
+            tables,
+            project="tests",
+            as_known=as_known,
+            executor=executor,
         )
 
 
@@ -142,11 +156,17 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-@settings(max_examples=150, deadline=None)
-@given(cases(), st.booleans())
-def test_every_value_is_the_oracles(case: Case, as_known: bool) -> None:
-    """The greatest (event, created, revision) known at t answers, unless older than the ttl."""
-    made = case.answer(as_known=as_known).to_polars()
+BUCKETS = st.sampled_from([1, 2, 8, 64])
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases(), st.booleans(), BUCKETS)
+def test_every_value_is_the_oracles(case: Case, as_known: bool, buckets: int) -> None:
+    """The greatest (event, created, revision) known at t answers, unless older than the ttl.
+
+    So it is in any number of buckets.
+    """
+    made = case.answer(as_known=as_known, buckets=buckets).to_polars()
     assert made["value"].to_list() == expected(case, as_known=as_known)
 
 

@@ -260,7 +260,10 @@ def test_a_mapped_join_key_reads_the_callers_column():
     made = training_set(spine, query, tables, project="tests").to_polars()
     assert made["first__value"].to_list() == [1, 3]
     assert made["second__value"].to_list() == [3, None]
-    assert tables.reads == [("plane", ("value",))]
+    assert tables.reads == [
+        ("plane", 0, ("tailnum", EVENT, "created_timestamp")),
+        ("plane", 0, ("value",)),
+    ]
     with pytest.raises(InvalidRequest, match=r"join key 'tailnum' of second is missing.*'other'"):
         training_set(spine.drop("other"), query, tables, project="tests")
 

@@ -125,10 +125,17 @@ def test_a_feature_that_reads_nothing_has_a_value_in_every_row():
 
 
 def test_a_view_is_read_once_with_only_the_features_needed():
-    """Features for on-demand inputs and for outputs are read together."""
+    """Keys and times first, then features for on-demand inputs and for outputs together."""
     memory = tables()
-    training_set(SPINE, query(), memory, project="tests")
-    assert sorted(memory.reads) == [("city", ("traffic",)), ("plane", ("last_delay", "landings"))]
+    made = training_set(SPINE, query(), memory, project="tests")
+    assert memory.reads == []
+    _ = made.features, made.lock, made.to_polars()
+    assert sorted(memory.reads) == [
+        ("city", 0, (EVENT, CREATED)),
+        ("city", 0, ("traffic",)),
+        ("plane", 0, ("last_delay", "landings")),
+        ("plane", 0, ("tailnum", EVENT, CREATED)),
+    ]
 
 
 def test_full_feature_names_make_room_for_a_column_of_the_same_name():
@@ -268,9 +275,9 @@ def test_a_bulk_loaded_created_column_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made = training_set(spine, asked, memory, project="tests")
-    assert made.withheld == {"plane": 2}
+        assert made.withheld == {"plane": 2}
     with pytest.warns(WithheldWarning, match='plane: 2 of 9 values .* known_at="event"'):
-        training_set(spine[:9], asked, memory, project="tests")
+        training_set(spine[:9], asked, memory, project="tests").to_polars()
 
 
 def test_a_training_set_prints_in_eighty_columns():

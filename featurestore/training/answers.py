@@ -1,0 +1,87 @@
+"""The answers of all pieces, kept in memory or on disk, and put back into the caller's order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from featurestore.model.query import Lookup
+from featurestore.model.schema import Column
+from featurestore.training.spread import Numbers
+from featurestore.training.work import Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answers:
+    """The features of one lookup, stretch by stretch of the entity rows laid out by bucket.
+
+    `segments` are all stretches, in order. Those that no part answers have nulls. With a `folder`
+    the features wait there as files.
+    """
+
+    lookup: Lookup
+    order: Numbers | None
+    segments: tuple[tuple[int, int], ...]
+    folder: Path | None
+    pieces: dict[int, pl.DataFrame | Path] = field(default_factory=dict)
+    counts: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, answer: Answer) -> None:
+        """Keep the answer to the stretch that begins at `answer.start`."""
+        self.counts[answer.start] = (answer.withheld, answer.valued)
+        if self.folder is None:
+            self.pieces[answer.start] = answer.features
+            return
+        path = self.folder / f"{answer.lookup}-{answer.start}.arrow"
+        answer.features.write_ipc(path)
+        self.pieces[answer.start] = path
+
+    @property
+    def withheld(self) -> int:
+        """How many entity rows had another value by event time alone."""
+        return sum(withheld for withheld, _ in self.counts.values())
+
+    @property
+    def valued(self) -> int:
+        """How many entity rows had a value by event time alone."""
+        return sum(valued for _, valued in self.counts.values())
+
+    def rows(self, start: int, stop: int) -> pl.DataFrame:
+        """Give the features of the entity rows `start` to `stop`, in their order."""
+        cuts = [(first, *self._cut(first, last, start, stop)) for first, last in self.segments]
+        slices = [self._slice(first, cut, end) for first, cut, end in cuts if end > cut]
+        if self.order is None:
+            return pl.concat([pl.DataFrame(schema=self._schema()), *slices])
+        places = np.concatenate([self.order[:0], *(self.order[cut:end] for _, cut, end in cuts)])
+        back = np.empty(stop - start, np.uint32)
+        back[places - np.uint32(start)] = np.arange(stop - start, dtype=np.uint32)
+        return pl.DataFrame(list(_gathered(slices, self._schema(), back)))
+
+    def _cut(self, first: int, last: int, start: int, stop: int) -> tuple[int, int]:
+        """Give where in a stretch the entity rows `start` to `stop` are."""
+        if self.order is None:
+            return max(first, min(start, last)), min(last, max(stop, first))
+        within = np.searchsorted(self.order[first:last], (start, stop))
+        return first + int(within[0]), first + int(within[1])
+
+    def _slice(self, first: int, cut: int, end: int) -> pl.DataFrame:
+        """Give the features from `cut` to `end` of the stretch that begins at `first`."""
+        piece = self.pieces.get(first)
+        if piece is None:
+            return pl.DataFrame(schema=self._schema()).clear(end - cut)
+        if isinstance(piece, Path):
+            return pl.scan_ipc(piece).slice(cut - first, end - cut).collect()
+        return piece.slice(cut - first, end - cut)
+
+    def _schema(self) -> pl.Schema:
+        features = self.lookup.features
+        return pl.Schema({f.name: Column(name=f.name, dtype=f.dtype).polars for f in features})
+
+
+def _gathered(slices: list[pl.DataFrame], schema: pl.Schema, back: Numbers) -> Iterator[pl.Series]:
+    """Put slices under each other in another order, column by column."""
+    for name, dtype in schema.items():
+        columns = [pl.Series(name, [], dtype), *(one.get_column(name) for one in slices)]
+        yield pl.concat(columns).gather(back)
