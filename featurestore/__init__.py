@@ -26,6 +26,8 @@ from featurestore.errors import (
 )
 
 if TYPE_CHECKING:
+    from featurestore.engine.executor import LocalExecutor
+    from featurestore.engine.ray import RayExecutor
     from featurestore.serving.client import FeatureClient
     from featurestore.store import FeatureStore
 
@@ -39,10 +41,12 @@ __all__ = [
     "InvalidDefinition",
     "InvalidExpression",
     "InvalidRequest",
+    "LocalExecutor",
     "LockUnknown",
     "NotFound",
     "NotMaterialized",
     "OnlineDataMissing",
+    "RayExecutor",
     "SourceError",
     "Unavailable",
     "Unsupported",
@@ -51,6 +55,8 @@ __all__ = [
 _ROOMS = {
     "FeatureClient": "featurestore.serving.client",
     "FeatureStore": "featurestore.store",
+    "LocalExecutor": "featurestore.engine.executor",
+    "RayExecutor": "featurestore.engine.ray",
 }
 
 

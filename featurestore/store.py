@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from featurestore.engine.executor import Executor
 from featurestore.errors import InvalidRequest, NotFound, NotMaterialized
 from featurestore.jobs import apply as applying
 from featurestore.jobs import backfill as backfilling
@@ -32,7 +33,7 @@ from featurestore.serving.locks import LockReference, Locks, read_lock
 from featurestore.serving.respond import respond
 from featurestore.serving.response import OnlineResponse, read_response
 from featurestore.serving.state import state_of
-from featurestore.training import TrainingSet, training_set
+from featurestore.training import TrainingSet, observed, training_set
 
 Features = str | Sequence[Any] | Any
 """A service's name, `view:feature` references, or definition objects of Feast and of ours."""
@@ -147,7 +148,7 @@ class FeatureStore:
 
     def get_historical_features(
         self,
-        entity_df: Any,
+        entity_df: Any = None,
         features: Features | None = None,
         *,
         lock: Lock | str | Path | None = None,
@@ -155,8 +156,14 @@ class FeatureStore:
         full_feature_names: bool = False,
         as_known: bool = True,
         allow_stale: bool = False,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        executor: Executor | None = None,
     ) -> TrainingSet:
         """Join features to entity rows, each row as of its own moment.
+
+        The join runs when its values are first looked at. Without entity rows, every entity that
+        was seen from `start_date` to `end_date` is one, as of `end_date`.
 
         Either features are named, or a lock is given: then its outputs come back under its names,
         versions, ttl and `as_known`, from the very data that it names. Equal entity rows give an
@@ -174,6 +181,11 @@ class FeatureStore:
             full_feature_names: name outputs `view__feature`.
             as_known: use only rows known at the moment; False goes by event time alone.
             allow_stale: accept moments after a table's watermark.
+            start_date: from when an entity counts as seen, without `entity_df`; by default the
+                longest ttl before `end_date`, or 30 days. Naive means UTC.
+            end_date: the moment of all rows without `entity_df`; now by default.
+            executor: what runs the join: `LocalExecutor` (the default, in half of the memory) or
+                `RayExecutor`; the answer is the same.
 
         Returns:
             A training set: every entity row once, in its order, with its own columns untouched.
@@ -190,7 +202,11 @@ class FeatureStore:
                     "lock: says which features are answered, their names and as_known; leave "
                     "features, full_feature_names and as_known out"
                 )
-            return self._locked(entity_df, read_lock(lock), as_locked, allow_stale=allow_stale)
+            if entity_df is None:
+                raise InvalidRequest("entity_df: is missing; a lock answers the rows it is given")
+            return self._locked(
+                entity_df, read_lock(lock), as_locked, allow_stale=allow_stale, executor=executor
+            )
         projections, catalog, draft = self._asked(() if features is None else features)
         query = resolve(projections, catalog, full_feature_names=full_feature_names)
         tables = (
@@ -198,6 +214,15 @@ class FeatureStore:
             if draft
             else StoredTables(self._workspace, query=query)
         )
+        if entity_df is None:
+            end = self._workspace.clock() if end_date is None else micros(end_date)
+            start = None if start_date is None else micros(start_date)
+            entity_df = observed(query, tables, start, end, as_known=as_known)
+        elif start_date is not None or end_date is not None:
+            raise InvalidRequest(
+                "start_date, end_date: say which entities to take where no entity_df is given; "
+                "leave them or entity_df out"
+            )
         return training_set(
             entity_df,
             query,
@@ -207,10 +232,17 @@ class FeatureStore:
             as_known=as_known,
             allow_stale=allow_stale,
             draft=draft,
+            executor=executor,
         )
 
     def _locked(
-        self, entity_df: Any, lock: Lock, as_locked: bool, *, allow_stale: bool
+        self,
+        entity_df: Any,
+        lock: Lock,
+        as_locked: bool,
+        *,
+        allow_stale: bool,
+        executor: Executor | None,
     ) -> TrainingSet:
         """Build the training set of a lock, from its data or from the tables as they are now."""
         admit(lock, project=self.project)
@@ -232,6 +264,7 @@ class FeatureStore:
                 service=lock.service,
                 as_known=lock.as_known,
                 allow_stale=allow_stale or lock.allow_stale,
+                executor=executor,
             )
         except NotMaterialized as error:
             if not as_locked:

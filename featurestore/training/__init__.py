@@ -5,7 +5,8 @@ and pandas is touched only when a caller brings or asks for it. Its law: every e
 exactly once, in its order, with only what was known at its moment.
 """
 
+from featurestore.training.observed import observed
 from featurestore.training.tables import Tables
 from featurestore.training.training_set import TrainingSet, WithheldWarning, training_set
 
-__all__ = ["Tables", "TrainingSet", "WithheldWarning", "training_set"]
+__all__ = ["Tables", "TrainingSet", "WithheldWarning", "observed", "training_set"]

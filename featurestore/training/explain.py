@@ -44,8 +44,9 @@ class Explanation:
             lines += [
                 f"{one.version}  ({one.features} features as {used})",
                 f"  {one.data}: {one.rows:,} rows in {_many(one.buckets, 'bucket')}",
-                f"  reads {_files(one.files, one.bytes)}, prunes "
-                f"prunes {_files(one.pruned, one.pruned_bytes)}",
+                "  reads {}, prunes {}".format(
+                    _files(one.files, one.bytes), _files(one.pruned, one.pruned_bytes)
+                ),
             ]
         lines += [f"{version}  computed of the columns above" for version in self.computed]
         return "\n".join(lines)
