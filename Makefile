@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SLOW := tests/faults tests/property/test_parity.py tests/integration/test_readme.py \
-	tests/unit/benchmarks
+	tests/integration/test_ray.py tests/unit/benchmarks
 CODE := featurestore feature_repo tests $(wildcard benchmarks) $(wildcard protos)
 
 .DEFAULT_GOAL := help

@@ -41,12 +41,11 @@ class Explanation:
         lines = [f"{self.entity_rows:,} entity rows, by {self.executor}"]
         for one in self.views:
             used = ", ".join(one.aliases)
+            read, left = _files(one.files, one.bytes), _files(one.pruned, one.pruned_bytes)
             lines += [
                 f"{one.version}  ({one.features} features as {used})",
                 f"  {one.data}: {one.rows:,} rows in {_many(one.buckets, 'bucket')}",
-                "  reads {}, prunes {}".format(
-                    _files(one.files, one.bytes), _files(one.pruned, one.pruned_bytes)
-                ),
+                f"  reads {read}, prunes {left}",
             ]
         lines += [f"{version}  computed of the columns above" for version in self.computed]
         return "\n".join(lines)

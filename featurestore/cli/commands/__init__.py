@@ -7,7 +7,7 @@ import typer
 
 from featurestore import errors
 from featurestore.cli import terminal
-from featurestore.cli.commands import building, history, locks, serving, versions
+from featurestore.cli.commands import building, history, locks, serving, training, versions
 from featurestore.cli.commands.options import VERSIONS
 
 EXIT_CODES: tuple[tuple[type[errors.FeatureStoreError], int], ...] = (
@@ -36,7 +36,7 @@ app = typer.Typer(
 for part in (building, versions):
     app.add_typer(part.app)
 app.add_typer(locks.app, name="lock", rich_help_panel=VERSIONS)
-for part in (history, serving):
+for part in (history, training, serving):
     app.add_typer(part.app)
 
 

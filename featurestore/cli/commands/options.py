@@ -8,6 +8,7 @@ import typer
 VERSIONS = "Versions"
 HISTORY = "What there is, and was"
 SERVING = "Serving"
+TRAINING = "Training"
 
 HERE = Path()
 DEFAULT_ADDRESS = "127.0.0.1:6571"

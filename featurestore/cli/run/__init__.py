@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from featurestore.cli.run import building, history, locks, serving, versions
+    from featurestore.cli.run import building, history, locks, serving, training, versions
 
-__all__ = ["building", "history", "locks", "serving", "versions"]
+__all__ = ["building", "history", "locks", "serving", "training", "versions"]
 
 
 def __getattr__(name: str) -> object:
