@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -295,18 +295,40 @@ class OfflineStore:
             NotMaterialized: the table or version does not exist.
             CorruptData: a file's bytes are not those that were written.
         """
-        checksums = checksums or {}
-        opened = self._checked(view, table, version, checksums)
-        verify(view, table, _files(opened), checksums, self._verified)
+        lazy = self._scanned(view, table, version, known, checksums or {})
         schema = table_schema(view)
         if features is not None:
             dropped = {f.name for f in view.features} - set(features)
             schema = {n: d for n, d in schema.items() if n not in dropped}
-        lazy = _scan(opened, view)
-        if known is not None:
-            lazy = lazy.filter(inside(pl.col(KNOWN), known))
         with reading(view, table):
             return lazy.select(schema.keys()).collect().cast(pl.Schema(schema))
+
+    def batches(
+        self,
+        view: View,
+        table: Table,
+        chosen: pl.DataFrame,
+        *,
+        size: int,
+        version: int | None = None,
+        known: Interval | None = None,
+        checksums: dict[str, str] | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        """Read the rows whose keys, times and revision are in `chosen`, `size` at a time at most.
+
+        Rows and batches come in no particular order, and as they are read: the table may be larger
+        than memory. The rest is as it is for `rows`.
+        """
+        lazy = self._scanned(view, table, version, known, checksums or {})
+        dtypes = table_schema(view)
+        place = [*(key.name for key in view.join_keys), EVENT, CREATED, REVISION]
+        wanted = chosen.lazy().select(
+            pl.col(name).cast(stored_dtype(dtypes[name])) for name in place
+        )
+        rows = lazy.select(dtypes.keys()).join(wanted, on=place, how="semi", nulls_equal=True)
+        with reading(view, table):
+            for batch in rows.collect_batches(chunk_size=size, maintain_order=False):
+                yield batch.cast(pl.Schema(dtypes))
 
     def parts(
         self,
@@ -362,6 +384,20 @@ class OfflineStore:
         lazy = _scan(self._open(view, table, None), view)
         with reading(view, table):
             return lazy.select(names).collect().cast(pl.Schema(schema))
+
+    def _scanned(
+        self,
+        view: View,
+        table: Table,
+        version: int | None,
+        known: Interval | None,
+        checksums: dict[str, str],
+    ) -> pl.LazyFrame:
+        """Scan a table's rows, as they are stored, after its files were verified."""
+        opened = self._checked(view, table, version, checksums)
+        verify(view, table, _files(opened), checksums, self._verified)
+        lazy = _scan(opened, view)
+        return lazy if known is None else lazy.filter(inside(pl.col(KNOWN), known))
 
     def _checked(
         self, view: View, table: Table, version: int | None, checksums: dict[str, str]
