@@ -5,10 +5,17 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from featurestore.errors import (
@@ -237,6 +244,7 @@ class OfflineStore:
                     stored.to_arrow(),
                     mode="overwrite",
                     predicate=_predicate(interval),
+                    writer_properties=_encoding(stored.schema),
                     commit_properties=CommitProperties(
                         custom_metadata={"run": run}, max_commit_retries=0
                     ),
@@ -479,6 +487,20 @@ def _scan(opened: DeltaTable, view: View) -> pl.LazyFrame:
     if "://" in files[0]:
         return pl.scan_delta(opened)
     return scan_files(files)
+
+
+def _encoding(schema: pl.Schema) -> WriterProperties:
+    """Give how columns are encoded: by a dictionary only texts, which repeat themselves.
+
+    delta-rs tries one for every column: over numbers that took seven tenths of a run (measured).
+    """
+    texts = [name for name, dtype in schema.items() if dtype == pl.String]
+    chunks: dict[str, Any] = {"statistics_enabled": "CHUNK"}
+    return WriterProperties(
+        compression="SNAPPY",
+        default_column_properties=ColumnProperties(dictionary_enabled=False, **chunks),
+        column_properties=dict.fromkeys(texts, ColumnProperties(dictionary_enabled=True, **chunks)),
+    )
 
 
 def _literal(us: int) -> str:
