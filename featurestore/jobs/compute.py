@@ -44,9 +44,11 @@ def feature_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
         "__created_timestamp": CREATED,
         "__known_at": KNOWN,
     }
-    made = transform(rows, program(view.features, path=view.name), keep=list(private))
-    named = made.rename(private).drop_nulls(keys)
-    return _unique(view, named.sort([*keys, EVENT, CREATED]))
+    # One name for all of them: what is not needed any more must not stay in memory.
+    rows = transform(rows, program(view.features, path=view.name), keep=list(private))
+    rows = rows.rename(private).drop_nulls(keys)
+    rows = rows.sort([*keys, EVENT, CREATED])
+    return _unique(view, rows)
 
 
 def _unique(view: View, rows: pl.DataFrame) -> pl.DataFrame:

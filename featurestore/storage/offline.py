@@ -51,6 +51,8 @@ _FOR_EVER = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
 }
+# delta-rs copies what it is given at a time, and holds a row group until it is whole.
+_AT_ONCE, _ROW_GROUP = 32_768, 131_072
 _WIDER: dict[pl.DataType, pl.DataType] = {
     pl.UInt8(): pl.Int16(),
     pl.UInt16(): pl.Int32(),
@@ -241,7 +243,7 @@ class OfflineStore:
             try:
                 write_deltalake(
                     opened,
-                    stored.to_arrow(),
+                    stored.to_arrow().to_reader(max_chunksize=_AT_ONCE),
                     mode="overwrite",
                     predicate=_predicate(interval),
                     writer_properties=_encoding(stored.schema),
@@ -498,6 +500,7 @@ def _encoding(schema: pl.Schema) -> WriterProperties:
     chunks: dict[str, Any] = {"statistics_enabled": "CHUNK"}
     return WriterProperties(
         compression="SNAPPY",
+        max_row_group_size=_ROW_GROUP,
         default_column_properties=ColumnProperties(dictionary_enabled=False, **chunks),
         column_properties=dict.fromkeys(texts, ColumnProperties(dictionary_enabled=True, **chunks)),
     )
