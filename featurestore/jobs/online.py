@@ -25,7 +25,8 @@ MARGIN = 86_400_000
 """How long Redis keeps a row beyond the ttl that needs it, milliseconds."""
 
 _AT_ONCE = KEYS_PER_SCRIPT * SCRIPTS_PER_PIPELINE
-_HEADER = "__header"
+HEADER = "__header"
+"""The column of packed headers that `lowered_winners` gives."""
 
 
 def stored_rows(
@@ -64,7 +65,7 @@ def serve_run(workspace: Workspace, view: View, table: Table, run: Run) -> tuple
             online.mark(table.id, expire_ms=expire)
         served = online.put_all(table.id, after.packed(), expire_ms=expire)
         if run.delta_version != run.base_version:
-            lowered = _lowered(view, before.places, after.places)
+            lowered = lowered_winners(view, before.places, after.places)
             repaired = _repair(workspace, view, table, run, lowered)
     else:
         served = load_online(workspace, view, table, needed(facts(workspace)))
@@ -198,14 +199,14 @@ def _keys(view: View, rows: pl.DataFrame) -> list[bytes]:
     return [key for key in canonical_keys(rows, view.join_keys) if key is not None]
 
 
-def _lowered(view: View, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+def lowered_winners(view: View, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     """Give those winners that a run removed or lowered, with the headers they have in Redis."""
     place = _place(view)
     moved = before.join(after, on=place, how="anti", nulls_equal=True)
     newest = latest(view, pl.concat([before, after]))
     lowered = moved.join(newest, on=place, how="semi", nulls_equal=True)
     times = (lowered[name] for name in (EVENT, CREATED, REVISION))
-    headers = pl.Series(_HEADER, RowLayout(columns=()).encode(lowered, *times), dtype=pl.Binary)
+    headers = pl.Series(HEADER, RowLayout(columns=()).encode(lowered, *times), dtype=pl.Binary)
     return lowered.select(*(k.name for k in view.join_keys), headers)
 
 
@@ -218,11 +219,11 @@ def _repair(workspace: Workspace, view: View, table: Table, run: Run, lowered: p
     online, repaired = workspace.online(), 0
     for rows in now.rows():
         paired = rows.join(lowered, on=keys, how="left") if keys else rows.hstack(lowered)
-        headers = paired[_HEADER].to_list()
+        headers = paired[HEADER].to_list()
         repaired += online.repair(table.id, _keys(view, paired), headers, pack(view, paired))
     gone = lowered.join(now.places, on=keys, how="anti") if keys else lowered[now.places.height :]
     nothing = [None] * gone.height
-    return repaired + online.repair(table.id, _keys(view, gone), gone[_HEADER].to_list(), nothing)
+    return repaired + online.repair(table.id, _keys(view, gone), gone[HEADER].to_list(), nothing)
 
 
 def _place(view: View) -> list[str]:
