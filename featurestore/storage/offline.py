@@ -254,8 +254,9 @@ class OfflineStore:
             except CommitFailedError as error:
                 raise Conflict(_moved(view)) from error
         after = self._open(view, table, base + 1)
-        added = sorted(set(_files(after)) - before)
-        return Commit(version=after.version(), files=tuple(data_file(uri) for uri in added))
+        added = {uri: data_file(uri) for uri in sorted(set(_files(after)) - before)}
+        self._verified.update((uri, file.checksum) for uri, file in added.items())
+        return Commit(version=after.version(), files=tuple(added.values()))
 
     def fence(self, view: View, table: Table, *, base: int) -> None:
         """Move a table's version without changing a row, so that older writers are refused.
