@@ -44,22 +44,21 @@ def feature_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
         "__created_timestamp": CREATED,
         "__known_at": KNOWN,
     }
-    made = transform(rows, program(view.features, path=view.name), keep=list(private))
-    named = made.rename(private).drop_nulls(keys)
-    return _unique(view, named.sort([*keys, EVENT, CREATED]))
-
-
-def canonical(view: View, rows: pl.DataFrame) -> pl.Series:
-    """Give each row's packed bytes at revision 0: equal rows have equal bytes, and they order."""
-    packed = RowLayout(columns=row_columns(view)).encode(rows, rows[EVENT], rows[CREATED], 0)
-    return pl.Series(CANONICAL, packed, dtype=pl.Binary)
+    # One name for all of them: what is not needed any more must not stay in memory.
+    rows = transform(rows, program(view.features, path=view.name), keep=list(private))
+    rows = rows.rename(private).drop_nulls(keys)
+    rows = rows.sort([*keys, EVENT, CREATED])
+    return _unique(view, rows)
 
 
 def _unique(view: View, rows: pl.DataFrame) -> pl.DataFrame:
+    """Leave one of rows with the same key and times, which stand beside each other."""
     identity = [*(k.name for k in view.join_keys), EVENT, CREATED]
-    twice = rows.select(pl.struct(identity).is_duplicated()).to_series()
-    if not twice.any():
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift()) for name in identity)
+    again = rows.select(same).to_series()
+    if not again.any():
         return rows
+    twice = again | again.shift(-1, fill_value=False)
     tied = rows.filter(twice)
     winners = (
         tied.with_columns(canonical(view, tied))
@@ -68,6 +67,12 @@ def _unique(view: View, rows: pl.DataFrame) -> pl.DataFrame:
         .drop(CANONICAL)
     )
     return pl.concat([rows.filter(~twice), winners]).sort(identity)
+
+
+def canonical(view: View, rows: pl.DataFrame) -> pl.Series:
+    """Give each row's packed bytes at revision 0: equal rows have equal bytes, and they order."""
+    packed = RowLayout(columns=row_columns(view)).encode(rows, rows[EVENT], rows[CREATED], 0)
+    return pl.Series(CANONICAL, packed, dtype=pl.Binary)
 
 
 def closed(start: int, end: int) -> Interval:

@@ -4,7 +4,9 @@ Redis holds each key's newest row. A run's winners are written newest-wins; winn
 lowered or removed are replaced only where Redis still holds exactly them. Both may be repeated.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import polars as pl
 
@@ -16,10 +18,15 @@ from featurestore.model.needs import Need, needs
 from featurestore.model.time import CREATED, EVENT, REVISION, Interval
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.ledger import Run
-from featurestore.storage.rows import HEADER_BYTES, RowLayout, row_columns
+from featurestore.storage.redis import KEYS_PER_SCRIPT, SCRIPTS_PER_PIPELINE
+from featurestore.storage.rows import RowLayout, row_columns
 
 MARGIN = 86_400_000
 """How long Redis keeps a row beyond the ttl that needs it, milliseconds."""
+
+_AT_ONCE = KEYS_PER_SCRIPT * SCRIPTS_PER_PIPELINE
+HEADER = "__header"
+"""The column of packed headers that `lowered_winners` gives."""
 
 
 def stored_rows(
@@ -29,10 +36,16 @@ def stored_rows(
     *,
     version: int | None,
     known: Interval | None = None,
+    features: Sequence[str] | None = None,
 ) -> pl.DataFrame:
     """Read a table's rows, its files checked against the ledger."""
     return workspace.offline.rows(
-        view, table, version=version, known=known, checksums=workspace.ledger.checksums(table.id)
+        view,
+        table,
+        features=features,
+        version=version,
+        known=known,
+        checksums=workspace.ledger.checksums(table.id),
     )
 
 
@@ -45,15 +58,15 @@ def serve_run(workspace: Workspace, view: View, table: Table, run: Run) -> tuple
     online = workspace.online()
     repaired = 0
     if online.is_marked(table.id):
-        after = stored_rows(workspace, view, table, version=run.delta_version, known=run.interval)
-        before = stored_rows(workspace, view, table, version=run.base_version, known=run.interval)
-        winners = latest(view, after)
+        after = Winners.find(workspace, view, table, version=run.delta_version, known=run.interval)
+        before = Winners.find(workspace, view, table, version=run.base_version, known=run.interval)
         expire = lifetime(view, table, needed(facts(workspace)))
         if expire is not None and online.keeps(table.id, expire + 1):
             online.mark(table.id, expire_ms=expire)
-        served = online.put(table.id, _keys(view, winners), pack(view, winners), expire_ms=expire)
+        served = online.put_all(table.id, after.packed(), expire_ms=expire)
         if run.delta_version != run.base_version:
-            repaired = _repair(workspace, view, table, run, latest(view, before), winners)
+            lowered = lowered_winners(view, before.places, after.places)
+            repaired = _repair(workspace, view, table, run, lowered)
     else:
         served = load_online(workspace, view, table, needed(facts(workspace)))
     workspace.ledger.end_run(run, "served", now=workspace.clock())
@@ -73,21 +86,80 @@ def load_online(
     look newer, since damaged bytes may. The mark says for how long at least the rows stay.
     """
     online, expire = workspace.online(), lifetime(view, table, needed)
-    rows = stored_rows(workspace, view, table, version=committed(workspace, table))
-    winners = latest(view, rows)
-    keys, packed = _keys(view, winners), pack(view, winners)
+    winners = Winners.find(workspace, view, table, version=committed(workspace, table))
     if hold is not None:
         hold()
-    served = online.put(table.id, keys, packed, expire_ms=expire, anyway=True)
+    served = online.put_all(table.id, winners.packed(), expire_ms=expire, anyway=True)
     online.mark(table.id, expire_ms=expire)
     return served
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Winners:
+    """The newest row of each key in a state of a table, or in an interval of it.
+
+    `places` says by keys, times and revision which they are; their features stay in the table until
+    they are needed, some thousand rows at a time.
+    """
+
+    workspace: Workspace
+    view: View
+    table: Table
+    version: int | None
+    known: Interval | None
+    places: pl.DataFrame
+
+    @classmethod
+    def find(
+        cls,
+        workspace: Workspace,
+        view: View,
+        table: Table,
+        *,
+        version: int | None,
+        known: Interval | None = None,
+        among: pl.DataFrame | None = None,
+    ) -> Self:
+        """Read keys and times to find them, of all keys or of those that are `among` some rows."""
+        rows = stored_rows(workspace, view, table, version=version, known=known, features=())
+        keys = [k.name for k in view.join_keys]
+        if among is not None and keys:
+            rows = rows.join(among, on=keys, how="semi")
+        return cls(
+            workspace=workspace,
+            view=view,
+            table=table,
+            version=version,
+            known=known,
+            places=latest(view, rows).select(_place(view)),
+        )
+
+    def rows(self) -> Iterator[pl.DataFrame]:
+        """Read their rows, in no particular order."""
+        return self.workspace.offline.batches(
+            self.view,
+            self.table,
+            self.places,
+            size=_AT_ONCE,
+            version=self.version,
+            known=self.known,
+            checksums=self.workspace.ledger.checksums(self.table.id),
+        )
+
+    def packed(self) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        """Give canonical keys and packed rows as Redis stores them."""
+        return ((_keys(self.view, rows), pack(self.view, rows)) for rows in self.rows())
+
+
 def latest(view: View, rows: pl.DataFrame) -> pl.DataFrame:
-    """Give each key's row with the greatest (event, created, revision)."""
+    """Give each key's row with the greatest (event, created, revision), by key."""
     keys = [k.name for k in view.join_keys]
-    ordered = rows.sort([*keys, EVENT, CREATED, REVISION])
-    return ordered.unique(keys, keep="last", maintain_order=True) if keys else ordered.tail(1)
+    order = rows.select(pl.arg_sort_by(_place(view))).to_series()
+    if not keys:
+        return rows[order.tail(1)]
+    sorted_keys = rows.select(keys)[order]
+    last = pl.any_horizontal(pl.col(key).ne_missing(pl.col(key).shift(-1)) for key in keys)
+    return rows[order.filter(sorted_keys.select(last).to_series())]
 
 
 def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
@@ -127,49 +199,33 @@ def _keys(view: View, rows: pl.DataFrame) -> list[bytes]:
     return [key for key in canonical_keys(rows, view.join_keys) if key is not None]
 
 
-def _repair(
-    workspace: Workspace,
-    view: View,
-    table: Table,
-    run: Run,
-    before: pl.DataFrame,
-    after: pl.DataFrame,
-) -> int:
-    """Replace in Redis the winners that the run lowered or removed, if Redis still holds them."""
-    keys = [k.name for k in view.join_keys]
-    header = pl.Series("__header", pack(view, before), dtype=pl.Binary).bin.head(HEADER_BYTES)
-    new = after.select(
-        *keys, pl.Series("__new", pack(view, after), dtype=pl.Binary).bin.head(HEADER_BYTES)
-    )
-    old = before.with_columns(header)
-    joined = _beside(old, new, keys)
-    lowered = joined.filter(
-        pl.col("__header").is_not_null()
-        & (pl.col("__new").is_null() | (pl.col("__new") < pl.col("__header")))
-    )
+def lowered_winners(view: View, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """Give those winners that a run removed or lowered, with the headers they have in Redis."""
+    place = _place(view)
+    moved = before.join(after, on=place, how="anti", nulls_equal=True)
+    newest = latest(view, pl.concat([before, after]))
+    lowered = moved.join(newest, on=place, how="semi", nulls_equal=True)
+    times = (lowered[name] for name in (EVENT, CREATED, REVISION))
+    headers = pl.Series(HEADER, RowLayout(columns=()).encode(lowered, *times), dtype=pl.Binary)
+    return lowered.select(*(k.name for k in view.join_keys), headers)
+
+
+def _repair(workspace: Workspace, view: View, table: Table, run: Run, lowered: pl.DataFrame) -> int:
+    """Replace lowered winners by what the table has now, wherever Redis still holds just them."""
     if lowered.is_empty():
         return 0
-    table_now = stored_rows(workspace, view, table, version=run.delta_version)
-    touched = table_now.join(lowered.select(keys), on=keys, how="semi") if keys else table_now
-    winners = latest(view, touched)
-    packed = winners.select(*keys, pl.Series("__row", pack(view, winners), dtype=pl.Binary))
-    wanted = lowered.select(*keys, "__header")
-    paired = _beside(wanted, packed, keys)
-    return workspace.online().repair(
-        table.id,
-        _keys(view, paired),
-        paired["__header"].to_list(),
-        paired["__row"].to_list(),
-    )
+    keys = [k.name for k in view.join_keys]
+    now = Winners.find(workspace, view, table, version=run.delta_version, among=lowered)
+    online, repaired = workspace.online(), 0
+    for rows in now.rows():
+        paired = rows.join(lowered, on=keys, how="left") if keys else rows.hstack(lowered)
+        headers = paired[HEADER].to_list()
+        repaired += online.repair(table.id, _keys(view, paired), headers, pack(view, paired))
+    gone = lowered.join(now.places, on=keys, how="anti") if keys else lowered[now.places.height :]
+    nothing = [None] * gone.height
+    return repaired + online.repair(table.id, _keys(view, gone), gone[HEADER].to_list(), nothing)
 
 
-def _beside(left: pl.DataFrame, right: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Join one row per key to one row per key; without keys there is at most one row a side."""
-    if keys:
-        return left.join(right, on=keys, how="left", maintain_order="left")
-    all_one = pl.lit(0).alias("__all")
-    return (
-        left.with_columns(all_one)
-        .join(right.with_columns(all_one), on="__all", how="left", maintain_order="left")
-        .drop("__all")
-    )
+def _place(view: View) -> list[str]:
+    """Name the columns that tell a view's stored rows apart."""
+    return [*(k.name for k in view.join_keys), EVENT, CREATED, REVISION]

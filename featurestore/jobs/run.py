@@ -10,26 +10,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-import polars as pl
-
 from featurestore.errors import (
     Conflict,
     FeatureStoreError,
     NotMaterialized,
     Unavailable,
 )
-from featurestore.jobs.compute import CANONICAL, canonical, feature_rows
+from featurestore.jobs.compute import feature_rows
 from featurestore.jobs.leases import leased
 from featurestore.jobs.online import serve_run, stored_rows
+from featurestore.jobs.revise import revise
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
-from featurestore.model.fingerprint import digest
 from featurestore.model.time import (
     BEGINNING,
     BUCKET,
-    CREATED,
-    EVENT,
-    REVISION,
     Interval,
     show,
 )
@@ -94,7 +89,7 @@ def run(
         Conflict: another run is on, or another registry's rows are in Redis.
         SourceError, Unavailable: as the stores say; what was committed stays.
     """
-    root, run_id = workspace.config.root, secrets.token_hex(16)
+    run_id = secrets.token_hex(16)
     report(view.name, "reading", 0)
     if table is None:
         fresh = workspace.ledger.next_table(view.data_id, buckets=1)
@@ -107,20 +102,18 @@ def run(
         _refuse_lost(workspace, view, table)
         _finish_pending(workspace, view, table)
         interval = _reach_back(workspace, view, table, interval)
-        rows = feature_rows(view, root, interval)
-        report(view.name, "writing", rows.height)
-        made = _commit(workspace, view, table, interval, rows, run_id, hold)
-        report(view.name, "serving", rows.height)
+        made = _commit(workspace, view, table, interval, run_id, report, hold)
+        report(view.name, "serving", made.rows)
         hold()
         _refuse_finished(workspace, made)
         served, repaired = serve_run(workspace, view, table, made)
-    report(view.name, "done", rows.height)
+    report(view.name, "done", made.rows)
     return Outcome(
         view=view.name,
         version=view.version,
         table=table.id,
         interval=interval,
-        rows=rows.height,
+        rows=made.rows,
         served=served,
         repaired=repaired,
         changed=made.delta_version != made.base_version,
@@ -223,21 +216,23 @@ def _commit(
     view: View,
     table: Table,
     interval: Interval,
-    rows: pl.DataFrame,
     run_id: str,
+    report: Report,
     hold: Callable[[], None],
 ) -> Run:
+    """Compute an interval's rows into the table; nothing of them is kept here afterwards."""
+    rows = feature_rows(view, workspace.config.root, interval)
+    report(view.name, "writing", rows.height)
     base = workspace.offline.version(view, table)
     before = stored_rows(workspace, view, table, version=base, known=interval)
-    packed = canonical(view, rows)
-    revised, same = _revise(view, before, rows.with_columns(packed))
+    rows, same = revise(view, before, rows)
     run = Run(
         id=run_id,
         table_id=table.id,
         view=view.name,
         version=view.id,
         interval=interval,
-        source=digest("rows", rows.height, b"".join(packed.to_list())),
+        source="",
         rows=rows.height,
         base_version=base,
         delta_version=None,
@@ -249,32 +244,14 @@ def _commit(
     version: int = base
     files: tuple[DataFile, ...] = ()
     if not same:
-        buckets = bucket_of(revised, view.join_keys, table.buckets).alias(BUCKET)
+        buckets = bucket_of(rows, view.join_keys, table.buckets).alias(BUCKET)
         commit = workspace.offline.replace(
-            view, table, interval, revised.with_columns(buckets), base=base, run=run_id
+            view, table, interval, rows.with_columns(buckets), base=base, run=run_id
         )
         version = commit.version
         files = (*commit.files, workspace.offline.log_file(view, table, version))
     workspace.ledger.commit_run(run, version, files)
     return replace(run, state="committed", delta_version=version)
-
-
-def _revise(view: View, before: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
-    """Give rows (with their canonical bytes) their revisions, and say if the table has them all.
-
-    A row that stood in the table with the same bytes keeps its revision; one whose values moved
-    under the same key and times gets the next.
-    """
-    identity = [*(k.name for k in view.join_keys), EVENT, CREATED]
-    old = before.select(*identity, REVISION, canonical(view, before).alias("__before"))
-    joined = rows.join(old, on=identity, how="left", nulls_equal=True, maintain_order="left")
-    moved = (pl.col("__before") != pl.col(CANONICAL)).fill_null(value=False)
-    known = pl.col("__before").is_not_null()
-    same = before.height == rows.height and joined.select(known.all() & (~moved).all()).item()
-    revised = joined.with_columns(
-        (pl.col(REVISION).fill_null(0) + moved.cast(pl.UInt32)).cast(pl.UInt32).alias(REVISION)
-    ).drop("__before", CANONICAL)
-    return revised, bool(same)
 
 
 def _finish_pending(workspace: Workspace, view: View, table: Table) -> None:

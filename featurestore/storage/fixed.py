@@ -151,7 +151,8 @@ def validity(series: pl.Series) -> Bools:
 
 
 def _numbers(series: pl.Series) -> NDArray[np.generic]:
-    values = series.to_physical()
+    # Of every column it would take ten times as long as copying some thousand values.
+    values = series.to_physical() if series.dtype.is_temporal() else series
     if values.dtype == pl.Boolean:
         values = values.cast(pl.UInt8)
     filled = values.fill_null(strategy="zero") if values.null_count() else values

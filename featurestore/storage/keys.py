@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from itertools import compress, repeat
 from operator import eq
-from struct import unpack_from
 
 import numpy as np
 import polars as pl
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 
 from featurestore.errors import InvalidRequest
 from featurestore.model.schema import Column
+from featurestore.storage.xxh64 import Hashes, alike, cells_of, hash64, hash_rows
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN = 80
@@ -40,21 +40,10 @@ _PAYLOADS = {
     "datetime": (b"t", "<i8"),
 }
 
-# The constants of xxHash64 (https://github.com/Cyan4973/xxHash, doc/xxhash_spec.md).
-_P1 = np.uint64(0x9E3779B185EBCA87)
-_P2 = np.uint64(0xC2B2AE3D27D4EB4F)
-_P3 = np.uint64(0x165667B19E3779F9)
-_P4 = np.uint64(0x85EBCA77C2B2AE63)
-_P5 = np.uint64(0x27D4EB2F165667C5)
-_SEEDS = np.array([int(_P1) + int(_P2) - 2**64, _P2, 0, 2**64 - int(_P1)], np.uint64)
-_I1, _I2, _I3, _I4, _I5 = map(int, (_P1, _P2, _P3, _P4, _P5))
-_MASK = 2**64 - 1
-# A lookup of one entity cannot wait for sixty NumPy calls (55 µs); in plain integers it is 7 µs.
-_FEW = 6
-_SHIFT = tuple(map(np.uint64, range(64)))
-
 _take: Callable[[bytes, slice], bytes] = bytes.__getitem__
-Hashes = NDArray[np.uint64]
+# Rows hashed at a time: what sixty passes go over should fit the cache, but texts are told apart by
+# their lengths, so not too few.
+_AT_ONCE = 65_536
 
 
 def cast_keys(frame: pl.DataFrame, join_keys: Sequence[Column], path: str) -> pl.DataFrame:
@@ -89,40 +78,27 @@ def canonical_keys(frame: pl.DataFrame, join_keys: Sequence[Column]) -> list[byt
     return _with_none(keys, null) if null.any() else list(keys)
 
 
-def hash64(keys: Sequence[bytes]) -> Hashes:
-    """Give the xxHash64 (seed 0) of each byte string, stable over versions and platforms."""
-    if len(keys) <= _FEW:
-        return np.array(list(map(_xxh64_of, keys)), np.uint64)
-    lengths = np.fromiter(map(len, keys), np.int64, len(keys))
-    flat = np.frombuffer(b"".join(keys), np.uint8)
-    if (lengths == lengths[0]).all():
-        return _xxh64(flat.reshape(len(keys), int(lengths[0])))
-    hashes = np.empty(len(keys), np.uint64)
-    starts = np.cumsum(lengths) - lengths
-    order = np.argsort(lengths, kind="stable")
-    edges = np.flatnonzero(np.diff(lengths[order])) + 1
-    for rows in np.split(order, edges):
-        width = int(lengths[rows[0]])
-        if len(rows) <= _FEW:
-            hashes[rows] = [_xxh64_of(keys[row]) for row in rows]
-            continue
-        hashes[rows] = _xxh64(flat[starts[rows][:, None] + np.arange(width)])
-    return hashes
-
-
 def bucket_of(frame: pl.DataFrame, join_keys: Sequence[Column], buckets: int) -> pl.Series:
     """Give each row's bucket, UInt32 in [0, `buckets`); rows with a null key are in bucket 0.
+
+    That is the last bits of the hash of the canonical key, which is never made as an object.
 
     Raises:
         ValueError: `buckets` is not a power of two.
     """
     if buckets < 1 or buckets & (buckets - 1):
         raise ValueError(f"buckets must be a power of two, not {buckets}")
-    keys = canonical_keys(frame, join_keys)
-    null = np.fromiter(map(_is_none, keys), np.bool_, len(keys))
-    found = hash64(list(filter(None, keys))) & np.uint64(buckets - 1)
-    values = np.zeros(len(keys), np.uint32)
-    values[~null] = found
+    values = np.zeros(frame.height, np.uint32)
+    if buckets > 1:
+        keys = frame.select(column.name for column in join_keys).rechunk()
+        for at in range(0, frame.height, _AT_ONCE):
+            part = slice(at, at + _AT_ONCE)
+            values[part] = _hashes(keys[part], join_keys, len(values[part])) & np.uint64(
+                buckets - 1
+            )
+        for column in join_keys:
+            if keys[column.name].null_count():
+                values[keys[column.name].is_null().to_numpy()] = 0
     return pl.Series("bucket", values, dtype=pl.UInt32)
 
 
@@ -186,10 +162,6 @@ def check_alias(name: str) -> str:
     return name
 
 
-def _is_none(key: bytes | None) -> bool:
-    return key is None
-
-
 def _with_none(keys: list[bytes], null: NDArray[np.bool_]) -> list[bytes | None]:
     boxed = np.empty(len(keys), object)
     boxed[:] = keys
@@ -199,23 +171,62 @@ def _with_none(keys: list[bytes], null: NDArray[np.bool_]) -> list[bytes | None]
 
 
 def _pieces(series: pl.Series, dtype: str) -> list[list[bytes]]:
-    if dtype == "string":
-        filled = series.fill_null("") if series.null_count() else series
-        texts = list(map(str.encode, filled.to_list()))
-        lengths = np.fromiter(map(len, texts), np.uint32, len(texts))
-        return [_tagged(b"s", "<u4", lengths), texts]
+    cells, text = _fixed(series, dtype), _filled(series, dtype)
+    pieces: list[list[bytes]] = [cells.view(f"V{cells.itemsize}").tolist()]
+    return pieces if text is None else [*pieces, list(map(str.encode, text.to_list()))]
+
+
+def _filled(series: pl.Series, dtype: str) -> pl.Series | None:
+    """Give the texts of a string key, '' for null; None for other keys."""
+    if dtype != "string":
+        return None
+    return series.fill_null("") if series.null_count() else series
+
+
+def _fixed(series: pl.Series, dtype: str) -> NDArray[np.void]:
+    """Give what is of fixed width in a key: tag and value, or tag and length of a text."""
+    text = _filled(series, dtype)
+    if text is not None:
+        return _tagged(b"s", "<u4", text.str.len_bytes().to_numpy())
     tag, payload = _PAYLOADS.get(dtype, _INTEGER)
     filled = series.fill_null(strategy="zero") if series.null_count() else series
     values = filled.to_numpy()
-    return [_tagged(tag, payload, values.view("<i8") if values.dtype.kind == "M" else values)]
+    return _tagged(tag, payload, values.view("<i8") if values.dtype.kind == "M" else values)
 
 
-def _tagged(tag: bytes, dtype: str, values: NDArray[np.generic]) -> list[bytes]:
+def _tagged(tag: bytes, dtype: str, values: NDArray[np.generic]) -> NDArray[np.void]:
     cells = np.empty(len(values), [("tag", "S1"), ("value", dtype)])
     cells["tag"] = tag
     cells["value"] = values
-    found: list[bytes] = cells.view(f"V{cells.itemsize}").tolist()
-    return found
+    return cells
+
+
+def _hashes(keys: pl.DataFrame, join_keys: Sequence[Column], rows: int) -> Hashes:
+    """Hash rows' canonical keys as matrices of bytes, one per length; null counts as zero or ''."""
+    fixed = [_fixed(keys[column.name], column.dtype) for column in join_keys]
+    texts = [_filled(keys[column.name], column.dtype) for column in join_keys]
+    lengths = [cells["value"] for cells, text in zip(fixed, texts, strict=True) if text is not None]
+    flats = [_flat(text) for text in texts]
+    hashes = np.empty(rows, np.uint64)
+    for chosen in alike(*lengths) if lengths else [slice(None)]:
+        parts = [np.full((len(hashes[chosen]), 1), len(join_keys), np.uint8)]
+        for cells, flat in zip(fixed, flats, strict=True):
+            some = cells[chosen]
+            parts.append(some.view(np.uint8).reshape(len(some), -1))
+            if flat is not None:
+                data, starts = flat
+                parts.append(cells_of(data, starts[chosen], int(some["value"][0])))
+        hashes[chosen] = hash_rows(np.concatenate(parts, axis=1))
+    return hashes
+
+
+def _flat(text: pl.Series | None) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
+    """Give all texts in one buffer of UTF-8, and where each starts."""
+    if text is None:
+        return None
+    ends = text.str.len_bytes().cast(pl.Int64).cum_sum()
+    starts = ends.shift(1, fill_value=0).to_numpy()
+    return np.frombuffer(text.str.join().item().encode(), np.uint8), starts
 
 
 def _cast(frame: pl.DataFrame, column: Column, path: str) -> pl.Series:
@@ -265,81 +276,4 @@ def _refused(column: Column, path: str, why: str) -> InvalidRequest:
 def _hex(hashes: Hashes) -> list[bytes]:
     digits = hashes.astype(">u8").tobytes().hex().encode()
     found: list[bytes] = np.frombuffer(digits, "S16").tolist()
-    return found
-
-
-def _rotate(values: Hashes, bits: int) -> Hashes:
-    return (values << _SHIFT[bits]) | (values >> _SHIFT[64 - bits])
-
-
-def _mixed(word: Hashes) -> Hashes:
-    """One round over a fresh lane."""
-    return _rotate(word * _P2, 31) * _P1
-
-
-def _xxh64(rows: NDArray[np.uint8]) -> Hashes:
-    """Hash each row of a matrix of bytes: every step of the algorithm over all rows at once."""
-    count, width = rows.shape
-    stripes, whole = width // 32 * 4, width // 8
-    words = np.ascontiguousarray(rows[:, : whole * 8]).view("<u8").T
-    hashes = _stripes(words[:stripes]) if stripes else np.full(count, _P5, np.uint64)
-    hashes = hashes + np.uint64(width)
-    for word in words[stripes:]:
-        hashes = _rotate(hashes ^ _mixed(word), 27) * _P1 + _P4
-    done = whole * 8
-    if width - done >= 4:
-        half = np.ascontiguousarray(rows[:, done : done + 4]).view("<u4")[:, 0]
-        hashes = _rotate(hashes ^ (half * _P1), 23) * _P2 + _P3
-        done += 4
-    for byte in rows[:, done:].T:
-        hashes = _rotate(hashes ^ (byte * _P5), 11) * _P1
-    hashes = (hashes ^ (hashes >> _SHIFT[33])) * _P2
-    hashes = (hashes ^ (hashes >> _SHIFT[29])) * _P3
-    return hashes ^ (hashes >> _SHIFT[32])
-
-
-def _stripes(words: Hashes) -> Hashes:
-    lanes: Hashes = np.repeat(_SEEDS[:, None], words.shape[1], axis=1)
-    for at in range(0, len(words), 4):
-        lanes = _rotate(lanes + words[at : at + 4] * _P2, 31) * _P1
-    one, two, three, four = lanes
-    hashes = _rotate(one, 1) + _rotate(two, 7) + _rotate(three, 12) + _rotate(four, 18)
-    for lane in lanes:
-        hashes = (hashes ^ _mixed(lane)) * _P1 + _P4
-    return hashes
-
-
-def _xxh64_of(key: bytes) -> int:
-    """Hash one byte string in plain integers: the same algorithm, for the few keys of a lookup."""
-    width, whole = len(key), len(key) // 8 * 8
-    words = unpack_from(f"<{whole // 8}Q", key)
-    stripes = width // 32 * 4
-    found = _stripes_of(words[:stripes]) if stripes else _I5
-    found += width
-    for word in words[stripes:]:
-        found = _turn(found ^ _turn(word * _I2, 31) * _I1 & _MASK, 27) * _I1 + _I4
-    if width - whole >= 4:
-        half = int.from_bytes(key[whole : whole + 4], "little")
-        found = _turn(found & _MASK ^ half * _I1 & _MASK, 23) * _I2 + _I3
-        whole += 4
-    for byte in key[whole:]:
-        found = _turn(found & _MASK ^ byte * _I5 & _MASK, 11) * _I1
-    found &= _MASK
-    found = (found ^ found >> 33) * _I2 & _MASK
-    found = (found ^ found >> 29) * _I3 & _MASK
-    return found ^ found >> 32
-
-
-def _turn(value: int, bits: int) -> int:
-    value &= _MASK
-    return (value << bits | value >> 64 - bits) & _MASK
-
-
-def _stripes_of(words: tuple[int, ...]) -> int:
-    lanes = _SEEDS.tolist()
-    for at, word in enumerate(words):
-        lanes[at % 4] = _turn(lanes[at % 4] + word * _I2, 31) * _I1
-    found = sum(map(_turn, lanes, (1, 7, 12, 18)))
-    for lane in lanes:
-        found = (found & _MASK ^ _turn(lane * _I2, 31) * _I1 & _MASK) * _I1 + _I4
     return found

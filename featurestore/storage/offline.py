@@ -2,13 +2,20 @@
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from featurestore.errors import (
@@ -44,6 +51,8 @@ _FOR_EVER = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
 }
+# delta-rs copies what it is given at a time, and holds a row group until it is whole.
+_AT_ONCE, _ROW_GROUP = 32_768, 131_072
 _WIDER: dict[pl.DataType, pl.DataType] = {
     pl.UInt8(): pl.Int16(),
     pl.UInt16(): pl.Int32(),
@@ -234,9 +243,10 @@ class OfflineStore:
             try:
                 write_deltalake(
                     opened,
-                    stored.to_arrow(),
+                    stored.to_arrow().to_reader(max_chunksize=_AT_ONCE),
                     mode="overwrite",
                     predicate=_predicate(interval),
+                    writer_properties=_encoding(stored.schema),
                     commit_properties=CommitProperties(
                         custom_metadata={"run": run}, max_commit_retries=0
                     ),
@@ -244,8 +254,9 @@ class OfflineStore:
             except CommitFailedError as error:
                 raise Conflict(_moved(view)) from error
         after = self._open(view, table, base + 1)
-        added = sorted(set(_files(after)) - before)
-        return Commit(version=after.version(), files=tuple(data_file(uri) for uri in added))
+        added = {uri: data_file(uri) for uri in sorted(set(_files(after)) - before)}
+        self._verified.update((uri, file.checksum) for uri, file in added.items())
+        return Commit(version=after.version(), files=tuple(added.values()))
 
     def fence(self, view: View, table: Table, *, base: int) -> None:
         """Move a table's version without changing a row, so that older writers are refused.
@@ -295,18 +306,40 @@ class OfflineStore:
             NotMaterialized: the table or version does not exist.
             CorruptData: a file's bytes are not those that were written.
         """
-        checksums = checksums or {}
-        opened = self._checked(view, table, version, checksums)
-        verify(view, table, _files(opened), checksums, self._verified)
+        lazy = self._scanned(view, table, version, known, checksums or {})
         schema = table_schema(view)
         if features is not None:
             dropped = {f.name for f in view.features} - set(features)
             schema = {n: d for n, d in schema.items() if n not in dropped}
-        lazy = _scan(opened, view)
-        if known is not None:
-            lazy = lazy.filter(inside(pl.col(KNOWN), known))
         with reading(view, table):
             return lazy.select(schema.keys()).collect().cast(pl.Schema(schema))
+
+    def batches(
+        self,
+        view: View,
+        table: Table,
+        chosen: pl.DataFrame,
+        *,
+        size: int,
+        version: int | None = None,
+        known: Interval | None = None,
+        checksums: dict[str, str] | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        """Read the rows whose keys, times and revision are in `chosen`, `size` at a time at most.
+
+        Rows and batches come in no particular order, and as they are read: the table may be larger
+        than memory. The rest is as it is for `rows`.
+        """
+        lazy = self._scanned(view, table, version, known, checksums or {})
+        dtypes = table_schema(view)
+        place = [*(key.name for key in view.join_keys), EVENT, CREATED, REVISION]
+        wanted = chosen.lazy().select(
+            pl.col(name).cast(stored_dtype(dtypes[name])) for name in place
+        )
+        rows = lazy.select(dtypes.keys()).join(wanted, on=place, how="semi", nulls_equal=True)
+        with reading(view, table):
+            for batch in rows.collect_batches(chunk_size=size, maintain_order=False):
+                yield batch.cast(pl.Schema(dtypes))
 
     def parts(
         self,
@@ -362,6 +395,20 @@ class OfflineStore:
         lazy = _scan(self._open(view, table, None), view)
         with reading(view, table):
             return lazy.select(names).collect().cast(pl.Schema(schema))
+
+    def _scanned(
+        self,
+        view: View,
+        table: Table,
+        version: int | None,
+        known: Interval | None,
+        checksums: dict[str, str],
+    ) -> pl.LazyFrame:
+        """Scan a table's rows, as they are stored, after its files were verified."""
+        opened = self._checked(view, table, version, checksums)
+        verify(view, table, _files(opened), checksums, self._verified)
+        lazy = _scan(opened, view)
+        return lazy if known is None else lazy.filter(inside(pl.col(KNOWN), known))
 
     def _checked(
         self, view: View, table: Table, version: int | None, checksums: dict[str, str]
@@ -443,6 +490,21 @@ def _scan(opened: DeltaTable, view: View) -> pl.LazyFrame:
     if "://" in files[0]:
         return pl.scan_delta(opened)
     return scan_files(files)
+
+
+def _encoding(schema: pl.Schema) -> WriterProperties:
+    """Give how columns are encoded: by a dictionary only texts, which repeat themselves.
+
+    delta-rs tries one for every column: over numbers that took seven tenths of a run (measured).
+    """
+    texts = [name for name, dtype in schema.items() if dtype == pl.String]
+    chunks: dict[str, Any] = {"statistics_enabled": "CHUNK"}
+    return WriterProperties(
+        compression="SNAPPY",
+        max_row_group_size=_ROW_GROUP,
+        default_column_properties=ColumnProperties(dictionary_enabled=False, **chunks),
+        column_properties=dict.fromkeys(texts, ColumnProperties(dictionary_enabled=True, **chunks)),
+    )
 
 
 def _literal(us: int) -> str:

@@ -6,9 +6,12 @@ is dropped, so that no reply is read for another call's. A store may be shared b
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from itertools import chain, compress, islice, repeat
 from operator import is_not
@@ -33,6 +36,8 @@ from featurestore.storage.keys import check_alias, check_name, keys_of, redis_ke
 
 KEYS_PER_SCRIPT = 500
 SCRIPTS_PER_PIPELINE = 16
+# One waits for the server while the other packs what it sends.
+_SENDERS = 2
 _SCAN = 2000
 _FOR_EVER = b"for ever"
 _DIGITS = 18
@@ -133,6 +138,27 @@ class OnlineStore:
         chunks = zip(_chunks(keys), _chunks(rows), strict=True)
         how = "anyway" if anyway else ""
         return self._run(_PUT, (([*chunk], [expiry, how, *values]) for chunk, values in chunks))
+
+    def put_all(
+        self,
+        table_id: str,
+        batches: Iterable[tuple[Sequence[bytes], Sequence[bytes]]],
+        *,
+        expire_ms: int | None = None,
+        anyway: bool = False,
+    ) -> int:
+        """Write batches of canonical keys and rows as `put` does; a few are held at a time.
+
+        While some are on their way the next are made. If one fails, others may have been written.
+        """
+        written, sent = 0, deque[Future[int]]()
+        with ThreadPoolExecutor(_SENDERS) as senders:
+            for keys, rows in batches:
+                call = partial(self.put, table_id, keys, rows, expire_ms=expire_ms, anyway=anyway)
+                sent.append(senders.submit(call))
+                if len(sent) > _SENDERS:
+                    written += sent.popleft().result()
+            return written + sum(one.result() for one in sent)
 
     def repair(
         self,

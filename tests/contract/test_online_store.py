@@ -74,6 +74,31 @@ def test_many_rows_are_written_in_pieces(store: OnlineStore) -> None:
     assert store.count(TABLE) == keys.height
 
 
+def test_batches_arrive_as_their_rows_do(store: OnlineStore) -> None:
+    """Batches of any size, in any order and again, are written as one would be."""
+    keys = [f"k{number}".encode() for number in range(40)]
+    rows = [row(number, event=number) for number in range(40)]
+    batches = [(keys[at : at + 3], rows[at : at + 3]) for at in range(0, 40, 3)]
+    assert store.put_all(TABLE, iter([])) == 0
+    assert store.put_all(TABLE, iter([*batches, ([], [])])) == 40
+    assert store.put_all(TABLE, iter(batches[::-1])) == 0
+    assert store.read([(TABLE, keys)]) == [rows]
+
+
+def test_what_fails_in_a_batch_is_raised(store: OnlineStore) -> None:
+    """An error of a batch that is made, or sent, comes out; what came before it is written."""
+
+    def batches() -> Iterator[tuple[list[bytes], list[bytes]]]:
+        yield [b"a"], [row(1)]
+        raise CorruptData("a file is gone")
+
+    with pytest.raises(CorruptData, match="a file is gone"):
+        store.put_all(TABLE, batches())
+    assert store.read([(TABLE, [b"a"])]) == [[row(1)]]
+    with pytest.raises(ValueError, match="one length"):
+        store.put_all(TABLE, iter([([b"a"], [])] * 5))
+
+
 def test_an_older_row_never_overwrites_a_newer_one(store: OnlineStore) -> None:
     """Whichever comes first, the greater (event, created, revision) stays."""
     older = [

@@ -117,6 +117,34 @@ def test_a_bucket_depends_on_the_key_alone(
     assert max(found) < buckets
 
 
+@given(keyed(), st.sampled_from([1, 2, 8, 64, 1 << 31]), st.integers(1, 30))
+def test_a_bucket_is_the_last_bits_of_the_canonical_keys_hash(
+    drawn: tuple[tuple[Column, ...], list[tuple[object, ...]]], buckets: int, times: int
+) -> None:
+    """The reference hash of the canonical key says the bucket; a row with a null key is in 0."""
+    columns, rows = drawn
+    frame = frame_of(columns, rows * times)
+    expected = [
+        0 if key is None else xxhash.xxh64_intdigest(key) & (buckets - 1)
+        for key in canonical_keys(frame, columns)
+    ]
+    assert bucket_of(frame, columns, buckets).to_list() == expected
+
+
+def test_buckets_of_many_rows_are_those_of_each() -> None:
+    """More rows than are hashed at once have the buckets of their keys, nulls too."""
+    columns = (Column(name="number", dtype="int64"), Column(name="text", dtype="string"))
+    numbers = pl.int_range(-35_000, 35_000, eager=True)
+    frame = pl.DataFrame({"number": numbers}).with_columns(
+        text=pl.when(pl.col("number") % 7 != 0).then(
+            pl.lit("é").repeat_by(pl.col("number").abs() % 50).list.join("")
+        )
+    )
+    keys = canonical_keys(frame, columns)
+    expected = [0 if key is None else xxhash.xxh64_intdigest(key) % 1024 for key in keys]
+    assert bucket_of(frame, columns, 1024).to_list() == expected
+
+
 @given(st.lists(st.binary(max_size=60), unique=True, max_size=20))
 def test_a_redis_key_is_of_one_table_only(canonical: list[bytes]) -> None:
     """Redis keys are distinct, and only their own project and table claim them."""

@@ -86,6 +86,48 @@ def test_any_column_survives_delta_bit_for_bit(drawn):
         assert bits(found[f"x{number}"]) == bits(column)
 
 
+@given(st.sampled_from(["uint8", "uint32", "string", "date", "bool"]), st.data())
+@settings(max_examples=20, deadline=None)
+def test_chosen_rows_come_in_batches_as_they_are_read_whole(key, data):
+    """Rows chosen by key of any dtype, times and revision, and no others, a few at a time."""
+    made = view(
+        source=source(
+            columns=tuple(
+                Column(name=n, dtype=d)
+                for n, d in (("k", key), ("at", "datetime"), ("x", "float32"))
+            )
+        ),
+        join_keys={"k": None},
+        features={"x": pl.col("x")},
+    )
+    rows = data.draw(st.integers(1, 12))
+    column = {n: data.draw(columns(d, rows, n)) for n, d in (("k", key), ("x", "float32"))}
+    frame = (
+        framed(made, [column["x"]])
+        .rename({"x0": "x"})
+        .with_columns(
+            column["k"], pl.when(pl.col(KNOWN).to_physical() % 2 == 0).then(KNOWN).alias(CREATED)
+        )
+        .drop_nulls("k")
+    )
+    mask = data.draw(st.lists(st.booleans(), min_size=frame.height, max_size=frame.height))
+    chosen = frame.filter(pl.Series(mask, dtype=pl.Boolean))
+    table = Table(data_id=made.data_id, generation=0)
+    folder = tempfile.mkdtemp()
+    try:
+        store = OfflineStore(folder, "shop")
+        store.create(made, table)
+        store.replace(made, table, EVERYTHING, frame, base=0, run="r")
+        batches = list(store.batches(made, table, chosen, size=3))
+    finally:
+        shutil.rmtree(folder)
+    assert all(0 < one.height <= 3 for one in batches)
+    found = pl.concat([pl.DataFrame(schema=table_schema(made)), *batches]).sort(EVENT)
+    assert found.schema == table_schema(made)
+    assert bits(found["x"]) == bits(chosen["x"])
+    assert found.drop("x").equals(chosen.select(found.columns).drop("x"))
+
+
 EDGES = {
     "bool": [True, False, None],
     "uint8": [0, 255, None],

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from featurestore.model.documents import View
-from featurestore.model.schema import NUMBERS, Column, dtype_name, parse_dtype
+from featurestore.model.schema import NUMBERS, Column, parse_dtype
 from featurestore.model.time import CREATED, EVENT
-from featurestore.storage.rows import RowLayout
+from featurestore.storage.bits import same_bits
 
 EXAMPLES = 3
 _NOW = "__now_"
@@ -77,11 +77,6 @@ class Differences:
         """Whether there were rows to compare, and no bit of them differs."""
         moved = any(one.changed for one in self.features)
         return bool(self.rows) and not (self.gone or self.came or moved)
-
-
-def same_bits(left: pl.Series, right: pl.Series) -> pl.Series:
-    """Say of each row whether two columns of one dtype hold the same bits, or null both."""
-    return _packed(left) == _packed(right)
 
 
 def differences(
@@ -175,14 +170,6 @@ def _faults(
 def _written(values: pl.Series) -> pl.Series:
     """Write each value as Python does."""
     return pl.Series([repr(value) for value in values], dtype=pl.String)
-
-
-def _packed(column: pl.Series) -> pl.Series:
-    """Give each value's bytes as a row stores them; nulls have bytes of their own."""
-    named = column.alias("_")
-    layout = RowLayout(columns=(Column(name="_", dtype=dtype_name(named.dtype)),))
-    never = pl.repeat(0, len(named), dtype=pl.Int64, eager=True)
-    return pl.Series(layout.encode(named.to_frame(), never, None, 0), dtype=pl.Binary)
 
 
 def _feature(

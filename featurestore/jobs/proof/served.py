@@ -14,7 +14,7 @@ import polars as pl
 
 from featurestore.errors import Conflict, NotFound
 from featurestore.jobs.proof.check import COMPUTING, READING, Check, failed
-from featurestore.jobs.proof.difference import FAULT, same_bits, unequal
+from featurestore.jobs.proof.difference import FAULT, unequal
 from featurestore.jobs.proof.entity_rows import ROW, VALUES, entity_rows, with_request
 from featurestore.jobs.proof.trial import MATCH, AsTheyStand, Trial, matching, settled
 from featurestore.jobs.tables import Place, shown
@@ -28,6 +28,7 @@ from featurestore.serving.locks import Locks
 from featurestore.serving.respond import respond
 from featurestore.serving.response import OnlineResponse, read_response
 from featurestore.serving.state import State, state_of
+from featurestore.storage.bits import same_bits
 from featurestore.storage.keys import canonical_keys
 from featurestore.training import training_set
 
