@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from featurestore.model.query import Lookup
 from featurestore.model.schema import Column
@@ -35,7 +36,8 @@ class Answers:
             self.pieces[answer.start] = answer.features
             return
         path = self.folder / f"{answer.lookup}-{answer.start}.arrow"
-        answer.features.write_ipc(path)
+        # As lists: Polars cannot read arrays of no width back (2.1).
+        answer.features.with_columns(cs.array().arr.to_list()).write_ipc(path)
         self.pieces[answer.start] = path
 
     @property
@@ -72,7 +74,8 @@ class Answers:
         if piece is None:
             return pl.DataFrame(schema=self._schema()).clear(end - cut)
         if isinstance(piece, Path):
-            return pl.scan_ipc(piece).slice(cut - first, end - cut).collect()
+            rows = pl.scan_ipc(piece).slice(cut - first, end - cut).collect()
+            return rows.cast(self._schema())
         return piece.slice(cut - first, end - cut)
 
     def _schema(self) -> pl.Schema:
