@@ -217,7 +217,9 @@ class FeatureStore:
         if entity_df is None:
             end = self._workspace.clock() if end_date is None else micros(end_date)
             start = None if start_date is None else micros(start_date)
-            entity_df = observed(query, tables, start, end, as_known=as_known)
+            entity_df = observed(
+                query, tables, start, end, as_known=as_known, allow_stale=allow_stale
+            )
         elif start_date is not None or end_date is not None:
             raise InvalidRequest(
                 "start_date, end_date: say which entities to take where no entity_df is given; "

@@ -8,6 +8,7 @@ from featurestore.errors import InvalidRequest
 from featurestore.model.query import Lookup, Query
 from featurestore.model.time import CREATED, EVENT, MOMENT, Interval, known_at, show
 from featurestore.training.assemble import versions_of
+from featurestore.training.coverage import require
 from featurestore.training.join import columns_of, counts_created
 from featurestore.training.tables import Tables
 
@@ -16,7 +17,13 @@ WINDOW = 30 * 86_400_000_000
 
 
 def observed(
-    query: Query, tables: Tables, start: int | None, end: int, *, as_known: bool
+    query: Query,
+    tables: Tables,
+    start: int | None,
+    end: int,
+    *,
+    as_known: bool,
+    allow_stale: bool = False,
 ) -> pl.DataFrame:
     """Give the distinct join keys of rows with an event in [start, end], at the moment `end`.
 
@@ -26,6 +33,7 @@ def observed(
 
     Raises:
         InvalidRequest: the range is empty, or the views have different join keys.
+        NotMaterialized: a table does not hold the whole range.
     """
     first = end - _longest(query) if start is None else start
     if first > end:
@@ -40,6 +48,9 @@ def observed(
             "entity_df: without it all views must be of the same join keys, and these are of "
             f"{told}; pass entity rows, or ask for them one by one"
         )
+    for view in (one.view for one in keyed):
+        need = Interval(start=min(first + view.delay, end) - 1, end=end)
+        require(view, need, tables.covered(view), allow_stale=allow_stale)
     found = [frame for one in keyed for frame in _seen(one, tables, first, end, as_known=as_known)]
     columns = sorted(names.pop())
     dtypes = {column.name: column.polars for column in query.entities}
