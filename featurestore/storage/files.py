@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from featurestore.storage.remote import is_remote, open_file
+
+_CHUNK = 4 << 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFile:
@@ -24,11 +28,9 @@ def file_name(uri: str) -> str:
 
 
 def checksum(uri: str) -> str:
-    """Give the sha256 of a local file, nothing for one at a URL."""
-    if "://" in uri:
-        return ""
-    with Path(uri).open("rb") as file:
-        digest = sha256()
-        while chunk := file.read(1 << 20):
+    """Give the sha256 of the file at a path or URL."""
+    digest = sha256()
+    with open_file(uri) if is_remote(uri) else Path(uri).open("rb") as file:
+        while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -252,11 +252,11 @@ BAD = {
     ),
     "no file": (
         lambda: [ours(source=source(path="data/landing.parquet"))],
-        "landings.path: no file is at",
+        "landings.path: data/landing.parquet is not there",
     ),
     "no delta table": (
         lambda: [ours(source=source(path="data/none", file_format=DeltaFormat()))],
-        "landings.path: no Delta table is at",
+        "landings.path: data/none is not there",
     ),
     "delta read as parquet": (
         lambda: [ours(source=source(path="data/delta"))],
