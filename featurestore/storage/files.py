@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
+
+from pyarrow import NativeFile
 
 from featurestore.storage.remote import is_remote, open_file
 
@@ -27,10 +30,19 @@ def file_name(uri: str) -> str:
     return "/".join(uri.rsplit("/", 2)[-2:])
 
 
+def reader(uri: str) -> BinaryIO | NativeFile:
+    """Open the file at a path or URL for reading.
+
+    Raises:
+        OSError: it is not there, or cannot be reached.
+    """
+    return open_file(uri) if is_remote(uri) else Path(uri).open("rb")
+
+
 def checksum(uri: str) -> str:
     """Give the sha256 of the file at a path or URL."""
     digest = sha256()
-    with open_file(uri) if is_remote(uri) else Path(uri).open("rb") as file:
+    with reader(uri) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -315,7 +315,8 @@ def test_the_store_may_lie_in_any_folder(tmp_path, folder):
     store = OfflineStore(str(tmp_path / folder), "shop")
     store.create(DELAYS, TABLE)
     (file,) = put(store, BEGINNING, 10, 5).files
-    put(store, 10, 20, 15)
+    put(store, 10, 20, 15, run="second")
+    assert store.last_run(DELAYS, TABLE) == "second"
     assert known(store, checksums={file.path: file.checksum}) == [5, 15]
     assert known(store, known=interval(5, 15)) == [15]
     assert (tmp_path / folder / "shop" / "history" / TABLE.id / "_delta_log").is_dir()
