@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from featurestore.storage.sql import Engine
 from tests.databases import SQLITE, databases, opened, running_postgres
+from tests.objects import Bucket, new_bucket, running_s3
 from tests.servers import Server, available, running
 
 # A shared machine is slow at random: how long an example takes is no law here.
@@ -59,6 +60,19 @@ def engine(registry_url: str, tmp_path: Path) -> Iterator[Engine]:
     """Give a new registry database, opened; its root is `tmp_path`."""
     with opened(registry_url, tmp_path) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """Run an S3 server for the session; gives its endpoint."""
+    with running_s3() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """Give a new bucket, in an environment that leads there."""
+    return new_bucket(s3, monkeypatch)
 
 
 @pytest.fixture

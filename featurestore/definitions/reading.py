@@ -13,7 +13,6 @@ from feast.data_source import PushSource
 from feast.feature_view import DUMMY_ENTITY_NAME
 from feast.feature_view_projection import FeatureViewProjection
 
-from featurestore.definitions import schemas
 from featurestore.definitions.dtypes import family, from_feast, from_value
 from featurestore.definitions.on_demand import OnDemandFeatureView
 from featurestore.definitions.views import FeatureView
@@ -23,6 +22,7 @@ from featurestore.model.documents import Info, Projection, Service, Source, View
 from featurestore.model.names import suggest
 from featurestore.model.schema import SCALARS, Column
 from featurestore.model.time import normal_dtype, normalize_schema
+from featurestore.storage.sources import locate, scan
 
 _INTERNAL = re.compile(r"^__|__$")
 """Columns that Feast never infers as features."""
@@ -185,7 +185,7 @@ def _with_columns(view: feast.FeatureView, root: Path) -> tuple[Source, dict[str
     source = source_of(view)
     schema = getattr(view, "columns", None)
     if schema is None:
-        schema = schemas.read(source, root)
+        schema = scan(source, root, f"{source.name}.path").collect_schema()
     else:
         _check_declared(view.name, schema, source, root)
     renamed = dict(source.field_mapping)
@@ -201,8 +201,9 @@ def _with_columns(view: feast.FeatureView, root: Path) -> tuple[Source, dict[str
 
 def _check_declared(view: str, schema: Mapping[str, Any], source: Source, root: Path) -> None:
     """Hold the declared columns against the file, if it is there already."""
+    locate(source.path, root)
     try:
-        found = schemas.read(source, root)
+        found = scan(source, root, f"{source.name}.path").collect_schema()
     except SourceError:
         return
     for name, dtype in schema.items():

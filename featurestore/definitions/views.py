@@ -12,7 +12,6 @@ import polars as pl
 from feast.base_feature_view import BaseFeatureView
 from feast.data_source import DataSource, PushSource
 
-from featurestore.definitions import schemas
 from featurestore.definitions.dtypes import to_feast
 from featurestore.engine.transform import Program, program, select, transform
 from featurestore.errors import InvalidDefinition, SourceError
@@ -21,6 +20,8 @@ from featurestore.model.declare import KnownAt
 from featurestore.model.documents import Feature, Source
 from featurestore.model.schema import Column, dtype_name
 from featurestore.model.time import normal_dtype, normalize_schema, to_moment
+from featurestore.storage.remote import is_remote
+from featurestore.storage.sources import scan
 
 NO_BOUND = timedelta(0)
 
@@ -236,20 +237,18 @@ def _schema_here(
     batch = source.batch_source if isinstance(source, PushSource) else source
     if not isinstance(batch, feast.FileSource):
         return None
-    if columns is None and "://" in batch.path:
+    if columns is None and is_remote(batch.path):
         return None
     if columns is None:
         kind = type(batch.file_format).__name__
         try:
-            columns = schemas.read(
-                Source(
-                    name=batch.name,
-                    path=batch.path,
-                    format="delta" if kind == "DeltaFormat" else "parquet",
-                    timestamp_field=batch.timestamp_field,
-                ),
-                Path.cwd(),
+            source = Source(
+                name=batch.name,
+                path=batch.path,
+                format="delta" if kind == "DeltaFormat" else "parquet",
+                timestamp_field=batch.timestamp_field,
             )
+            columns = scan(source, Path.cwd(), f"{batch.name}.path").collect_schema()
         except SourceError:
             return None
     mapped = normalize_schema(columns, tuple(batch.field_mapping.items()))

@@ -6,11 +6,10 @@ Documents stay for ever.
 """
 
 import secrets
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from featurestore.errors import Conflict, Unsupported
+from featurestore.errors import Conflict
 from featurestore.jobs.facts import facts, sized
 from featurestore.jobs.leases import arranging, leased
 from featurestore.jobs.publish import refresh
@@ -37,15 +36,11 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """What may be removed, and what stays with the reasons; `releases` are copies in Redis.
-
-    `left` are folders that must be removed by hand: this store cannot delete from where they are.
-    """
+    """What may be removed, and what stays with the reasons; `releases` are copies in Redis."""
 
     tables: tuple[Garbage, ...]
     releases: tuple[int, ...]
     kept: tuple[Need, ...]
-    left: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         tables = ", ".join(f"{one.view.version} ({one.table.id})" for one in self.tables)
@@ -90,7 +85,8 @@ def collect(workspace: Workspace, shown: Collection | None = None) -> Collection
         )
     for alias in workspace.releases.aliases():
         refresh(workspace, alias)
-    return replace(found, tables=gone, left=tuple(_sweep(workspace)))
+    _sweep(workspace)
+    return replace(found, tables=gone)
 
 
 def _mark(workspace: Workspace, one: Garbage, turn: Turn) -> bool:
@@ -117,17 +113,14 @@ def _mark(workspace: Workspace, one: Garbage, turn: Turn) -> bool:
         )
 
 
-def _sweep(workspace: Workspace) -> Iterator[str]:
-    """Remove what is marked: from Redis, then from disk; gives the folders that must be left."""
+def _sweep(workspace: Workspace) -> None:
+    """Remove what is marked: from Redis, then offline."""
     views = {view.data_id: view for view in workspace.registry.all_versions().values()}
     online = workspace.online()
     for table in workspace.ledger.collected():
         view = views[table.data_id]
         online.drop_table(table.id)
-        try:
-            workspace.offline.drop(view.name, table)
-        except Unsupported:
-            yield workspace.offline.path(view, table)
+        workspace.offline.drop(view.name, table)
         workspace.ledger.drop_table(table, now=workspace.clock())
     kept = workspace.releases.releases()
     online.drop_releases(sorted(set(range(1, max(kept, default=1))) - set(kept)))

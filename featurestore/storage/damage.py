@@ -9,10 +9,10 @@ from polars.exceptions import PolarsError
 
 from featurestore.errors import CorruptData, Unavailable
 from featurestore.model.documents import Table, View
+from featurestore.storage.remote import cause, is_unreached, told
 
 # A full disk comes as a DeltaError, told from damage by the system's number; 2 is a missing file.
 _REFUSED = re.compile(r"\(os error (?!2\))")
-_DRAWN = re.compile(r"\x1b\[[0-9;]*m|↳")
 
 
 def damaged(view: View, what: str) -> CorruptData:
@@ -25,13 +25,21 @@ def damaged(view: View, what: str) -> CorruptData:
 
 @contextmanager
 def reading(view: View, table: Table) -> Iterator[None]:
-    """Turn what Delta, Polars and the file system raise in a block into `CorruptData`."""
+    """Turn what Delta, Polars and the file system raise in a block into `CorruptData`.
+
+    An object store that does not answer, or refuses, is `Unavailable`.
+    """
     try:
         yield
     except (DeltaError, PolarsError, OSError) as error:
+        if is_unreached(error):
+            raise Unavailable(
+                f"{view.name}: table {table.id} cannot be reached ({told(error)}); see that the "
+                "object store answers, and that the environment says where it is and who asks"
+            ) from cause(error)
         gone = isinstance(error, FileNotFoundError) and error.filename
-        what = f"{gone} is gone" if gone else f"table {table.id} cannot be read ({_told(error)})"
-        raise damaged(view, what) from error
+        what = f"{gone} is gone" if gone else f"table {table.id} cannot be read ({told(error)})"
+        raise damaged(view, what) from cause(error)
 
 
 @contextmanager
@@ -44,11 +52,6 @@ def writing(view: View, table: Table) -> Iterator[None]:
             if isinstance(error, DeltaError) and not _REFUSED.search(str(error)):
                 raise
             raise Unavailable(
-                f"{view.name}: table {table.id} cannot be written ({_told(error)}); mend that and "
+                f"{view.name}: table {table.id} cannot be written ({told(error)}); mend that and "
                 "run it again"
-            ) from error
-
-
-def _told(error: Exception) -> str:
-    """Give an error in one line; delta-rs draws its causes in colour, and adds its stack."""
-    return " ".join(_DRAWN.sub(" ", str(error)).partition("\n   0:")[0].split())
+            ) from cause(error)

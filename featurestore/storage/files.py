@@ -3,6 +3,13 @@
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
+
+from pyarrow import NativeFile
+
+from featurestore.storage.remote import is_remote, open_file
+
+_CHUNK = 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,12 +30,19 @@ def file_name(uri: str) -> str:
     return "/".join(uri.rsplit("/", 2)[-2:])
 
 
+def reader(uri: str) -> BinaryIO | NativeFile:
+    """Open the file at a path or URL for reading.
+
+    Raises:
+        OSError: it is not there, or cannot be reached.
+    """
+    return open_file(uri) if is_remote(uri) else Path(uri).open("rb")
+
+
 def checksum(uri: str) -> str:
-    """Give the sha256 of a local file, nothing for one at a URL."""
-    if "://" in uri:
-        return ""
-    with Path(uri).open("rb") as file:
-        digest = sha256()
-        while chunk := file.read(1 << 20):
+    """Give the sha256 of the file at a path or URL."""
+    digest = sha256()
+    with reader(uri) as file:
+        while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -1,12 +1,12 @@
 """The offline store: one Delta table per table id, replaced interval by interval."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import polars as pl
 from deltalake import (
@@ -23,7 +23,6 @@ from featurestore.errors import (
     InvalidRequest,
     NotMaterialized,
     Unavailable,
-    Unsupported,
 )
 from featurestore.model.documents import Table, View
 from featurestore.model.schema import Column
@@ -39,11 +38,24 @@ from featurestore.model.time import (
     inside,
 )
 from featurestore.storage.damage import damaged, reading, writing
-from featurestore.storage.files import DataFile, data_file
+from featurestore.storage.files import DataFile, data_file, reader
 from featurestore.storage.parts import StoredPart, scan_files, verify
+from featurestore.storage.remote import (
+    cause,
+    delta_files,
+    delta_options,
+    delta_place,
+    is_remote,
+    open_delta,
+    refusal,
+    remove,
+    told,
+)
 
-# delta-rs takes a folder's name for a URL: it decodes %41 and fails on brackets (measured, 1.6).
-_UNWRITABLE = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]]")
+# delta-rs takes a folder's name for a URL: it decodes %41, of a URL twice, and fails on brackets in
+# a path (measured, 1.6).
+_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
+_UNWRITABLE = re.compile(rf"{_ENCODED.pattern}|[\[\]]")
 # Locks name versions: none may be cleaned away, by us or by another tool (measured: with the first
 # setting alone, delta-rs still cleans when it is asked to).
 _FOR_EVER = {
@@ -107,7 +119,9 @@ class OfflineStore:
     """
 
     def __init__(self, root: str, project: str) -> None:
-        if "://" not in root and _UNWRITABLE.search(root):
+        if is_remote(root) and (reason := refusal(root)):
+            raise InvalidRequest(f"offline_store.path: {reason}")
+        if (_ENCODED if is_remote(root) else _UNWRITABLE).search(root):
             raise InvalidRequest(
                 f"offline_store.path: Delta cannot write below {root!r}: brackets and percent "
                 "signs in a folder's name mislead it; set FEATURESTORE_OFFLINE to another folder"
@@ -136,36 +150,34 @@ class OfflineStore:
         empty = pl.DataFrame(schema={**schema, BUCKET: pl.Int32()})
         path = self.path(view, table)
         with writing(view, table):
-            if "://" not in path:
+            if not is_remote(path):
                 Path(path).mkdir(parents=True, exist_ok=True)
             try:
                 DeltaTable.create(
-                    path,
+                    delta_place(path),
                     empty.to_arrow().schema,
                     mode="ignore",
                     partition_by=[BUCKET],
                     name=view.name,
                     configuration=_FOR_EVER,
+                    storage_options=delta_options(path),
                     commit_properties=CommitProperties(max_commit_retries=0),
                 )
             except CommitFailedError as error:
-                if not DeltaTable.is_deltatable(path):
+                if not DeltaTable.is_deltatable(delta_place(path), delta_options(path)):
                     raise Conflict(_moved(view)) from error
 
     def drop(self, view_name: str, table: Table) -> None:
         """Remove a table's folder with all its versions; one that is gone already stays so.
 
         Raises:
-            Unsupported: the tables are at a URL; the message names the folder to delete by hand.
             InvalidRequest: a link stands where the folder should be, or leads out of the root.
             Unavailable: the folder cannot be removed; what is left of it is of no use.
         """
         place = f"{self._root}/{self._project}/{view_name}/{table.id}"
-        if "://" in place:
-            raise Unsupported(
-                f"{view_name}: tables at a URL are not removed by this build; delete the folder "
-                f"{place} by hand"
-            )
+        if is_remote(place):
+            _drop_remote(view_name, place, (self._project, view_name, table.id))
+            return
         root, below = Path(self._root).resolve(), (self._project, view_name, table.id)
         folder = root.joinpath(*below)
         if folder.resolve() != folder or folder.parts != (*root.parts, *below):
@@ -206,10 +218,11 @@ class OfflineStore:
 
     def last_run(self, view: View, table: Table) -> str | None:
         """Give the run id that the newest version of a table was committed under, if any."""
-        opened = self._open(view, table, None)
-        with reading(view, table):
-            newest = opened.history(1)
-        return newest[0].get("run") if newest else None
+        log = self._log(view, table, self.version(view, table))
+        # delta-rs gives no history below a folder with a # or ? in its name (measured, 1.6).
+        with reading(view, table), reader(log) as file:
+            actions = [json.loads(line) for line in file.read().splitlines()]
+        return next((one["commitInfo"].get("run") for one in actions if "commitInfo" in one), None)
 
     def replace(
         self,
@@ -235,7 +248,7 @@ class OfflineStore:
         opened = self._open(view, table, base)
         if self.version(view, table) != base:
             raise Conflict(_moved(view))
-        before = set(_files(opened))
+        before = set(delta_files(opened))
         stored = rows.with_columns(
             pl.col(name).cast(stored_dtype(dtype)) for name, dtype in table_schema(view).items()
         ).with_columns(pl.col(BUCKET).cast(pl.Int32))
@@ -254,7 +267,7 @@ class OfflineStore:
             except CommitFailedError as error:
                 raise Conflict(_moved(view)) from error
         after = self._open(view, table, base + 1)
-        added = {uri: data_file(uri) for uri in sorted(set(_files(after)) - before)}
+        added = {uri: data_file(uri) for uri in sorted(set(delta_files(after)) - before)}
         self._verified.update((uri, file.checksum) for uri, file in added.items())
         return Commit(version=after.version(), files=tuple(added.values()))
 
@@ -270,8 +283,8 @@ class OfflineStore:
 
     def added_files(self, view: View, table: Table, version: int) -> tuple[DataFile, ...]:
         """Give the files a version has that the one before has not, with their checksums."""
-        before = set(_files(self._open(view, table, version - 1)))
-        after = _files(self._open(view, table, version))
+        before = set(delta_files(self._open(view, table, version - 1)))
+        after = delta_files(self._open(view, table, version))
         return tuple(data_file(uri) for uri in sorted(set(after) - before))
 
     def log_file(self, view: View, table: Table, version: int) -> DataFile:
@@ -406,7 +419,7 @@ class OfflineStore:
     ) -> pl.LazyFrame:
         """Scan a table's rows, as they are stored, after its files were verified."""
         opened = self._checked(view, table, version, checksums)
-        verify(view, table, _files(opened), checksums, self._verified)
+        verify(view, table, delta_files(opened), checksums, self._verified)
         lazy = _scan(opened, view)
         return lazy if known is None else lazy.filter(inside(pl.col(KNOWN), known))
 
@@ -427,7 +440,7 @@ class OfflineStore:
     def _open(self, view: View, table: Table, version: int | None) -> DeltaTable:
         with reading(view, table):
             try:
-                return DeltaTable(self.path(view, table), version=version)
+                return open_delta(self.path(view, table), version)
             except TableNotFoundError as error:
                 raise NotMaterialized(
                     f"{view.name}: {view.version} has no offline table; run "
@@ -449,10 +462,19 @@ def _moved(view: View) -> str:
     )
 
 
-def _files(opened: DeltaTable) -> list[str]:
-    """Give the data files as paths or URLs; delta-rs gives local paths percent-encoded."""
-    files = opened.file_uris()
-    return [file if "://" in file else unquote(file) for file in files]
+def _drop_remote(view_name: str, place: str, below: tuple[str, ...]) -> None:
+    """Remove the files of a table at a URL; a name that leads elsewhere is refused."""
+    if any(not name or "/" in name or name.strip(".") == "" for name in below):
+        raise InvalidRequest(
+            f"{view_name}: {place} is no folder of its own below the offline root; delete it by "
+            "hand"
+        )
+    try:
+        remove(place)
+    except OSError as error:
+        raise Unavailable(
+            f"{view_name}: {place} cannot be removed: {told(error)}; mend that and collect again"
+        ) from cause(error)
 
 
 def _listed(opened: DeltaTable, folder: str) -> pl.DataFrame:
@@ -483,12 +505,10 @@ def _may_hold(events: Interval) -> pl.Expr:
 
 
 def _scan(opened: DeltaTable, view: View) -> pl.LazyFrame:
-    """Scan the data files; local ones by path: `scan_delta` fails where a name has a space."""
-    files = _files(opened)
+    """Scan the data files by path: `scan_delta` fails where a name has a space."""
+    files = delta_files(opened)
     if not files:
         return pl.LazyFrame(schema={n: stored_dtype(d) for n, d in table_schema(view).items()})
-    if "://" in files[0]:
-        return pl.scan_delta(opened)
     return scan_files(files)
 
 

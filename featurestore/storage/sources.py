@@ -1,4 +1,7 @@
-"""Reading raw rows from where users keep them: Parquet files, folders, globs, and Delta tables."""
+"""Reading raw rows from where users keep them: Parquet files, folders, globs, and Delta tables.
+
+They lie in folders or at URLs of object stores.
+"""
 
 from collections.abc import Sequence
 from glob import escape, has_magic
@@ -23,8 +26,19 @@ from featurestore.model.time import (
     to_moment,
 )
 from featurestore.storage.keys import cast_keys
+from featurestore.storage.remote import (
+    cause,
+    delta_place,
+    is_file,
+    is_folder,
+    is_remote,
+    is_unreached,
+    open_delta,
+    refusal,
+    shown,
+    told,
+)
 
-SCHEMES = frozenset({"", "file", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 PRIVATE = "__"
 """Prefix of the columns `raw_rows` adds beside the source's own."""
 
@@ -33,48 +47,82 @@ def locate(path: str, root: Path) -> str:
     """Give where a path points: URLs as they are, relative paths under the repo's root.
 
     Raises:
-        SourceError: the scheme is not one the store reads.
+        SourceError: the scheme is not one the store reads, or the URL keeps a password.
     """
     scheme = urlsplit(path).scheme.lower()
     if len(scheme) > 1:
-        if scheme not in SCHEMES:
-            known = ", ".join(sorted(SCHEMES - {""}))
-            raise SourceError(f"{path}: cannot read {scheme}:// sources; supported are {known}")
-        return unquote(urlsplit(path).path) if scheme == "file" else path
+        if scheme == "file":
+            return unquote(urlsplit(path).path)
+        if reason := refusal(path):
+            raise SourceError(f"{shown(path)}: {reason}")
+        return path
     return str(root / path)
 
 
-def scan(source: Source, root: Path, where: str) -> pl.LazyFrame:
-    """Scan a source lazily under its own column names.
+def scan(source: Source, root: Path, where: str, version: int | None = None) -> pl.LazyFrame:
+    """Scan a source lazily under its own column names, a Delta table at a version (None: now).
 
     Raises:
         SourceError: the file is missing, empty or no Parquet/Delta data; `where` is named.
     """
     path = locate(source.path, root)
-    local = "://" not in path
-    there = local and Path(path).exists()
-    if local and not there and not has_magic(source.path):
-        raise _absent(source, where)
     try:
         if source.format == "delta":
-            # Polars' own reader looks for the percent-encoded name of a local folder.
-            frame = pl.scan_delta(path, use_pyarrow=local and quote(path) != path)
-        elif there:
-            frame = pl.scan_parquet(path, glob=False)
+            frame = _scan_delta(path, version)
+        elif _is_folder(f"{path.rstrip('/')}/_delta_log"):
+            raise SourceError(
+                f"{where}: {source.path} is a Delta table, and reading it as Parquet would show "
+                "deleted rows; set file_format=DeltaFormat()"
+            )
         else:
-            frame = pl.scan_parquet(_pattern(source.path, path, root))
+            frame = _scan_parquet(source, path, root)
         frame.collect_schema()
     except FileNotFoundError as error:
-        raise _absent(source, where) from error
+        raise _absent(source, where) from cause(error)
     except (PolarsError, DeltaError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason, way_out = _reason(error)
         if "paths were empty" in reason:
             raise _absent(source, where) from error
         raise SourceError(
-            f"{where}.source: {source.path} cannot be read as {source.format}: {reason}; write it "
-            "again, or say what it is with the source's file_format"
-        ) from error
+            f"{where}: {source.path} cannot be read as {source.format}: {reason}; {way_out}, or "
+            "say what it is with the source's file_format"
+        ) from cause(error)
     return frame
+
+
+def _scan_delta(path: str, version: int | None) -> pl.LazyFrame:
+    remote = is_remote(path)
+    if not (is_folder(path) if remote else Path(path).exists()):
+        raise FileNotFoundError(path)
+    # Polars' own reader looks for the percent-encoded name of a folder.
+    odd = (delta_place(path) if remote else quote(path)) != path
+    return pl.scan_delta(open_delta(path, version), use_pyarrow=odd)
+
+
+def _scan_parquet(source: Source, path: str, root: Path) -> pl.LazyFrame:
+    magic = has_magic(source.path)
+    if not is_remote(path):
+        there = Path(path).exists()
+        if not there and not magic:
+            raise FileNotFoundError(path)
+        return pl.scan_parquet(path if there else _pattern(source.path, path, root), glob=not there)
+    if is_folder(path):
+        return pl.scan_parquet(f"{path.rstrip('/')}/", glob=False)
+    return pl.scan_parquet(path, glob=magic and not is_file(path))
+
+
+def _is_folder(path: str) -> bool:
+    return is_folder(path) if is_remote(path) else Path(path).is_dir()
+
+
+def _reason(error: BaseException) -> tuple[str, str]:
+    """Give why a source cannot be read, and the way out."""
+    if is_unreached(error):
+        return told(error), (
+            "see that the object store answers, and that the environment says where it is and who "
+            "asks"
+        )
+    return str(error).splitlines()[0], "write it again"
 
 
 def _pattern(path: str, located: str, root: Path) -> str:
@@ -85,7 +133,7 @@ def _pattern(path: str, located: str, root: Path) -> str:
 def _absent(source: Source, where: str) -> SourceError:
     what = "a Delta table" if source.format == "delta" else "a Parquet file"
     return SourceError(
-        f"{where}.source: {source.path} is not there, or holds nothing; check the path (relative "
+        f"{where}: {source.path} is not there, or holds nothing; check the path (relative "
         f"to the feature repo) or write {what}"
     )
 
@@ -126,7 +174,7 @@ def _timed(view: View, root: Path) -> pl.LazyFrame:
     source = view.source
     if source is None:
         raise SourceError(f"{view.name}: has no source; an on-demand view stores no rows")
-    frame = _renamed(scan(source, root, view.name), source, view)
+    frame = _renamed(scan(source, root, f"{view.name}.source"), source, view)
     schema = frame.collect_schema()
     zone = source.time_zone
     reads = {c.name for c in _read_columns(view)}
@@ -156,17 +204,17 @@ def _collect(lazy: pl.LazyFrame, view: View) -> pl.DataFrame:
     try:
         return lazy.collect()
     except (PolarsError, PanicException, OSError) as error:
-        raise SourceError(_unread(view, str(error).splitlines()[0])) from error
+        raise SourceError(_unread(view, *_reason(error))) from cause(error)
 
 
-def _unread(view: View, reason: str) -> str:
+def _unread(view: View, reason: str, way_out: str) -> str:
     if "ambiguous" in reason or "non-existent" in reason:
         return (
             f"{view.name}.source: {reason}; a local time that a clock change makes ambiguous or "
             "skips has no single meaning: store UTC upstream"
         )
     path = view.source.path if view.source else ""
-    return f"{view.name}.source: {path} cannot be read: {reason}; write it again upstream"
+    return f"{view.name}.source: {path} cannot be read: {reason}; {way_out}"
 
 
 def _renamed(frame: pl.LazyFrame, source: Source, view: View) -> pl.LazyFrame:

@@ -12,9 +12,6 @@ import polars as pl
 import pytest
 
 from featurestore.cli.text import history as history_text
-from featurestore.cli.text import versions as text
-from featurestore.cli.values import versions as values
-from featurestore.jobs.collect import Collection
 from featurestore.jobs.materialize import materialize
 from featurestore.model.lock import Lock
 from featurestore.model.time import micros
@@ -410,15 +407,6 @@ def test_a_load_that_lost_all_rows_is_told_aloud(garbage):
     assert {(one["table"], one["rows"], one["before"]) for one in found} == {
         (f"{V2.data_id[:16]}.2", 0, 25)
     }
-
-
-def test_folders_that_stay_are_named(capsys):
-    """Where the store cannot delete, a person must: the whole path, to copy."""
-    folder = "az://container/" + "deep/" * 20
-    found = Collection(tables=(), releases=(1,), kept=(), left=(folder,))
-    text.collected(found, removed=True)
-    assert folder in capsys.readouterr().out.splitlines()[-1]
-    assert values.collection(found, removed=True)["left"] == (folder,)
 
 
 def test_the_log_marks_what_no_commit_holds(capsys):

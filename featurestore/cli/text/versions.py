@@ -119,7 +119,3 @@ def collected(found: Collection, *, removed: bool) -> None:
         out.print(
             f"\nNothing was removed: {what} may go with `featurestore collect --yes`; kept: {stay}."
         )
-    if found.left:
-        out.print("\nThis store cannot delete from where these folders are; remove them by hand:")
-        for folder in found.left:
-            out.print(f"  {escape(folder)}", soft_wrap=True)

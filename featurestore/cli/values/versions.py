@@ -64,7 +64,6 @@ def collection(found: Collection, *, removed: bool) -> dict[str, Any]:
             for one in found.tables
         ],
         "releases": found.releases,
-        "left": found.left,
         "kept": [
             {"version": need.view.version, "table": need.table.id, "reasons": need.reasons}
             for need in found.kept

@@ -16,6 +16,7 @@ from featurestore.definitions.repo import read_project
 from featurestore.errors import FeatureStoreError, InvalidDefinition, SourceError
 from featurestore.model.documents import Project, Projection
 from featurestore.model.schema import Column
+from tests.objects import Bucket
 
 PLANE = feast.Entity(name="plane", join_keys=["tailnum"], value_type=feast.ValueType.STRING)
 
@@ -69,6 +70,27 @@ def test_settings_of_a_view_reach_its_document(repo: Path) -> None:
     assert (made.delay, made.settle, made.ttl) == (1_000_000, 0, 86_400_000_000)
     assert [c.name for c in made.filter_reads] == ["cancelled"]
     assert (made.info.owner, made.info.tags) == ("ops", (("a", "1"), ("b", "2")))
+
+
+def test_a_source_at_a_url_gives_its_columns(repo: Path, bucket: Bucket) -> None:
+    """Not when the view is made, which waits for no network, but when the repo is read."""
+    bucket.upload(repo / "data" / "landings.parquet", "raw/landings.parquet")
+    local, there = (
+        read(repo, ours(source=source(path=path))).views[0]
+        for path in ("data/landings.parquet", f"{bucket.url}/raw/landings.parquet")
+    )
+    assert (there.id, there.data_id) == (local.id, local.data_id)
+    assert there.source is not None
+    assert there.source.path == f"{bucket.url}/raw/landings.parquet"
+
+
+@pytest.mark.parametrize("columns", [None, {"landed_at": pl.Datetime("us"), "arr_delay": pl.Int8}])
+def test_a_url_with_a_password_makes_no_document(repo: Path, columns: Any) -> None:
+    """Whether the file is there to read or not: a document would keep the password."""
+    handed = source(path="s3://ann:canary@bucket/x.parquet")
+    with pytest.raises(FeatureStoreError, match="a URL keeps no password") as caught:
+        read(repo, ours(source=handed, columns=columns))
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("ttl", [None, timedelta(0)])
@@ -252,11 +274,11 @@ BAD = {
     ),
     "no file": (
         lambda: [ours(source=source(path="data/landing.parquet"))],
-        "landings.path: no file is at",
+        "landings.path: data/landing.parquet is not there",
     ),
     "no delta table": (
         lambda: [ours(source=source(path="data/none", file_format=DeltaFormat()))],
-        "landings.path: no Delta table is at",
+        "landings.path: data/none is not there",
     ),
     "delta read as parquet": (
         lambda: [ours(source=source(path="data/delta"))],

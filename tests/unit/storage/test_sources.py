@@ -248,7 +248,7 @@ def test_a_path_points_where_people_expect(tmp_path, path, located):
 )
 def test_other_schemes_are_refused(tmp_path, path):
     """Only what the store reads is opened: no other scheme reaches a library."""
-    with pytest.raises(SourceError, match=r"cannot read .*:// sources; supported are abfs, "):
+    with pytest.raises(SourceError, match=r"cannot read .*:// URLs; supported are abfs, "):
         locate(path, tmp_path)
 
 
