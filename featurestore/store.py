@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self, overload
 
 from featurestore.engine.executor import Executor
 from featurestore.errors import InvalidRequest, NotFound, NotMaterialized
@@ -15,6 +15,7 @@ from featurestore.jobs import materialize as materializing
 from featurestore.jobs import plan as planning
 from featurestore.jobs import promote as promoting
 from featurestore.jobs import verify as verifying
+from featurestore.jobs.due import Due
 from featurestore.jobs.run import Outcome
 from featurestore.jobs.tables import DraftTables, StoredTables
 from featurestore.jobs.workspace import Clock, Workspace, system_clock
@@ -88,21 +89,66 @@ class FeatureStore:
         """Give the applied services, by name."""
         return self._workspace.project().services
 
+    @overload
     def materialize(
-        self, start_date: datetime, end_date: datetime, feature_views: Sequence[str] = ()
-    ) -> tuple[Outcome, ...]:
-        """Materialize what became known in [start_date, end_date]; naive moments are UTC."""
-        return materializing.materialize(
-            self._workspace, micros(start_date), micros(end_date), views=feature_views
-        )
+        self,
+        start_date: datetime,
+        end_date: datetime,
+        feature_views: Sequence[str] = ...,
+        *,
+        dry_run: Literal[False] = ...,
+    ) -> tuple[Outcome, ...]: ...
+
+    @overload
+    def materialize(
+        self,
+        start_date: datetime,
+        end_date: datetime,
+        feature_views: Sequence[str] = ...,
+        *,
+        dry_run: Literal[True],
+    ) -> tuple[Due, ...]: ...
+
+    def materialize(
+        self,
+        start_date: datetime,
+        end_date: datetime,
+        feature_views: Sequence[str] = (),
+        *,
+        dry_run: bool = False,
+    ) -> tuple[Outcome, ...] | tuple[Due, ...]:
+        """Materialize what became known in [start_date, end_date]; naive moments are UTC.
+
+        With `dry_run` the runs that this would take are given, and nothing is written.
+        """
+        start, end = micros(start_date), micros(end_date)
+        job = materializing.due if dry_run else materializing.materialize
+        return job(self._workspace, start, end, views=feature_views)
+
+    @overload
+    def materialize_incremental(
+        self,
+        end_date: datetime,
+        feature_views: Sequence[str] = ...,
+        *,
+        dry_run: Literal[False] = ...,
+    ) -> tuple[Outcome, ...]: ...
+
+    @overload
+    def materialize_incremental(
+        self, end_date: datetime, feature_views: Sequence[str] = ..., *, dry_run: Literal[True]
+    ) -> tuple[Due, ...]: ...
 
     def materialize_incremental(
-        self, end_date: datetime, feature_views: Sequence[str] = ()
-    ) -> tuple[Outcome, ...]:
-        """Materialize what became known since each view's watermark, to `end_date` included."""
-        return materializing.materialize_incremental(
-            self._workspace, micros(end_date), views=feature_views
-        )
+        self, end_date: datetime, feature_views: Sequence[str] = (), *, dry_run: bool = False
+    ) -> tuple[Outcome, ...] | tuple[Due, ...]:
+        """Materialize what became known since each view's watermark, to `end_date` included.
+
+        What changed in the source before that is computed again. With `dry_run` the runs that this
+        would take are given, and nothing is written.
+        """
+        job = materializing.due_incremental if dry_run else materializing.materialize_incremental
+        return job(self._workspace, micros(end_date), views=feature_views)
 
     def backfill(
         self, feature_views: Sequence[str] = (), *, alias: str = "prod", again: bool = False

@@ -55,7 +55,8 @@ def table(
     """
     cells = [[str(cell) for cell in row] for row in rows]
     widths = {
-        name: max(len(name), *(len(row[n]) for row in cells), 0) for n, name in enumerate(columns)
+        name: max(len(name), *(_length(row[n]) for row in cells), 0)
+        for n, name in enumerate(columns)
     }
     kept = list(whole)
     while kept and not _roomy(widths, kept):
@@ -78,6 +79,10 @@ def table(
     for row in cells:
         grid.add_row(*map(escape, row))
     out.print(grid)
+
+
+def _length(cell: str) -> int:
+    return max(map(len, cell.splitlines()), default=0)
 
 
 def _roomy(widths: Mapping[str, int], whole: Sequence[str]) -> bool:

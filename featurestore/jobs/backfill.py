@@ -14,7 +14,7 @@ from featurestore.jobs.facts import committed, coverage, facts, newest_table, si
 from featurestore.jobs.leases import held
 from featurestore.jobs.online import stored_rows
 from featurestore.jobs.publish import lasting
-from featurestore.jobs.run import Outcome, Report, finish, new_table, run, silent
+from featurestore.jobs.run import Outcome, Report, finish, first_table, new_table, run, silent
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Table, View
 from featurestore.model.steps import current, lacking
@@ -80,12 +80,13 @@ def fill(
     outcomes = []
     if table is not None:
         finish(workspace, view, table)
-    for interval in _missing(workspace, view, table, alias):
-        made = run(workspace, view, table, interval, report)
-        table = table or newest_table(workspace, view)
-        outcomes.append(made)
+    missing = _missing(workspace, view, table, alias)
+    if missing:
+        table = table or first_table(workspace, view, missing[-1].end)
+        outcomes = [run(workspace, view, table, interval, report) for interval in missing]
     if table is not None:
         lasting(workspace, LiveView(view=view, table=table))
+    report(view.name, "done", 0)
     return outcomes
 
 

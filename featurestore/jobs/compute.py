@@ -27,7 +27,15 @@ def feature_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
         SourceError: the source cannot be read, or a row has no event time.
         FeatureStoreError: a feature cannot be computed from a row; its path is named.
     """
-    rows = raw_rows(view, root, interval)
+    return computed(view, raw_rows(view, root, interval))
+
+
+def computed(view: View, rows: pl.DataFrame) -> pl.DataFrame:
+    """Compute the rows that `feature_rows` gives, from raw rows.
+
+    Raises:
+        SourceError, FeatureStoreError: as `feature_rows` does.
+    """
     if view.filter is not None:
         rows = select(rows, expressions.decode(view.filter, path=f"{view.name}.filter"))
     timeless = rows["__event_timestamp"].null_count()

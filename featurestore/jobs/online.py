@@ -69,7 +69,8 @@ def serve_run(workspace: Workspace, view: View, table: Table, run: Run) -> tuple
             repaired = _repair(workspace, view, table, run, lowered)
     else:
         served = load_online(workspace, view, table, needed(facts(workspace)))
-    workspace.ledger.end_run(run, "served", now=workspace.clock())
+    now = workspace.clock()
+    workspace.ledger.end_run(run, "served", now=now, served=served, repaired=repaired)
     return served, repaired
 
 

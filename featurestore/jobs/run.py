@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
+import polars as pl
+
 from featurestore.errors import (
     Conflict,
     FeatureStoreError,
     NotMaterialized,
     Unavailable,
 )
-from featurestore.jobs.compute import feature_rows
+from featurestore.jobs.compute import computed
 from featurestore.jobs.leases import leased
 from featurestore.jobs.online import serve_run, stored_rows
 from featurestore.jobs.revise import revise
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
+from featurestore.model.pieces import Read, cut
 from featurestore.model.time import (
     BEGINNING,
     BUCKET,
@@ -33,6 +36,7 @@ from featurestore.storage.files import DataFile
 from featurestore.storage.keys import bucket_of
 from featurestore.storage.ledger import Run
 from featurestore.storage.sources import rows_known_by
+from featurestore.storage.view_source import ViewSource, fingerprint, first_known
 
 ROWS_PER_BUCKET = 4_000_000
 
@@ -44,7 +48,8 @@ Report = Callable[[str, str, int], None]
 class Outcome:
     """What a run did: `changed` is False if the table already said the same.
 
-    `before` is how many rows the last good load has, where computing a table again gave none.
+    `why` is what made it due. `before` is how many rows the last good load has, where computing a
+    table again gave none.
     """
 
     view: str
@@ -55,6 +60,7 @@ class Outcome:
     served: int
     repaired: int
     changed: bool
+    why: str = ""
     before: int | None = None
 
     def __repr__(self) -> str:
@@ -81,9 +87,9 @@ def going_on(failed: list[FeatureStoreError]) -> Iterator[None]:
 
 
 def run(
-    workspace: Workspace, view: View, table: Table | None, interval: Interval, report: Report
+    workspace: Workspace, view: View, table: Table, interval: Interval, report: Report
 ) -> Outcome:
-    """Compute an interval of a version into its table (None: a new one), then into Redis.
+    """Compute an interval of a version into its table, then into Redis.
 
     Raises:
         Conflict: another run is on, or another registry's rows are in Redis.
@@ -91,23 +97,18 @@ def run(
     """
     run_id = secrets.token_hex(16)
     report(view.name, "reading", 0)
-    if table is None:
-        fresh = workspace.ledger.next_table(view.data_id, buckets=1)
-        # Of two runs that found none, both write to the one that is made first.
-        table = workspace.table(view) or new_table(workspace, view, interval.end, fresh)
     if not workspace.ledger.covered(table.id):
         workspace.offline.create(view, table)
     with leased(workspace, table, run_id, why=f"materialize {view.version}") as hold:
         _refuse_collected(workspace, view, table)
         _refuse_lost(workspace, view, table)
         _finish_pending(workspace, view, table)
-        interval = _reach_back(workspace, view, table, interval)
+        interval = reach_back(workspace, view, table, interval)
         made = _commit(workspace, view, table, interval, run_id, report, hold)
         report(view.name, "serving", made.rows)
         hold()
         _refuse_finished(workspace, made)
         served, repaired = serve_run(workspace, view, table, made)
-    report(view.name, "done", made.rows)
     return Outcome(
         view=view.name,
         version=view.version,
@@ -118,6 +119,27 @@ def run(
         repaired=repaired,
         changed=made.delta_version != made.base_version,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CameFrom:
+    """What rows were computed from: the state of their source, what was read by piece, and when."""
+
+    began: int
+    source: str
+    reads: tuple[Read, ...]
+
+
+def _computed(
+    workspace: Workspace, view: View, interval: Interval
+) -> tuple[pl.DataFrame, _CameFrom]:
+    """Compute an interval's rows, and digest the very rows that they are computed from."""
+    began, source = workspace.clock(), ViewSource(view, workspace.config.root)
+    raw = [source.scan(interval)]
+    pieces = cut(interval, first=first_known(raw[0]), settle=view.settle)
+    came_from = _CameFrom(began=began, source=source.still(), reads=fingerprint(raw[0], pieces))
+    # Handed over: what is computed from them may let go of raw rows while it computes.
+    return computed(view, raw.pop()), came_from
 
 
 def finish(workspace: Workspace, view: View, table: Table) -> None:
@@ -166,17 +188,32 @@ def _refuse_finished(workspace: Workspace, run: Run) -> None:
         )
 
 
-def _reach_back(workspace: Workspace, view: View, table: Table, interval: Interval) -> Interval:
+def reach_back(
+    workspace: Workspace, view: View, table: Table | None, interval: Interval
+) -> Interval:
     """Let an interval reach back for ever if neither table nor source knows anything older.
 
     The source alone cannot say so: it may have let go of rows that the table still holds.
     """
-    held = any(one.start < interval.start for one in workspace.ledger.covered(table.id))
+    covered = workspace.ledger.covered(table.id) if table else ()
+    held = any(one.start < interval.start for one in covered)
     if held or interval.start <= BEGINNING:
         return interval
     if rows_known_by(view, workspace.config.root, interval.start):
         return interval
     return Interval(start=BEGINNING, end=interval.end)
+
+
+def first_table(workspace: Workspace, view: View, end: int) -> Table:
+    """Give a version's table, made for its source's rows known by a moment if there is none.
+
+    Of two jobs that find none, both write to the one that is made first.
+
+    Raises:
+        Conflict: as `new_table` says.
+    """
+    fresh = workspace.ledger.next_table(view.data_id, buckets=1)
+    return workspace.table(view) or new_table(workspace, view, end, fresh)
 
 
 def new_table(workspace: Workspace, view: View, end: int, fresh: Table | None = None) -> Table:
@@ -221,7 +258,7 @@ def _commit(
     hold: Callable[[], None],
 ) -> Run:
     """Compute an interval's rows into the table; nothing of them is kept here afterwards."""
-    rows = feature_rows(view, workspace.config.root, interval)
+    rows, came_from = _computed(workspace, view, interval)
     report(view.name, "writing", rows.height)
     base = workspace.offline.version(view, table)
     before = stored_rows(workspace, view, table, version=base, known=interval)
@@ -232,15 +269,15 @@ def _commit(
         view=view.name,
         version=view.id,
         interval=interval,
-        source="",
+        source=came_from.source,
         rows=rows.height,
         base_version=base,
         delta_version=None,
         state="writing",
-        started=workspace.clock(),
+        started=came_from.began,
     )
     hold()
-    workspace.ledger.start_run(run)
+    workspace.ledger.start_run(run, came_from.reads)
     version: int = base
     files: tuple[DataFile, ...] = ()
     if not same:

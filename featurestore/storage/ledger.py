@@ -1,6 +1,6 @@
 """The ledger: which tables there are, who holds their leases, and every run that wrote to them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
@@ -9,13 +9,14 @@ from sqlalchemy.exc import IntegrityError
 
 from featurestore.errors import Conflict
 from featurestore.model.documents import Table
-from featurestore.model.time import Interval, show, union
-from featurestore.storage import sql
+from featurestore.model.pieces import Checked, Piece, Read, standing
+from featurestore.model.time import Interval, union
+from featurestore.storage import pieces, sql
 from featurestore.storage.documents import Author, Turn
 from featurestore.storage.files import DataFile
-from featurestore.storage.process import is_dead
+from featurestore.storage.leases import Leases
 
-_TABLES, _LEASES, _RUNS = sql.TABLES.c, sql.LEASES.c, sql.RUNS.c
+_TABLES, _RUNS = sql.TABLES.c, sql.RUNS.c
 
 RunState = Literal["writing", "committed", "served", "abandoned"]
 
@@ -24,8 +25,9 @@ RunState = Literal["writing", "committed", "served", "abandoned"]
 class Run:
     """One row of the ledger: an interval of a table, from one state of its source.
 
-    `writing` has announced itself, `committed` stands in the offline table, `served` in Redis too;
-    `abandoned` never reached the table. Times are UTC microseconds.
+    `writing` has announced itself, `committed` stands in the offline table, `served` in Redis too,
+    where it wrote `served` rows and `repaired` keys; `abandoned` never reached the table. `source`
+    is empty where its state is not known. Times are UTC microseconds.
     """
 
     id: str
@@ -40,6 +42,8 @@ class Run:
     state: RunState
     started: int
     finished: int | None = None
+    served: int | None = None
+    repaired: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +68,8 @@ class Verification:
     everything: bool = False
 
 
-class Ledger:
+class Ledger(Leases):
     """The tables, leases, runs and verifications of one project."""
-
-    def __init__(self, engine: sa.Engine, project: str) -> None:
-        self._engine = engine
-        self._project = project
 
     def table(self, data_id: str) -> Table | None:
         """Give the newest generation of a data id's table that was not collected, or None."""
@@ -166,72 +166,18 @@ class Ledger:
             _TABLES.generation == table.generation,
         )
 
-    def lease(
-        self, name: str, owner: str, *, now: int, until: int, process: str, note: str
-    ) -> None:
-        """Take or renew a lease; one that expired, or whose holder is dead, is taken over.
+    def start_run(self, run: Run, reads: Sequence[Read] = ()) -> None:
+        """Announce a run in the ledger before its commit, with what it read, piece by piece.
 
-        `process` is the taker's `storage.process.this_process()`, `note` what it is about, for the
-        people it keeps waiting.
-
-        Raises:
-            Conflict: another owner holds it.
+        The runs of a table are numbered in the order in which they are announced.
         """
-        terms = {"owner": owner, "expires": until, "process": process, "note": note}
-        mine = (_LEASES.project == self._project, _LEASES.name == name)
-        free = sa.or_(_LEASES.owner == owner, _LEASES.expires < now)
-        if self._take(terms, *mine, free):
-            return
-        with self._engine.connect() as connection:
-            holder = connection.execute(sa.select(sql.LEASES).where(*mine)).mappings().first()
-        if holder is None:
-            key = {"project": self._project, "name": name}
-            try:
-                with self._engine.begin() as connection:
-                    connection.execute(sa.insert(sql.LEASES).values(**key, **terms))
-            except IntegrityError as error:
-                raise Conflict(
-                    f"{name}: somebody else took it at the same moment; wait for it to end and run "
-                    "it again"
-                ) from error
-            return
-        dead = (_LEASES.owner == holder["owner"], _LEASES.process == holder["process"])
-        if not is_dead(holder["process"]) or not self._take(terms, *mine, *dead):
-            raise Conflict(
-                f"{name}: held by {holder['note'] or 'another run'} (until "
-                f"{show(holder['expires'])}); wait for it to end, or until its lease expires if "
-                "its machine died"
-            )
-
-    def _take(self, terms: Mapping[str, object], *matching: sa.ColumnElement[bool]) -> bool:
-        with self._engine.begin() as connection:
-            taken = connection.execute(sa.update(sql.LEASES).where(*matching).values(**terms))
-        return bool(taken.rowcount)
-
-    def is_leased(self, name: str, *, now: int) -> bool:
-        """Say whether somebody who may be alive holds a lease."""
-        mine = (_LEASES.project == self._project, _LEASES.name == name, _LEASES.expires >= now)
-        with self._engine.connect() as connection:
-            holder = connection.execute(sa.select(_LEASES.process).where(*mine)).scalar()
-        return holder is not None and not is_dead(holder)
-
-    def release_lease(self, name: str, owner: str) -> None:
-        """Give a lease back, if it is still this owner's."""
-        with self._engine.begin() as connection:
-            connection.execute(
-                sa.delete(sql.LEASES).where(
-                    _LEASES.project == self._project,
-                    _LEASES.name == name,
-                    _LEASES.owner == owner,
-                )
-            )
-
-    def start_run(self, run: Run) -> None:
-        """Announce a run in the ledger before its commit."""
+        others = sql.RUNS.alias()
+        last = sa.select(sa.func.max(others.c.number)).where(others.c.table_id == run.table_id)
         values = {
             "id": run.id,
             "project": self._project,
             "table_id": run.table_id,
+            "number": sa.func.coalesce(last.scalar_subquery(), 0) + 1,
             "view": run.view,
             "version": run.version,
             "start": run.interval.start,
@@ -243,9 +189,12 @@ class Ledger:
             "state": run.state,
             "started": run.started,
             "finished": run.finished,
+            "served": run.served,
+            "repaired": run.repaired,
         }
         with self._engine.begin() as connection:
             connection.execute(sa.insert(sql.RUNS).values(values))
+            pieces.record(connection, run.id, run.table_id, reads)
 
     def commit_run(self, run: Run, delta_version: int, files: Sequence[DataFile]) -> None:
         """Record that a run's rows stand in the offline table.
@@ -271,21 +220,49 @@ class Ledger:
             if rows:
                 connection.execute(sa.insert(sql.FILES), rows)
 
-    def end_run(self, run: Run, state: RunState, *, now: int) -> None:
-        """Record that a run is served or abandoned."""
+    def end_run(
+        self,
+        run: Run,
+        state: RunState,
+        *,
+        now: int,
+        served: int | None = None,
+        repaired: int | None = None,
+    ) -> None:
+        """Record that a run is served, with the rows and keys that it wrote, or abandoned."""
+        ended = {"state": state, "finished": now, "served": served, "repaired": repaired}
         with self._engine.begin() as connection:
-            connection.execute(
-                sa.update(sql.RUNS).where(_RUNS.id == run.id).values(state=state, finished=now)
-            )
+            connection.execute(sa.update(sql.RUNS).where(_RUNS.id == run.id).values(ended))
 
     def runs(self, table_id: str | None = None) -> tuple[Run, ...]:
         """Give the ledger, oldest first, of one table or of all."""
         query = sa.select(sql.RUNS).where(_RUNS.project == self._project)
-        if table_id is not None:
-            query = query.where(_RUNS.table_id == table_id)
+        if table_id is None:
+            query = query.order_by(_RUNS.started, _RUNS.number, _RUNS.id)
+        else:
+            query = query.where(_RUNS.table_id == table_id).order_by(_RUNS.number, _RUNS.id)
         with self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(_RUNS.started, _RUNS.id)).mappings()
-            return tuple(_run(row) for row in rows)
+            return tuple(_run(row) for row in connection.execute(query).mappings())
+
+    def pieces(self, table_id: str) -> tuple[Piece, ...]:
+        """Give the pieces that stand in a table, ascending, each as its newest run read it."""
+        with self._engine.connect() as connection:
+            return standing(pieces.by_run(connection, self._project, table_id))
+
+    def checked(self, table: Table) -> Checked | None:
+        """Give up to which run, and in which state of the source, a table was found to be right."""
+        query = sa.select(_TABLES.checked_source, _TABLES.checked_run).where(*self._one(table))
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        if row is None or row.checked_source is None:
+            return None
+        return Checked(source=row.checked_source, number=row.checked_run)
+
+    def check(self, table: Table, checked: Checked) -> None:
+        """Record up to which run a table holds what its source does in a state."""
+        values = {"checked_source": checked.source, "checked_run": checked.number}
+        with self._engine.begin() as connection:
+            connection.execute(sa.update(sql.TABLES).where(*self._one(table)).values(values))
 
     def covered(self, table_id: str) -> tuple[Interval, ...]:
         """Give the merged known-at intervals that committed runs of a table hold."""
@@ -345,4 +322,6 @@ def _run(row: sa.RowMapping) -> Run:
         state=row["state"],
         started=row["started"],
         finished=row["finished"],
+        served=row["served"],
+        repaired=row["repaired"],
     )

@@ -3,7 +3,8 @@
 They lie in folders or at URLs of object stores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from glob import escape, has_magic
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -105,7 +106,7 @@ def _scan_parquet(source: Source, path: str, root: Path) -> pl.LazyFrame:
         there = Path(path).exists()
         if not there and not magic:
             raise FileNotFoundError(path)
-        return pl.scan_parquet(path if there else _pattern(source.path, path, root), glob=not there)
+        return pl.scan_parquet(path if there else pattern(source.path, path, root), glob=not there)
     if is_folder(path):
         return pl.scan_parquet(f"{path.rstrip('/')}/", glob=False)
     return pl.scan_parquet(path, glob=magic and not is_file(path))
@@ -125,7 +126,7 @@ def _reason(error: BaseException) -> tuple[str, str]:
     return str(error).splitlines()[0], "write it again"
 
 
-def _pattern(path: str, located: str, root: Path) -> str:
+def pattern(path: str, located: str, root: Path) -> str:
     """Give a glob in which only what the user wrote is a pattern, not the repo's own folder."""
     return str(Path(escape(str(root))) / path) if located == str(root / path) else located
 
@@ -138,7 +139,9 @@ def _absent(source: Source, where: str) -> SourceError:
     )
 
 
-def raw_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
+def raw_rows(
+    view: View, root: Path, interval: Interval, version: int | None = None
+) -> pl.DataFrame:
     """Read the rows of a view's source that became known in `(start, end]`.
 
     The frame holds the columns the view's expressions read, under their names, and beside them
@@ -150,9 +153,64 @@ def raw_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
         SourceError: the source cannot be read or lacks a column, or a local time does not exist.
         InvalidRequest: a join key cannot be cast to its declared dtype.
     """
-    lazy = _timed(view, root)
+    lazy = _timed(view, root, version)
     kept = inside(pl.col("__known_at"), interval) | pl.col("__event_timestamp").is_null()
-    rows = _collect(lazy.filter(kept), view)
+    return _keyed(_collect(lazy.filter(kept), view), view)
+
+
+def raw_batches(
+    view: View, root: Path, end: int, version: int | None = None
+) -> Iterator[pl.DataFrame]:
+    """Read the rows known at or before a moment as `raw_rows` does, a part at a time, in no order.
+
+    Raises:
+        SourceError, InvalidRequest: as `raw_rows` does.
+    """
+    known = inside(pl.col("__known_at"), Interval(start=BEGINNING, end=end))
+    batches = _timed(view, root, version).filter(known).collect_batches(maintain_order=False)
+    with _reading(view):
+        yield from (_keyed(batch, view) for batch in batches)
+
+
+def known_times(
+    view: View, root: Path, interval: Interval, *, every: int = 1, version: int | None = None
+) -> pl.Series:
+    """Read when every so many-th row of an interval became known, UTC microseconds, in no order.
+
+    Raises:
+        SourceError: the source cannot be read or lacks a column, or a local time does not exist.
+    """
+    known = _timed(view, root, version).select("__known_at")
+    kept = known.filter(inside(pl.col("__known_at"), interval)).gather_every(every)
+    return _collect(kept, view).to_series().to_physical()
+
+
+def counts(
+    view: View, root: Path, intervals: Sequence[Interval], version: int | None = None
+) -> tuple[int, ...]:
+    """Count the source rows known in each of some intervals, in one pass over their times.
+
+    Raises:
+        SourceError: the source cannot be read or lacks a column, or a local time does not exist.
+    """
+    sums = [
+        inside(pl.col("__known_at"), one).sum().cast(pl.Int64).alias(str(number))
+        for number, one in enumerate(intervals)
+    ]
+    return _collect(_timed(view, root, version).select(sums), view).row(0) if sums else ()
+
+
+def size(view: View, root: Path, version: int | None = None) -> int:
+    """Count all rows of a view's source, whenever they are known.
+
+    Raises:
+        SourceError: the source cannot be read or lacks a column.
+    """
+    return int(_collect(_timed(view, root, version).select(pl.len()), view).item())
+
+
+def _keyed(rows: pl.DataFrame, view: View) -> pl.DataFrame:
+    """Cast the join keys of raw rows to their declared dtypes."""
     renamed = {f"{PRIVATE}key_{k.name}": k.name for k in view.join_keys}
     found = rows.select(renamed.keys()).rename(renamed)
     cast = cast_keys(found, view.join_keys, f"{view.name}.source")
@@ -165,16 +223,15 @@ def rows_known_by(view: View, root: Path, end: int) -> int:
     Raises:
         SourceError: the source cannot be read or lacks a column, or a local time does not exist.
     """
-    known = inside(pl.col("__known_at"), Interval(start=BEGINNING, end=end))
-    return int(_collect(_timed(view, root).filter(known).select(pl.len()), view).item())
+    return counts(view, root, [Interval(start=BEGINNING, end=end)])[0]
 
 
-def _timed(view: View, root: Path) -> pl.LazyFrame:
+def _timed(view: View, root: Path, version: int | None) -> pl.LazyFrame:
     """Scan what `raw_rows` reads, at all times and with the keys' dtypes as they are stored."""
     source = view.source
     if source is None:
         raise SourceError(f"{view.name}: has no source; an on-demand view stores no rows")
-    frame = _renamed(scan(source, root, f"{view.name}.source"), source, view)
+    frame = _renamed(scan(source, root, f"{view.name}.source", version), source, view)
     schema = frame.collect_schema()
     zone = source.time_zone
     reads = {c.name for c in _read_columns(view)}
@@ -201,8 +258,14 @@ def _timed(view: View, root: Path) -> pl.LazyFrame:
 
 
 def _collect(lazy: pl.LazyFrame, view: View) -> pl.DataFrame:
-    try:
+    with _reading(view):
         return lazy.collect()
+
+
+@contextmanager
+def _reading(view: View) -> Iterator[None]:
+    try:
+        yield
     except (PolarsError, PanicException, OSError) as error:
         raise SourceError(_unread(view, *_reason(error))) from cause(error)
 

@@ -54,6 +54,8 @@ TABLES = sa.Table(
     sa.Column("created", MICROS, nullable=False),
     sa.Column("collected", MICROS),
     sa.Column("dropped", MICROS),
+    sa.Column("checked_source", sa.String(64)),
+    sa.Column("checked_run", sa.Integer),
 )
 RUNS = sa.Table(
     "fs_runs",
@@ -61,6 +63,7 @@ RUNS = sa.Table(
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("project", sa.String(255), nullable=False, index=True),
     sa.Column("table_id", sa.String(64), nullable=False, index=True),
+    sa.Column("number", sa.Integer, nullable=False),
     sa.Column("view", sa.String(255), nullable=False),
     sa.Column("version", sa.String(64), nullable=False),
     sa.Column("start", MICROS, nullable=False),
@@ -72,6 +75,18 @@ RUNS = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("started", MICROS, nullable=False),
     sa.Column("finished", MICROS),
+    sa.Column("served", MICROS),
+    sa.Column("repaired", MICROS),
+)
+PIECES = sa.Table(
+    "fs_pieces",
+    META,
+    sa.Column("run", sa.String(32), primary_key=True),
+    sa.Column("end", MICROS, primary_key=True),
+    sa.Column("start", MICROS, nullable=False),
+    sa.Column("table_id", sa.String(64), nullable=False, index=True),
+    sa.Column("rows", MICROS, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
 )
 FILES = sa.Table(
     "fs_files",

@@ -10,6 +10,7 @@ import pytest
 
 from featurestore.errors import Conflict
 from featurestore.model.documents import Table
+from featurestore.model.pieces import Checked, Read
 from featurestore.model.time import BEGINNING, Interval
 from featurestore.storage.files import DataFile
 from featurestore.storage.ledger import Ledger, Run, Verification
@@ -148,10 +149,51 @@ def test_a_run_is_told_from_announcement_to_service(ledger):
     committed = replace(RUN, state="committed", delta_version=1)
     assert ledger.runs() == (committed,)
     assert ledger.covered(TABLE.id) == (RUN.interval,)
-    ledger.end_run(RUN, "served", now=200)
-    assert ledger.runs() == (replace(committed, state="served", finished=200),)
+    ledger.end_run(RUN, "served", now=200, served=2, repaired=1)
+    ended = replace(committed, state="served", finished=200, served=2, repaired=1)
+    assert ledger.runs() == (ended,)
     assert ledger.covered(TABLE.id) == (RUN.interval,)
     assert ledger.checksums(TABLE.id) == {"bucket=0/x.parquet": "c" * 64}
+
+
+def read(start, end, digest="d"):
+    """Give what a run read of an interval."""
+    return Read(interval=Interval(start=start, end=end), rows=end - start, digest=digest)
+
+
+def test_pieces_stand_as_the_newest_committed_run_read_them(ledger):
+    """What a run announced counts once it is committed; what it cut of older pieces is unknown."""
+    reads = [read(0, 5), read(5, 10)]
+    ledger.start_run(RUN, reads)
+    assert ledger.pieces(TABLE.id) == ()
+    ledger.commit_run(RUN, 1, ())
+    assert [one.read for one in ledger.pieces(TABLE.id)] == reads
+    later = replace(RUN, id="r2", interval=Interval(start=7, end=20), source="other", started=1)
+    silent = replace(RUN, id="r3", interval=Interval(start=30, end=40))
+    for run, what in ((later, [read(7, 20, "e")]), (silent, ())):
+        ledger.start_run(run, what)
+        ledger.commit_run(run, 2, ())
+    assert [(_span(one), one.read, one.source, one.number) for one in ledger.pieces(TABLE.id)] == [
+        ((0, 5), reads[0], RUN.source, 1),
+        ((5, 7), None, RUN.source, 1),
+        ((7, 20), read(7, 20, "e"), "other", 2),
+        ((30, 40), None, RUN.source, 3),
+    ]
+
+
+def _span(piece):
+    return piece.interval.start, piece.interval.end
+
+
+def test_what_was_checked_is_kept_for_a_table(ledger):
+    """The newest check of a table stands; another generation has none."""
+    ledger.add_table(TABLE, now=1)
+    ledger.add_table(replace(TABLE, generation=1), now=1)
+    assert ledger.checked(TABLE) is None
+    for checked in (Checked(source="one", number=1), Checked(source="two", number=2)):
+        ledger.check(TABLE, checked)
+        assert ledger.checked(TABLE) == checked
+    assert ledger.checked(replace(TABLE, generation=1)) is None
 
 
 def test_a_run_is_committed_once(ledger):
@@ -174,12 +216,12 @@ def test_an_abandoned_run_covers_nothing(ledger):
 
 
 def test_runs_stand_oldest_first_and_by_table(ledger):
-    """The ledger reads like a log."""
+    """The ledger reads like a log; a table's runs stand as they came, whatever clocks said."""
     other = replace(RUN, id="r0", table_id="b" * 16 + ".0", started=50)
     for run in (RUN, other, replace(RUN, id="r2", started=99)):
         ledger.start_run(run)
     assert [run.id for run in ledger.runs()] == ["r0", "r2", "r1"]
-    assert [run.id for run in ledger.runs(TABLE.id)] == ["r2", "r1"]
+    assert [run.id for run in ledger.runs(TABLE.id)] == ["r1", "r2"]
 
 
 def test_what_is_covered_is_merged(ledger):

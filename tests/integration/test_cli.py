@@ -106,6 +106,43 @@ def outcomes(shop, run):
     return json.loads(first), run("materialize", "2024-03-01", "2024-03-02", repo=shop).stdout
 
 
+def test_a_dry_run_tells_what_would_be_computed(bare, run):
+    """Each run with its reason and rows; nothing is written, and no server is started."""
+    told = json.loads(run("materialize-incremental", "--dry-run", "--json", repo=bare).stdout)
+    assert [(one["view"], one["table"], one["start"], one["why"]) for one in told] == [
+        ("history", None, None, "never run")
+    ]
+    text = run("materialize", "2024-03-01", "2024-03-02", "--dry-run", repo=bare).stdout
+    assert re.search(r"history@\w{12}, a new table:", text)
+    assert re.search(r"the beginning to 2024-03-02 00:00 +3 +never run", text)
+    assert fits(text)
+    assert "Nothing was materialized yet" in run("runs", repo=bare).stdout
+    asked = run(
+        "materialize", "2024-03-01", "2024-03-02", "-v", "nothing", "--dry-run", repo=bare, code=1
+    )
+    assert "nothing: no applied view has this name" in asked.stderr
+
+
+def test_runs_tell_what_was_materialized(shop, outcomes, run):
+    """Newest first: when, from which state of the source, how many rows, how long."""
+    newest, first = json.loads(run("runs", "--json", repo=shop).stdout)
+    assert (newest["state"], newest["changed"], first["changed"]) == ("served", False, True)
+    assert newest["source"] == first["source"] is not None
+    assert (first["rows"], first["served"], first["repaired"]) == (3, 2, 0)
+    assert 0 < first["seconds"] < 60
+    assert json.loads(run("runs", "--view", VIEW, "--limit", "1", "--json", repo=shop).stdout) == [
+        newest
+    ]
+    assert (
+        len(json.loads(run("runs", "--table", first["table"][:6], "--json", repo=shop).stdout)) == 2
+    )
+    text = run("runs", repo=shop).stdout
+    assert fits(text)
+    assert re.search(r"the beginning +3 +[\d.]+s +[0-9a-f]{8} +2 served", text)
+    assert "no view has this name" in run("runs", "--view", "nothing", repo=shop, code=1).stderr
+    assert "no run wrote to" in run("runs", "--table", "nothing", repo=shop, code=1).stderr
+
+
 @pytest.fixture(scope="module")
 def promoted(shop, outcomes, run):
     """What promoting the shop printed for programs, once it is verified."""

@@ -153,7 +153,7 @@ def test_incremental_starts_at_the_watermark_less_settle(workspace):
     rewrite(
         workspace,
         *[("a", 1, None, 10.0, 3), ("a", 5, None, 20.0, 4), ("b", 3, None, 40.0, 6)],
-        *[("c", 4.5, None, 1.0, 1), ("c", 6, None, 2.0, 2)],
+        *[(None, 4, None, 50.0, 7), ("c", 4.5, None, 1.0, 1), ("c", 6, None, 2.0, 2)],
     )
     (outcome,) = jobs.materialize_incremental(workspace, micros(at(8)))
     assert outcome.interval == Interval(start=micros(at(4)), end=micros(at(8)))

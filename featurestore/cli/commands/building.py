@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from featurestore.cli import run
-from featurestore.cli.commands.options import HERE, VERSIONS, Json, Repo, Towards, Views
+from featurestore.cli.commands.options import HERE, VERSIONS, DryRun, Json, Repo, Towards, Views
 
 app = typer.Typer()
 
@@ -53,10 +53,11 @@ def materialize(
     end: Annotated[str, typer.Argument(metavar="END", help="Last moment, included.")],
     repo: Repo = HERE,
     view: Views = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Compute the rows known in [START, END], offline and into Redis."""
-    run.building.materialize(repo, start, end, views=view or (), json=json)
+    run.building.materialize(repo, start, end, views=view or (), dry_run=dry_run, json=json)
 
 
 @app.command("materialize-incremental")
@@ -67,10 +68,11 @@ def materialize_incremental(
     ] = None,
     repo: Repo = HERE,
     view: Views = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Compute what became known since each view was last complete."""
-    run.building.materialize_incremental(repo, end, views=view or (), json=json)
+    """Compute what became known since each view was last complete, and what its source changed."""
+    run.building.materialize_incremental(repo, end, views=view or (), dry_run=dry_run, json=json)
 
 
 @app.command(rich_help_panel=VERSIONS)

@@ -1,11 +1,11 @@
-"""List, describe, show, diff, lineage, log: what there is, and was."""
+"""List, describe, show, diff, lineage, runs, log: what there is, and was."""
 
 from typing import Annotated
 
 import typer
 
 from featurestore.cli import run
-from featurestore.cli.commands.options import HERE, HISTORY, Json, Repo
+from featurestore.cli.commands.options import HERE, HISTORY, Json, Limit, Repo, Views
 
 app = typer.Typer()
 
@@ -70,12 +70,23 @@ def lineage(
 
 
 @app.command(rich_help_panel=HISTORY)
+def runs(
+    repo: Repo = HERE,
+    view: Views = None,
+    table: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="Only this table: the start of its id.")
+    ] = None,
+    limit: Limit = None,
+    json: Json = False,
+) -> None:
+    """Tell what was materialized when, and from which state of its source, newest first."""
+    run.history.runs(repo, views=view or (), table=table, limit=limit, json=json)
+
+
+@app.command(rich_help_panel=HISTORY)
 def log(
     repo: Repo = HERE,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="So many; default 20, with --json all."),
-    ] = None,
+    limit: Limit = None,
     json: Json = False,
 ) -> None:
     """Tell who did what, when and from which commit, newest first."""

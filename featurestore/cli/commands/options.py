@@ -25,9 +25,15 @@ Repo = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="So many; default 20, with --json all.")
+]
 Views = Annotated[
     list[str] | None,
     typer.Option("--view", "-v", metavar="VIEW", help="Only this view; may be repeated."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be computed, and why; writes nothing.")
 ]
 Towards = Annotated[
     str, typer.Option("--alias", metavar="NAME", help="The alias that the steps lead to.")

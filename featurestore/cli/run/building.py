@@ -15,12 +15,14 @@ from featurestore.jobs import apply as applying
 from featurestore.jobs import backfill as backfilling
 from featurestore.jobs import materialize as materializing
 from featurestore.jobs import plan as planning
+from featurestore.jobs.due import Due
 from featurestore.jobs.run import Outcome, Report
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.plan import Plan
 from featurestore.model.time import micros
 
 _Job = Callable[[Workspace, Report], tuple[Outcome, ...]]
+_Tell = Callable[[Workspace], tuple[Due, ...]]
 _Look = Callable[[Sequence[Outcome]], None]
 
 
@@ -49,26 +51,40 @@ def apply(repo: Path, *, plan: str | None, alias: str, anyway: bool, json: bool)
         text.plan(found, applied=True)
 
 
-def materialize(repo: Path, start: str, end: str, *, views: Sequence[str], json: bool) -> None:
-    """Materialize what became known in [start, end]."""
+def materialize(
+    repo: Path, start: str, end: str, *, views: Sequence[str], dry_run: bool, json: bool
+) -> None:
+    """Materialize what became known in [start, end], or only say what that takes."""
     first, last = micros(moment(start, "START")), micros(moment(end, "END"))
+
+    def tell(workspace: Workspace) -> tuple[Due, ...]:
+        return materializing.due(workspace, first, last, views=views)
 
     def job(workspace: Workspace, report: Report) -> tuple[Outcome, ...]:
         return materializing.materialize(workspace, first, last, views=views, report=report)
 
-    _run(repo, job, text.outcomes, views=views, json=json)
+    if dry_run:
+        _tell(repo, tell, json=json)
+    else:
+        _run(repo, job, text.outcomes, views=views, json=json)
 
 
 def materialize_incremental(
-    repo: Path, end: str | None, *, views: Sequence[str], json: bool
+    repo: Path, end: str | None, *, views: Sequence[str], dry_run: bool, json: bool
 ) -> None:
-    """Materialize what became known since each view's watermark."""
+    """Materialize what became known since each view's watermark, or only say what that takes."""
     last = micros(datetime.now(UTC) if end is None else moment(end, "END"))
+
+    def tell(workspace: Workspace) -> tuple[Due, ...]:
+        return materializing.due_incremental(workspace, last, views=views)
 
     def job(workspace: Workspace, report: Report) -> tuple[Outcome, ...]:
         return materializing.materialize_incremental(workspace, last, views=views, report=report)
 
-    _run(repo, job, text.outcomes, views=views, json=json)
+    if dry_run:
+        _tell(repo, tell, json=json)
+    else:
+        _run(repo, job, text.outcomes, views=views, json=json)
 
 
 def backfill(repo: Path, alias: str, *, views: Sequence[str], again: bool, json: bool) -> None:
@@ -82,6 +98,15 @@ def backfill(repo: Path, alias: str, *, views: Sequence[str], again: bool, json:
         text.backfilled(found, alias)
 
     _run(repo, job, look, views=views, json=json)
+
+
+def _tell(repo: Path, tell: _Tell, *, json: bool) -> None:
+    with closing(Workspace.open(repo)) as workspace, terminal.busy("reading the sources"):
+        found = tell(workspace)
+    if json:
+        terminal.as_json([values.due(one) for one in found])
+    else:
+        text.due(found)
 
 
 def _run(repo: Path, job: _Job, look: _Look, *, views: Sequence[str], json: bool) -> None:

@@ -1,5 +1,6 @@
-"""List, describe, show, diff, lineage, log: what there is, and was."""
+"""List, describe, show, diff, lineage, runs, log: what there is, and was."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from featurestore.model.states import live_in
 from featurestore.model.time import watermark
 
 _LINES = 20
-"""Lines of the audit that a person is shown unless more are asked for."""
+"""Lines of the audit, or runs, that a person is shown unless more are asked for."""
 
 
 def list_(repo: Path, *, json: bool) -> None:
@@ -91,6 +92,29 @@ def lineage(repo: Path, name: str | None, *, json: bool) -> None:
         terminal.as_json(values.lineage(found))
     else:
         text.lineage(found)
+
+
+def runs(
+    repo: Path, *, views: Sequence[str], table: str | None, limit: int | None, json: bool
+) -> None:
+    """Tell what was materialized."""
+    with closing(Workspace.open(repo)) as workspace:
+        every = workspace.ledger.runs()[::-1]
+        names = {view.name for view in workspace.project().views} | {one.view for one in every}
+    for name in views:
+        if name not in names:
+            raise NotFound(f"{name}: no view has this name{suggest(name, names)}")
+    found = [
+        one
+        for one in every
+        if (not views or one.view in views) and one.table_id.startswith(table or "")
+    ]
+    if table is not None and not found:
+        raise NotFound(f"{table}: no run wrote to a table whose id starts so")
+    if json:
+        terminal.as_json([values.run(one) for one in found[:limit]])
+    else:
+        text.runs(found, limit or _LINES)
 
 
 def log(repo: Path, *, limit: int | None, json: bool) -> None:

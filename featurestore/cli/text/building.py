@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from featurestore.cli.terminal import grouped, out, table
-from featurestore.cli.text.words import count, size, stamp
+from featurestore.cli.text.words import between, count, minute, size, span, stamp
+from featurestore.jobs.due import Due
 from featurestore.jobs.proof.difference import Difference, Example, Spread
 from featurestore.jobs.run import Outcome
 from featurestore.jobs.sample import Sample
@@ -26,7 +27,6 @@ from featurestore.model.steps import (
 )
 from featurestore.model.time import BEGINNING, Interval, show
 
-_MINUTE = 60_000_000
 _COLORS: Mapping[str, str] = {
     "additive": "green",
     "breaking": "red",
@@ -139,13 +139,7 @@ def _moves(step: Promote) -> Iterator[str]:
 
 
 def _interval(one: Interval) -> str:
-    until = _minute(one.end)
-    return f"up to {until}" if one.start <= BEGINNING else f"{_minute(one.start)} to {until}"
-
-
-def _minute(us: int) -> str:
-    """Write a moment to the minute, rounded up: a plan's reader needs no more."""
-    return show(-(-us // _MINUTE) * _MINUTE).removesuffix(" UTC").removesuffix(":00")
+    return f"up to {minute(one.end)}" if one.start <= BEGINNING else between(one)
 
 
 def _version(view: str, version: str) -> str:
@@ -226,13 +220,40 @@ def outcomes(found: Sequence[Outcome]) -> None:
                 f"{o.rows:,}",
                 f"{o.served:,}",
                 stamp(o.interval.end),
-                "" if o.changed else "unchanged",
+                _done(o),
             )
             for o in found
         ],
         right=("rows", "to redis"),
         whole=("view", "rows", "up to (UTC)", ""),
     )
+
+
+def _done(one: Outcome) -> str:
+    if not one.changed:
+        return "unchanged"
+    return one.why if one.why == "source changed" else ""
+
+
+def due(found: Sequence[Due]) -> None:
+    """Print what a materialization would do: each table with its runs."""
+    if not found:
+        out.print("Nothing to materialize: every watermark is past the end.")
+        return
+    rows = [
+        (
+            f"{one.view.version}, {f'table {one.table.id}' if one.table else 'a new table'}",
+            (between(one.interval), f"{one.rows or 0:,}", _why(one)),
+        )
+        for one in found
+    ]
+    table(["known (UTC)", "rows", "why"], grouped(rows), right=("rows",), whole=("rows", "why"))
+    out.print("\nA dry run: nothing was written.")
+
+
+def _why(one: Due) -> str:
+    settle = one.view.settle if one.why == "new" else 0
+    return f"new, and {span(settle)} before to settle" if settle else one.why
 
 
 def backfilled(found: Sequence[Outcome], alias: str) -> None:

@@ -7,7 +7,7 @@ from rich.tree import Tree
 
 from featurestore.cli.terminal import facts, grouped, out, table
 from featurestore.cli.text.building import changes
-from featurestore.cli.text.words import columns, known, size, span, stamp, title
+from featurestore.cli.text.words import MINUTE, between, columns, known, size, span, stamp, title
 from featurestore.cli.values.locks import state
 from featurestore.cli.values.plain import text, texts
 from featurestore.jobs.commit import DIRTY
@@ -18,6 +18,7 @@ from featurestore.model.lineage import Lineage, Node
 from featurestore.model.query import resolve
 from featurestore.model.time import Interval, second, show, watermark
 from featurestore.storage.documents import Entry
+from featurestore.storage.ledger import Run
 
 
 def project(
@@ -212,6 +213,44 @@ def _node(node: Node) -> str:
     kind = "" if node.kind == "version" else f"[dim]{node.kind}[/] "
     note = f"  [dim]{escape(node.note)}[/]" if node.note else ""
     return f"{kind}{escape(node.name)}{note}"
+
+
+def runs(found: Sequence[Run], limit: int) -> None:
+    """Print the newest runs, newest first, under the version and table that they wrote to."""
+    if not found:
+        out.print("Nothing was materialized yet.")
+        return
+    rows = [
+        (
+            f"{one.view}@{one.version[:12]}, table {one.table_id}",
+            (
+                stamp(one.started - one.started % MINUTE),
+                between(one.interval).replace(" to ", "\nto "),
+                f"{one.rows:,}",
+                "-" if one.finished is None else f"{(one.finished - one.started) / 1e6:.1f}s",
+                one.source.partition(":")[0][:8] or "-",
+                _done(one),
+            ),
+        )
+        for one in found[:limit]
+    ]
+    table(
+        ["when (UTC)", "known (UTC)", "rows", "took", "source", ""],
+        grouped(rows),
+        right=("rows", "took"),
+        whole=("when (UTC)", "known (UTC)", "rows", "took", "source"),
+    )
+    if len(found) > limit:
+        out.print(f"\n{len(found) - limit:,} older; --limit shows more.")
+
+
+def _done(one: Run) -> str:
+    """Say what became of a run."""
+    if one.state != "served":
+        return one.state
+    repaired = f"\n{one.repaired:,} repaired" if one.repaired else ""
+    unchanged = "\nunchanged" if one.delta_version == one.base_version else ""
+    return f"{one.served or 0:,} served{unchanged or repaired}"
 
 
 def log(found: Sequence[Entry], limit: int) -> None:

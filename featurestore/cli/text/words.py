@@ -6,7 +6,9 @@ from rich.markup import escape
 
 from featurestore.cli.terminal import out
 from featurestore.model.schema import Column
-from featurestore.model.time import show
+from featurestore.model.time import BEGINNING, Interval, show
+
+MINUTE = 60_000_000
 
 
 def title(name: str, description: str) -> None:
@@ -22,6 +24,16 @@ def columns(found: Sequence[Column]) -> str:
 def stamp(us: int | None) -> str:
     """Write a moment for a column that says UTC in its head."""
     return show(us).removesuffix(" UTC").removesuffix(":00")
+
+
+def minute(us: int) -> str:
+    """Write a moment to the minute, rounded up, for a column or sentence that needs no more."""
+    return stamp(us if us <= BEGINNING else -(-us // MINUTE) * MINUTE)
+
+
+def between(one: Interval) -> str:
+    """Write an interval to the minute."""
+    return f"{minute(one.start)} to {minute(one.end)}"
 
 
 def span(us: int | None) -> str:

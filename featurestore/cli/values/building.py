@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from featurestore.cli.values.plain import interval, when
+from featurestore.jobs.due import Due
 from featurestore.jobs.run import Outcome
 from featurestore.jobs.sample import Sample
 from featurestore.model.plan import Plan
@@ -42,6 +43,18 @@ def _sample(one: Sample) -> dict[str, Any]:
     ]
     counts = {"rows": one.found.rows, "gone": one.found.gone, "came": one.found.came}
     return given | {"interval": interval(one.interval), **counts, "features": features}
+
+
+def due(one: Due) -> dict[str, Any]:
+    """Give a run that is due as plain values; `table` null: it makes a new one."""
+    return {
+        "view": one.view.name,
+        "version": one.view.version,
+        "table": one.table.id if one.table else None,
+        **interval(one.interval),
+        "why": one.why,
+        "rows": one.rows,
+    }
 
 
 def outcome(outcome: Outcome) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from featurestore.model.documents import Project, Service, View
 from featurestore.model.lineage import Lineage
 from featurestore.model.query import resolve
 from featurestore.storage.documents import Entry
+from featurestore.storage.ledger import Run
 
 
 def project(
@@ -135,6 +136,31 @@ def lineage(found: Lineage) -> dict[str, Any]:
     return {
         "nodes": [asdict(node) for node in found.nodes],
         "edges": [{"from": before, "to": after} for before, after in found.edges],
+    }
+
+
+def run(one: Run) -> dict[str, Any]:
+    """Give a run; `source` names the state that its source was in, null where it is not known.
+
+    `seconds` is how long it took to write, `served` and `repaired` are rows and keys of Redis.
+    """
+    took = None if one.finished is None else (one.finished - one.started) / 1e6
+    return {
+        "id": one.id,
+        "view": one.view,
+        "version": one.version,
+        "table": one.table_id,
+        **interval(one.interval),
+        "source": one.source or None,
+        "state": one.state,
+        "changed": None if one.delta_version is None else one.delta_version != one.base_version,
+        "rows": one.rows,
+        "served": one.served,
+        "repaired": one.repaired,
+        "data": None if one.delta_version is None else f"{one.table_id}/{one.delta_version}",
+        "started": when(one.started),
+        "finished": when(one.finished),
+        "seconds": took,
     }
 
 
