@@ -6,7 +6,7 @@ state before it or the state after it, and running it again completes it.
 ============================== ==================================================================
 plan, apply                    what the repo defines, against what is applied (sample, dialect,
                                commit)
-materialize, backfill          tables brought up to date (run, compute), and into Redis (online)
+materialize, backfill          tables brought up to date (run, compute, revise), and Redis (online)
 verify                         the proof, whose laws are in `proof`
 promote, collect, locks        what an alias names, and what may go (publish)
 rebuild                        Redis from the rest (copies)
