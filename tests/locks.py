@@ -1,7 +1,5 @@
 """Locks for tests, left behind by real training sets of no rows, or written by hand."""
 
-from collections.abc import Sequence
-
 import polars as pl
 
 from featurestore.model.documents import View
@@ -9,16 +7,16 @@ from featurestore.model.facts import Registered
 from featurestore.model.lock import Lock, LockedLookup, LockedOutput, LockedView
 from featurestore.model.query import Query
 from featurestore.model.time import EVENT, MOMENT, Interval
-from featurestore.storage.offline import table_schema
 from featurestore.training import training_set
+from featurestore.training.tables import Parts
 from tests.tables import EVERYTHING
 
 
 class _Empty:
     """Tables of every version, without rows."""
 
-    def rows(self, view: View, features: Sequence[str]) -> pl.DataFrame:  # noqa: ARG002
-        return pl.DataFrame(schema=table_schema(view))
+    def parts(self, view: View, events: Interval) -> Parts:  # noqa: ARG002
+        return Parts(buckets=1, parts=(), name=self.data_version(view))
 
     def covered(self, view: View) -> tuple[Interval, ...]:  # noqa: ARG002
         return (EVERYTHING,)

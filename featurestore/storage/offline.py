@@ -267,9 +267,8 @@ class OfflineStore:
             except CommitFailedError as error:
                 raise Conflict(_moved(view)) from error
         after = self._open(view, table, base + 1)
-        added = {uri: data_file(uri) for uri in sorted(set(delta_files(after)) - before)}
-        self._verified.update((uri, file.checksum) for uri, file in added.items())
-        return Commit(version=after.version(), files=tuple(added.values()))
+        added = sorted(set(delta_files(after)) - before)
+        return Commit(version=after.version(), files=tuple(data_file(uri) for uri in added))
 
     def fence(self, view: View, table: Table, *, base: int) -> None:
         """Move a table's version without changing a row, so that older writers are refused.

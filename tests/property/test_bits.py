@@ -28,7 +28,7 @@ def pairs(draw):
     return dtype, one, one.zip_with(shared, two) if rows else two
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(pairs())
 def test_values_are_the_same_if_their_packed_bytes_are(drawn):
     """Every dtype: signed zeros, NaN payloads, nulls and empties inside and outside of lists."""

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 import xxhash
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore.model.schema import KEYS, Column
@@ -117,6 +117,7 @@ def test_a_bucket_depends_on_the_key_alone(
     assert max(found) < buckets
 
 
+@settings(max_examples=50)
 @given(keyed(), st.sampled_from([1, 2, 8, 64, 1 << 31]), st.integers(1, 30))
 def test_a_bucket_is_the_last_bits_of_the_canonical_keys_hash(
     drawn: tuple[tuple[Column, ...], list[tuple[object, ...]]], buckets: int, times: int

@@ -57,7 +57,7 @@ def frames(draw, view):
     return before.sample(fraction=1, shuffle=True, seed=1), rows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.sampled_from(VIEWS).flatmap(lambda view: st.tuples(st.just(view), frames(view))))
 def test_a_row_is_revised_if_its_packed_bytes_moved(drawn):
     """Kept, corrected and new rows get the revisions that comparing whole packed rows gives."""
