@@ -38,7 +38,7 @@ from featurestore.model.time import (
     inside,
 )
 from featurestore.storage.damage import damaged, reading, writing
-from featurestore.storage.files import DataFile, data_file, reader
+from featurestore.storage.files import DataFile, data_files, reader
 from featurestore.storage.parts import StoredPart, scan_files, verify
 from featurestore.storage.remote import (
     cause,
@@ -267,7 +267,8 @@ class OfflineStore:
             except CommitFailedError as error:
                 raise Conflict(_moved(view)) from error
         after = self._open(view, table, base + 1)
-        added = {uri: data_file(uri) for uri in sorted(set(delta_files(after)) - before)}
+        uris = sorted(set(delta_files(after)) - before)
+        added = dict(zip(uris, data_files(uris), strict=True))
         self._verified.update((uri, file.checksum) for uri, file in added.items())
         return Commit(version=after.version(), files=tuple(added.values()))
 
@@ -285,11 +286,11 @@ class OfflineStore:
         """Give the files a version has that the one before has not, with their checksums."""
         before = set(delta_files(self._open(view, table, version - 1)))
         after = delta_files(self._open(view, table, version))
-        return tuple(data_file(uri) for uri in sorted(set(after) - before))
+        return data_files(sorted(set(after) - before))
 
     def log_file(self, view: View, table: Table, version: int) -> DataFile:
         """Give the log of one version with its checksum: emptied, it reads as no change at all."""
-        return data_file(self._log(view, table, version))
+        return data_files([self._log(view, table, version)])[0]
 
     def _log(self, view: View, table: Table, version: int) -> str:
         return f"{self.path(view, table)}/_delta_log/{version:020}.json"
