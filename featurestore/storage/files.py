@@ -1,5 +1,7 @@
 """Data files of offline tables, and the checksums that prove them to be what was written."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import BinaryIO
 
 from pyarrow import NativeFile
 
-from featurestore.storage.remote import is_remote, open_file
+from featurestore.storage.remote import AT_ONCE, is_remote, open_file
 
 _CHUNK = 4 << 20
 
@@ -20,9 +22,10 @@ class DataFile:
     checksum: str
 
 
-def data_file(uri: str) -> DataFile:
-    """Give a data file with its checksum."""
-    return DataFile(path=file_name(uri), checksum=checksum(uri))
+def data_files(uris: Sequence[str]) -> tuple[DataFile, ...]:
+    """Give data files with their checksums."""
+    found = zip(uris, checksums(uris), strict=True)
+    return tuple(DataFile(path=file_name(uri), checksum=checksum) for uri, checksum in found)
 
 
 def file_name(uri: str) -> str:
@@ -39,8 +42,15 @@ def reader(uri: str) -> BinaryIO | NativeFile:
     return open_file(uri) if is_remote(uri) else Path(uri).open("rb")
 
 
-def checksum(uri: str) -> str:
-    """Give the sha256 of the file at a path or URL."""
+def checksums(uris: Sequence[str]) -> list[str]:
+    """Give the sha256 of the files at some paths or URLs; those at URLs are read at once."""
+    if not any(map(is_remote, uris)):
+        return [_checksum(uri) for uri in uris]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(_checksum, uris))
+
+
+def _checksum(uri: str) -> str:
     digest = sha256()
     with reader(uri) as file:
         while chunk := file.read(_CHUNK):

@@ -38,7 +38,7 @@ from featurestore.model.time import (
     inside,
 )
 from featurestore.storage.damage import damaged, reading, writing
-from featurestore.storage.files import DataFile, data_file, reader
+from featurestore.storage.files import DataFile, data_files, reader
 from featurestore.storage.parts import StoredPart, scan_files, verify
 from featurestore.storage.remote import (
     cause,
@@ -268,7 +268,7 @@ class OfflineStore:
                 raise Conflict(_moved(view)) from error
         after = self._open(view, table, base + 1)
         added = sorted(set(delta_files(after)) - before)
-        return Commit(version=after.version(), files=tuple(data_file(uri) for uri in added))
+        return Commit(version=after.version(), files=data_files(added))
 
     def fence(self, view: View, table: Table, *, base: int) -> None:
         """Move a table's version without changing a row, so that older writers are refused.
@@ -284,11 +284,11 @@ class OfflineStore:
         """Give the files a version has that the one before has not, with their checksums."""
         before = set(delta_files(self._open(view, table, version - 1)))
         after = delta_files(self._open(view, table, version))
-        return tuple(data_file(uri) for uri in sorted(set(after) - before))
+        return data_files(sorted(set(after) - before))
 
     def log_file(self, view: View, table: Table, version: int) -> DataFile:
         """Give the log of one version with its checksum: emptied, it reads as no change at all."""
-        return data_file(self._log(view, table, version))
+        return data_files([self._log(view, table, version)])[0]
 
     def _log(self, view: View, table: Table, version: int) -> str:
         return f"{self.path(view, table)}/_delta_log/{version:020}.json"

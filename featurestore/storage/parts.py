@@ -7,7 +7,7 @@ import polars as pl
 
 from featurestore.model.documents import Table, View
 from featurestore.storage.damage import damaged, reading
-from featurestore.storage.files import checksum, file_name
+from featurestore.storage.files import checksums, file_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,7 +49,7 @@ def verify(
     view: View,
     table: Table,
     files: Iterable[str],
-    checksums: dict[str, str],
+    recorded: dict[str, str],
     verified: set[tuple[str, str]],
 ) -> None:
     """Compare files with what the ledger recorded of them, each once.
@@ -57,12 +57,12 @@ def verify(
     Raises:
         CorruptData: a file's bytes are not those that were written.
     """
-    for uri in files:
-        expected = checksums.get(file_name(uri))
-        if expected is None or (uri, expected) in verified:
-            continue
-        with reading(view, table):
-            found = checksum(uri)
-        if found != expected:
+    named = ((uri, file_name(uri)) for uri in files)
+    checked = {(uri, recorded[name]) for uri, name in named if name in recorded}
+    wanted = sorted(checked - verified)
+    with reading(view, table):
+        found = checksums([uri for uri, _ in wanted])
+    for (uri, expected), is_now in zip(wanted, found, strict=True):
+        if is_now != expected:
             raise damaged(view, f"{uri} is not what was written (sha256 differs)")
         verified.add((uri, expected))

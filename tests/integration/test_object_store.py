@@ -176,7 +176,7 @@ def test_damage_is_named_and_never_a_number(store, bucket):
         assert known(store, checksums=checksums) == [5]
         store.distrust()
         bucket.client.delete_file(f"{bucket.name}/{key}")
-        with pytest.raises((CorruptData, NotMaterialized), match=r"not found|lost|no offline"):
+        with pytest.raises((CorruptData, NotMaterialized), match=r"not exist|lost|no offline"):
             known(store, checksums=checksums, version=1)
         bucket.write(key, data)
     store.drop(DELAYS.name, TABLE)

@@ -9,7 +9,7 @@ from deltalake import write_deltalake
 from featurestore.errors import Unavailable
 from featurestore.model.documents import Table
 from featurestore.storage.damage import reading
-from featurestore.storage.files import checksum, data_file
+from featurestore.storage.files import checksums, data_files
 from featurestore.storage.remote import (
     cause,
     delta_files,
@@ -51,8 +51,8 @@ def test_a_key_is_written_as_it_is(bucket, name):
     assert is_folder(url)
     assert not is_file(url)
     assert is_file(paths[0])
-    assert data_file(paths[0]).path.startswith("bucket=")
-    assert len(checksum(paths[0])) == 64
+    assert [len(checksum) for checksum in checksums(paths)] == [64, 64]
+    assert data_files(paths)[0].path.startswith("bucket=")
 
 
 def test_a_removal_reaches_nothing_beside(bucket):
@@ -107,7 +107,7 @@ def test_a_store_that_is_not_there_is_no_missing_file(bucket):
     assert is_unreached(caught.value)
     assert "NoSuchBucket The specified bucket does not exist" in told(caught.value)
     with pytest.raises(FileNotFoundError) as caught:
-        checksum(f"{bucket.url}/none")
+        checksums([f"{bucket.url}/none"])
     assert not is_unreached(caught.value)
 
 
