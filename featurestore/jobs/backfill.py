@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from featurestore.errors import CorruptData, InvalidRequest, NotMaterialized
+from featurestore.jobs.due import asked
 from featurestore.jobs.facts import committed, coverage, facts, newest_table, sized
 from featurestore.jobs.leases import held
 from featurestore.jobs.online import stored_rows
@@ -83,7 +84,8 @@ def fill(
     missing = _missing(workspace, view, table, alias)
     if missing:
         table = table or first_table(workspace, view, missing[-1].end)
-        outcomes = [run(workspace, view, table, interval, report) for interval in missing]
+        due = [one for gap in missing for one in asked(workspace, view, table, gap).due]
+        outcomes = [run(workspace, view, table, one.interval, report) for one in due]
     if table is not None:
         lasting(workspace, LiveView(view=view, table=table))
     report(view.name, "done", 0)

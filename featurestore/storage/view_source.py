@@ -134,7 +134,7 @@ class _Sums:
         times: NDArray[np.int64] = known["__known_at"].to_physical().to_numpy()
         place = np.searchsorted(self._ends, times)
         held = np.append(self._starts, np.iinfo(np.int64).max)[place] < times
-        np.add.at(self._rows, place[held], 1)
+        self._rows += np.bincount(place[held], minlength=len(self._rows))
         bits = known.select(_bits(name, dtype) for name, dtype in known.schema.items())
         np.add.at(self._sums, place[held], bits.hash_rows().to_numpy()[held])
 

@@ -138,7 +138,9 @@ def test_runs_tell_what_was_materialized(shop, outcomes, run):
     )
     text = run("runs", repo=shop).stdout
     assert fits(text)
-    assert re.search(r"the beginning +3 +[\d.]+s +[0-9a-f]{8} +2 served", text)
+    for done in ("unchanged", "2 served"):
+        line = rf"[\d.]+s, {done} .* to 2024-03-02 00:00 +{first['source'][:8]}"
+        assert re.search(line, text)
     assert "no view has this name" in run("runs", "--view", "nothing", repo=shop, code=1).stderr
     assert "no run wrote to" in run("runs", "--table", "nothing", repo=shop, code=1).stderr
 

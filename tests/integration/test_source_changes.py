@@ -14,10 +14,9 @@ from featurestore.jobs import due as dues
 from featurestore.jobs import materialize as jobs
 from featurestore.jobs.compute import feature_rows
 from featurestore.jobs.rebuild import rebuild_online
-from featurestore.jobs.tables import StoredTables
 from featurestore.model.time import BEGINNING, EVENT, KNOWN, REVISION, Interval, micros
 from featurestore.storage.view_source import ViewSource
-from tests.repos import applied, at, dump, history, landings, opened, source, write
+from tests.repos import applied, at, dump, history, landings, offline_rows, opened, source, write
 
 DAYS = 8
 PLANES = ("a", "b", "c")
@@ -96,9 +95,7 @@ def table(workspace):
 
 def stored(workspace, *without):
     """Give the offline rows, sorted."""
-    view, _ = table(workspace)
-    names = [feature.name for feature in view.features]
-    return StoredTables(workspace).rows(view, names).sort("plane", EVENT).drop(*without)
+    return offline_rows(workspace, table(workspace)[0]).sort("plane", EVENT).drop(*without)
 
 
 def version(workspace):

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from featurestore.jobs.compute import canonical, feature_rows
 from featurestore.jobs.materialize import due_incremental, materialize_incremental
 from featurestore.jobs.online import latest, pack
-from featurestore.jobs.tables import StoredTables
-from featurestore.model.time import BEGINNING, EVENT, REVISION, Interval, micros
+from featurestore.model.time import BEGINNING, CREATED, EVENT, REVISION, Interval, micros
 from featurestore.storage.keys import canonical_keys
-from tests.repos import applied, at, history, landings, source, write
+from tests.repos import applied, at, history, landings, offline_rows, source, write
 
 HOURS = 24 * 5
 KEYS = pl.DataFrame({"plane": ["a", "b"]})
@@ -71,11 +70,10 @@ def test_incremental_runs_end_where_the_last_source_leads(repo, start, steps):
         done = materialize_incremental(workspace, micros(at(end)))
         assert [one.interval for one in done] == [one.interval for one in told]
     table = workspace.table(view)
-    names = [feature.name for feature in view.features]
-    stored = StoredTables(workspace).rows(view, names).sort("plane", EVENT, "created_timestamp")
+    stored = offline_rows(workspace, view).sort("plane", EVENT, CREATED)
     (covered,) = workspace.ledger.covered(table.id)
     assert covered == Interval(start=BEGINNING, end=micros(at(end)))
-    expected = feature_rows(view, folder, covered).sort("plane", EVENT, "created_timestamp")
+    expected = feature_rows(view, folder, covered).sort("plane", EVENT, CREATED)
     assert stored.drop(REVISION).equals(expected.select(stored.drop(REVISION).columns))
     assert canonical(view, stored).equals(canonical(view, expected))
     winners = latest(view, stored)

@@ -219,7 +219,7 @@ def outcomes(found: Sequence[Outcome]) -> None:
                 o.version,
                 f"{o.rows:,}",
                 f"{o.served:,}",
-                stamp(o.interval.end),
+                (minute if o.why == "source changed" else stamp)(o.interval.end),
                 _done(o),
             )
             for o in found
@@ -253,7 +253,7 @@ def due(found: Sequence[Due]) -> None:
 
 def _why(one: Due) -> str:
     settle = one.view.settle if one.why == "new" else 0
-    return f"new, and {span(settle)} before to settle" if settle else one.why
+    return f"new, settle {span(settle)}" if settle else one.why
 
 
 def backfilled(found: Sequence[Outcome], alias: str) -> None:

@@ -216,41 +216,37 @@ def _node(node: Node) -> str:
 
 
 def runs(found: Sequence[Run], limit: int) -> None:
-    """Print the newest runs, newest first, under the version and table that they wrote to."""
+    """Print the newest runs, newest first."""
     if not found:
         out.print("Nothing was materialized yet.")
         return
-    rows = [
-        (
-            f"{one.view}@{one.version[:12]}, table {one.table_id}",
-            (
-                stamp(one.started - one.started % MINUTE),
-                between(one.interval).replace(" to ", "\nto "),
-                f"{one.rows:,}",
-                "-" if one.finished is None else f"{(one.finished - one.started) / 1e6:.1f}s",
-                one.source.partition(":")[0][:8] or "-",
-                _done(one),
-            ),
-        )
-        for one in found[:limit]
-    ]
     table(
-        ["when (UTC)", "known (UTC)", "rows", "took", "source", ""],
-        grouped(rows),
-        right=("rows", "took"),
-        whole=("when (UTC)", "known (UTC)", "rows", "took", "source"),
+        ["when (UTC)", "version, table", "known (UTC)", "rows, of"],
+        [
+            (
+                f"{stamp(one.started - one.started % MINUTE)}\n{_done(one)}",
+                f"{one.view}@{one.version[:12]}\n{one.table_id}",
+                between(one.interval).replace(" to ", "\nto "),
+                f"{one.rows:,}\n{one.source.partition(':')[0][:8] or '-'}",
+            )
+            for one in found[:limit]
+        ],
+        right=("rows, of",),
+        whole=("when (UTC)", "known (UTC)", "rows, of", "version, table"),
     )
     if len(found) > limit:
         out.print(f"\n{len(found) - limit:,} older; --limit shows more.")
 
 
 def _done(one: Run) -> str:
-    """Say what became of a run."""
-    if one.state != "served":
+    """Say how long a run took, and what became of it."""
+    if one.finished is None:
         return one.state
+    took = f"{(one.finished - one.started) / 1e6:.1f}s"
+    if one.state != "served" or one.delta_version == one.base_version:
+        return f"{took}, {'unchanged' if one.state == 'served' else one.state}"
     repaired = f"\n{one.repaired:,} repaired" if one.repaired else ""
-    unchanged = "\nunchanged" if one.delta_version == one.base_version else ""
-    return f"{one.served or 0:,} served{unchanged or repaired}"
+    return f"{took}, {one.served or 0:,} served{repaired}"
 
 
 def log(found: Sequence[Entry], limit: int) -> None:

@@ -177,6 +177,28 @@ def test_a_delta_table_made_anew_is_in_another_state(tmp_path):
     assert state(tmp_path, "data/one", "delta") != state(tmp_path, "data/two", "delta")
 
 
+def test_a_source_at_a_url_is_as_one_in_a_folder(tmp_path, bucket):
+    """Objects are in another state when one is written, Delta tables at a URL have versions."""
+    FRAME.write_delta(tmp_path / "data" / "a table")
+    here = ViewSource(landings("data/a table", "delta"), tmp_path)
+    expected = here.fingerprint(PARTS)
+    bucket.upload(tmp_path / "data" / "a table", "a table")
+    bucket.upload(written(tmp_path) / "data" / "landings.parquet", "days/1.parquet")
+    for path, kind in (("a table", "delta"), ("days", "parquet"), ("days/*.parquet", "parquet")):
+        there = ViewSource(landings(f"{bucket.url}/{path}", kind), tmp_path)
+        assert there.fingerprint(PARTS).first == expected.first
+        assert [one.rows for one in there.fingerprint(PARTS).reads] == [6, 6, 6, 2, 0, 1]
+        assert there.still() == there.state != ""
+    one = landings(f"{bucket.url}/days/1.parquet")
+    before = ViewSource(one, tmp_path)
+    file = written(tmp_path, FRAME.with_columns(pl.col("delay").reverse()))
+    bucket.upload(file / "data" / "landings.parquet", "days/1.parquet")
+    assert before.still() == ""
+    assert before.fingerprint(PARTS).reads == reads(
+        tmp_path, pl.read_parquet(file / "data" / "landings.parquet")
+    )
+
+
 def test_a_source_that_is_not_there_has_no_state(tmp_path):
     """Reading it tells why; asking for its state does not."""
     assert state(tmp_path) == state(tmp_path, "data/nothing", "delta") == ""
