@@ -7,21 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import polars as pl
-
 from featurestore.jobs.run import reach_back
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
+from featurestore.model.layout import row_bytes
 from featurestore.model.pieces import Checked, changed, doubtful
-from featurestore.model.schema import parse_dtype
 from featurestore.model.time import BEGINNING, Interval, show, watermark
 from featurestore.storage.view_source import ViewSource
 
 BYTES_PER_RUN = 1 << 30
 """How much a run computes at most, so that memory is bounded and a kill loses one run's work."""
-
-_NUMBER, _TEXT, _TIMES = 8, 40, 32
-"""About how many bytes they take: a number, a text or list, the times and revision of a row."""
 
 Why = Literal["never run", "asked for", "new", "source changed"]
 
@@ -112,24 +107,8 @@ def _runs(
     source: ViewSource, view: View, table: Table | None, interval: Interval, why: Why
 ) -> tuple[Due, ...]:
     """Cut an interval into runs of a bounded size."""
-    shares = source.shares(interval, max(1, BYTES_PER_RUN // _width(view)))
+    shares = source.shares(interval, max(1, BYTES_PER_RUN // row_bytes(view)))
     return tuple(Due(view=view, table=table, interval=one, why=why) for one in shares)
-
-
-def _width(view: View) -> int:
-    """Estimate the bytes of a computed row: keys, times, features."""
-    dtypes = [key.polars for key in view.join_keys]
-    dtypes += [parse_dtype(feature.dtype) for feature in view.features]
-    return _TIMES + sum(map(_bytes, dtypes))
-
-
-def _bytes(dtype: pl.DataType) -> int:
-    match dtype:
-        case pl.Array():
-            return _NUMBER * dtype.size
-        case pl.String() | pl.List():
-            return _TEXT
-    return _NUMBER
 
 
 def counted(workspace: Workspace, due: Sequence[Due]) -> tuple[Due, ...]:

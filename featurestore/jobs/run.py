@@ -24,21 +24,18 @@ from featurestore.jobs.online import serve_run, stored_rows
 from featurestore.jobs.revise import revise
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
+from featurestore.model.layout import buckets_for, period_for
 from featurestore.model.pieces import Read, cut
 from featurestore.model.time import (
     BEGINNING,
-    BUCKET,
     Interval,
     show,
 )
 from featurestore.storage.damage import damaged
 from featurestore.storage.files import DataFile
-from featurestore.storage.keys import bucket_of
 from featurestore.storage.ledger import Run
-from featurestore.storage.sources import rows_known_by
+from featurestore.storage.sources import extent
 from featurestore.storage.view_source import ViewSource, fingerprint, first_known
-
-ROWS_PER_BUCKET = 4_000_000
 
 Report = Callable[[str, str, int], None]
 """Called with (view, stage, rows) as a run moves on."""
@@ -199,7 +196,8 @@ def reach_back(
     held = any(one.start < interval.start for one in covered)
     if held or interval.start <= BEGINNING:
         return interval
-    if rows_known_by(view, workspace.config.root, interval.start):
+    rows, _ = extent(view, workspace.config.root, interval.start)
+    if rows:
         return interval
     return Interval(start=BEGINNING, end=interval.end)
 
@@ -212,7 +210,7 @@ def first_table(workspace: Workspace, view: View, end: int) -> Table:
     Raises:
         Conflict: as `new_table` says.
     """
-    fresh = workspace.ledger.next_table(view.data_id, buckets=1)
+    fresh = workspace.ledger.next_table(view.data_id)
     return workspace.table(view) or new_table(workspace, view, end, fresh)
 
 
@@ -224,10 +222,12 @@ def new_table(workspace: Workspace, view: View, end: int, fresh: Table | None = 
     Raises:
         Conflict: Redis holds rows of another registry under the table's id.
     """
-    rows = rows_known_by(view, workspace.config.root, end)
-    buckets = 1 << (rows // ROWS_PER_BUCKET).bit_length()
-    fresh = fresh or workspace.ledger.next_table(view.data_id, buckets)
-    fresh = replace(fresh, buckets=buckets)
+    rows, span = extent(view, workspace.config.root, end)
+    fresh = replace(
+        fresh or workspace.ledger.next_table(view.data_id),
+        buckets=buckets_for(view, rows),
+        period=period_for(view, rows, span),
+    )
     _refuse_foreign(workspace, view, fresh)
     return workspace.ledger.add_table(fresh, now=workspace.clock())
 
@@ -281,10 +281,7 @@ def _commit(
     version: int = base
     files: tuple[DataFile, ...] = ()
     if not same:
-        buckets = bucket_of(rows, view.join_keys, table.buckets).alias(BUCKET)
-        commit = workspace.offline.replace(
-            view, table, interval, rows.with_columns(buckets), base=base, run=run_id
-        )
+        commit = workspace.offline.replace(view, table, interval, rows, base=base, run=run_id)
         version = commit.version
         files = (*commit.files, workspace.offline.log_file(view, table, version))
     workspace.ledger.commit_run(run, version, files)

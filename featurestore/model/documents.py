@@ -171,11 +171,16 @@ class Project:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One physical copy of a version's data; `buckets` is a power of two, fixed for the table."""
+    """One physical copy of a version's data.
+
+    `buckets` is a power of two; `period` is how much known-at time a partition holds, microseconds,
+    None for all. Both are fixed for the table.
+    """
 
     data_id: str
     generation: int
     buckets: int = 1
+    period: int | None = None
 
     @property
     def id(self) -> str:

@@ -13,7 +13,8 @@ CREATED = "created_timestamp"
 KNOWN = "known_at"
 REVISION = "revision"
 BUCKET = "bucket"
-RESERVED = (EVENT, CREATED, KNOWN, REVISION, BUCKET)
+PERIOD = "known_period"
+RESERVED = (EVENT, CREATED, KNOWN, REVISION, BUCKET, PERIOD)
 
 MOMENT = pl.Datetime("us", "UTC")
 BEGINNING = -(2**63) + 1

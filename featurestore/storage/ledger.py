@@ -86,21 +86,21 @@ class Ledger(Leases):
 
     def _tables(self, *matching: sa.ColumnElement[bool]) -> tuple[Table, ...]:
         query = (
-            sa.select(_TABLES.data_id, _TABLES.generation, _TABLES.buckets)
+            sa.select(_TABLES.data_id, _TABLES.generation, _TABLES.buckets, _TABLES.period)
             .where(_TABLES.project == self._project, *matching)
             .order_by(_TABLES.data_id, _TABLES.generation)
         )
         with self._engine.connect() as connection:
             return tuple(Table(**row) for row in connection.execute(query).mappings())
 
-    def next_table(self, data_id: str, buckets: int) -> Table:
+    def next_table(self, data_id: str) -> Table:
         """Give a new generation of a data id's table: one past all there ever were.
 
         A generation is never used again, so a file or key of a collected one is never misread.
         """
         used = self._tables(_TABLES.data_id == data_id)
         generation = used[-1].generation + 1 if used else 0
-        return Table(data_id=data_id, generation=generation, buckets=buckets)
+        return Table(data_id=data_id, generation=generation)
 
     def add_table(self, table: Table, *, now: int) -> Table:
         """Record a table; if another process recorded its generation first, give the newest.
@@ -113,6 +113,7 @@ class Ledger(Leases):
             "data_id": table.data_id,
             "generation": table.generation,
             "buckets": table.buckets,
+            "period": table.period,
             "created": now,
         }
         try:

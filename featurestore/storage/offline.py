@@ -6,14 +6,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from deltalake import (
-    ColumnProperties,
     CommitProperties,
     DeltaTable,
-    WriterProperties,
     write_deltalake,
 )
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
@@ -25,7 +22,6 @@ from featurestore.errors import (
     Unavailable,
 )
 from featurestore.model.documents import Table, View
-from featurestore.model.schema import Column
 from featurestore.model.time import (
     BEGINNING,
     BUCKET,
@@ -39,6 +35,15 @@ from featurestore.model.time import (
 )
 from featurestore.storage.damage import damaged, reading, writing
 from featurestore.storage.files import DataFile, data_files, reader
+from featurestore.storage.layout import (
+    encoding,
+    known_in,
+    laid_out,
+    partitions,
+    stored_dtype,
+    stored_schema,
+    table_schema,
+)
 from featurestore.storage.parts import StoredPart, scan_files, verify
 from featurestore.storage.remote import (
     cause,
@@ -63,13 +68,8 @@ _FOR_EVER = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
 }
-# delta-rs copies what it is given at a time, and holds a row group until it is whole.
-_AT_ONCE, _ROW_GROUP = 32_768, 131_072
-_WIDER: dict[pl.DataType, pl.DataType] = {
-    pl.UInt8(): pl.Int16(),
-    pl.UInt16(): pl.Int32(),
-    pl.UInt32(): pl.Int64(),
-}
+# delta-rs copies what it is given at a time.
+_AT_ONCE = 32_768
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,26 +89,6 @@ class Commit:
 
     version: int
     files: tuple[DataFile, ...]
-
-
-def table_schema(view: View) -> dict[str, pl.DataType]:
-    """Give the columns of a view's offline rows with the dtypes readers see."""
-    return {
-        **{k.name: k.polars for k in view.join_keys},
-        EVENT: MOMENT,
-        CREATED: MOMENT,
-        KNOWN: MOMENT,
-        REVISION: pl.UInt32(),
-        **{f.name: Column(name=f.name, dtype=f.dtype).polars for f in view.features},
-    }
-
-
-def stored_dtype(dtype: pl.DataType) -> pl.DataType:
-    """Give the nearest dtype Delta has that holds every value of this one."""
-    if isinstance(dtype, pl.Array | pl.List):
-        inner = dtype.inner
-        return pl.List(stored_dtype(inner if isinstance(inner, pl.DataType) else inner()))
-    return _WIDER.get(dtype, dtype)
 
 
 class OfflineStore:
@@ -146,8 +126,7 @@ class OfflineStore:
             CorruptData: it is there, and its log cannot be read.
             Unavailable: its folder cannot be made.
         """
-        schema = {n: stored_dtype(d) for n, d in table_schema(view).items()}
-        empty = pl.DataFrame(schema={**schema, BUCKET: pl.Int32()})
+        empty = pl.DataFrame(schema=stored_schema(view, table))
         path = self.path(view, table)
         with writing(view, table):
             if not is_remote(path):
@@ -157,7 +136,7 @@ class OfflineStore:
                     delta_place(path),
                     empty.to_arrow().schema,
                     mode="ignore",
-                    partition_by=[BUCKET],
+                    partition_by=partitions(table),
                     name=view.name,
                     configuration=_FOR_EVER,
                     storage_options=delta_options(path),
@@ -236,7 +215,7 @@ class OfflineStore:
     ) -> Commit:
         """Replace exactly the rows known in an interval, on the version the caller read.
 
-        `rows` has the columns of `table_schema` and `bucket`; all must lie in the interval.
+        `rows` has the columns of `table_schema`; all must lie in the interval.
 
         Raises:
             Conflict: the table has moved past `base`; nothing was written.
@@ -249,17 +228,15 @@ class OfflineStore:
         if self.version(view, table) != base:
             raise Conflict(_moved(view))
         before = set(delta_files(opened))
-        stored = rows.with_columns(
-            pl.col(name).cast(stored_dtype(dtype)) for name, dtype in table_schema(view).items()
-        ).with_columns(pl.col(BUCKET).cast(pl.Int32))
+        stored = laid_out(view, table, rows)
         with writing(view, table):
             try:
                 write_deltalake(
                     opened,
                     stored.to_arrow().to_reader(max_chunksize=_AT_ONCE),
                     mode="overwrite",
-                    predicate=_predicate(interval),
-                    writer_properties=_encoding(stored.schema),
+                    predicate=known_in(interval),
+                    writer_properties=encoding(stored.schema),
                     commit_properties=CommitProperties(
                         custom_metadata={"run": run}, max_commit_retries=0
                     ),
@@ -277,7 +254,7 @@ class OfflineStore:
             Conflict: the table has moved past `base` already.
         """
         nowhere = Interval(start=0, end=0)
-        empty = pl.DataFrame(schema={**table_schema(view), BUCKET: pl.Int32()})
+        empty = pl.DataFrame(schema=table_schema(view))
         self.replace(view, table, nowhere, empty, base=base, run="")
 
     def added_files(self, view: View, table: Table, version: int) -> tuple[DataFile, ...]:
@@ -404,7 +381,7 @@ class OfflineStore:
             NotMaterialized: the table does not exist.
         """
         schema = {name: table_schema(view)[name] for name in names}
-        lazy = _scan(self._open(view, table, None), view)
+        lazy = _scan(self._open(view, table, None), view, table)
         with reading(view, table):
             return lazy.select(names).collect().cast(pl.Schema(schema))
 
@@ -419,7 +396,7 @@ class OfflineStore:
         """Scan a table's rows, as they are stored, after its files were verified."""
         opened = self._checked(view, table, version, checksums)
         verify(view, table, delta_files(opened), checksums, self._verified)
-        lazy = _scan(opened, view)
+        lazy = _scan(opened, view, table)
         return lazy if known is None else lazy.filter(inside(pl.col(KNOWN), known))
 
     def _checked(
@@ -503,35 +480,9 @@ def _may_hold(events: Interval) -> pl.Expr:
     return ~outside.fill_null(value=False)
 
 
-def _scan(opened: DeltaTable, view: View) -> pl.LazyFrame:
+def _scan(opened: DeltaTable, view: View, table: Table) -> pl.LazyFrame:
     """Scan the data files by path: `scan_delta` fails where a name has a space."""
     files = delta_files(opened)
     if not files:
-        return pl.LazyFrame(schema={n: stored_dtype(d) for n, d in table_schema(view).items()})
+        return pl.LazyFrame(schema=stored_schema(view, table))
     return scan_files(files)
-
-
-def _encoding(schema: pl.Schema) -> WriterProperties:
-    """Give how columns are encoded: by a dictionary only texts, which repeat themselves.
-
-    delta-rs tries one for every column: over numbers that took seven tenths of a run (measured).
-    """
-    texts = [name for name, dtype in schema.items() if dtype == pl.String]
-    chunks: dict[str, Any] = {"statistics_enabled": "CHUNK"}
-    return WriterProperties(
-        compression="SNAPPY",
-        max_row_group_size=_ROW_GROUP,
-        default_column_properties=ColumnProperties(dictionary_enabled=False, **chunks),
-        column_properties=dict.fromkeys(texts, ColumnProperties(dictionary_enabled=True, **chunks)),
-    )
-
-
-def _literal(us: int) -> str:
-    return f"arrow_cast({us}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
-
-
-def _predicate(interval: Interval) -> str:
-    until = f"{KNOWN} <= {_literal(interval.end)}"
-    if interval.start <= BEGINNING:
-        return until
-    return f"{KNOWN} > {_literal(interval.start)} AND {until}"

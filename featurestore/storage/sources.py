@@ -217,13 +217,18 @@ def _keyed(rows: pl.DataFrame, view: View) -> pl.DataFrame:
     return rows.with_columns(cast.rename({name: private for private, name in renamed.items()}))
 
 
-def rows_known_by(view: View, root: Path, end: int) -> int:
-    """Count the source rows known at or before a moment (UTC microseconds); none is kept.
+def extent(view: View, root: Path, end: int) -> tuple[int, int]:
+    """Give how many source rows are known by a moment, and over how long: UTC microseconds.
 
     Raises:
         SourceError: the source cannot be read or lacks a column, or a local time does not exist.
     """
-    return counts(view, root, [Interval(start=BEGINNING, end=end)])[0]
+    known = pl.col("__known_at")
+    until = inside(known, Interval(start=BEGINNING, end=end))
+    span = (known.max() - known.min()).dt.total_microseconds().fill_null(0)
+    found = _timed(view, root, None).filter(until).select(pl.len(), span.alias("span"))
+    rows, long = _collect(found, view).row(0)
+    return int(rows), int(long)
 
 
 def _timed(view: View, root: Path, version: int | None) -> pl.LazyFrame:

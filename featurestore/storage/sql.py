@@ -51,6 +51,7 @@ TABLES = sa.Table(
     sa.Column("data_id", sa.String(64), primary_key=True),
     sa.Column("generation", sa.Integer, primary_key=True),
     sa.Column("buckets", sa.Integer, nullable=False),
+    sa.Column("period", MICROS),
     sa.Column("created", MICROS, nullable=False),
     sa.Column("collected", MICROS),
     sa.Column("dropped", MICROS),

@@ -266,14 +266,14 @@ def test_a_collected_table_is_given_no_more(ledger):
 
 def test_a_generation_is_never_used_again(ledger):
     """A new table is one past all there ever were, also collected and dropped ones."""
-    assert ledger.next_table(TABLE.data_id, 4) == TABLE
+    assert ledger.next_table(TABLE.data_id).id == TABLE.id
     for generation in (0, 1):
-        table = ledger.next_table(TABLE.data_id, 4)
-        assert table == replace(TABLE, generation=generation)
+        table = ledger.next_table(TABLE.data_id)
+        assert table == replace(TABLE, generation=generation, buckets=1)
         ledger.add_table(table, now=1)
         ledger.collect_table(table, now=2)
         ledger.drop_table(table, now=3)
-    assert ledger.next_table(TABLE.data_id, 1) == Table(data_id=TABLE.data_id, generation=2)
+    assert ledger.next_table(TABLE.data_id) == Table(data_id=TABLE.data_id, generation=2)
     with pytest.raises(Conflict, match="was made and collected by somebody else; run it again"):
         ledger.add_table(TABLE, now=4)
 

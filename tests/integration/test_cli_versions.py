@@ -387,7 +387,7 @@ def test_a_table_that_was_never_made_is_collected(garbage):
     """A backfill that died between the ledger and the folder leaves nothing that stays for ever."""
     workspace = garbage.workspace()
     ledger, now = workspace.ledger, workspace.clock()
-    made = ledger.add_table(ledger.next_table(V1.data_id, 1), now=now - 1)
+    made = ledger.add_table(ledger.next_table(V1.data_id), now=now - 1)
     workspace.close()
     shown = garbage.json("show", V1.version)["tables"][-1]
     assert (shown["table"], shown["rows"], shown["intervals"]) == (made.id, 0, [])

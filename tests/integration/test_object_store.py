@@ -25,7 +25,6 @@ from featurestore.jobs.materialize import materialize
 from featurestore.model.documents import Table
 from featurestore.model.time import (
     BEGINNING,
-    BUCKET,
     CREATED,
     EVENT,
     KNOWN,
@@ -33,7 +32,8 @@ from featurestore.model.time import (
     Interval,
     micros,
 )
-from featurestore.storage.offline import OfflineStore, table_schema
+from featurestore.storage.layout import table_schema
+from featurestore.storage.offline import OfflineStore
 from featurestore.storage.sources import raw_rows
 from tests.declared import view
 from tests.objects import SECRET
@@ -60,9 +60,8 @@ def rows(*known):
         KNOWN: known,
         REVISION: [0] * len(known),
         "delay": [float(us) for us in known],
-        BUCKET: [0] * len(known),
     }
-    return pl.DataFrame(values, schema={**table_schema(DELAYS), BUCKET: pl.UInt32()})
+    return pl.DataFrame(values, schema=table_schema(DELAYS))
 
 
 def put(store, start, end, *moments, base=None, run="run"):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from featurestore.model.documents import Table
 from featurestore.model.schema import Column, parse_dtype
-from featurestore.model.time import BEGINNING, BUCKET, CREATED, EVENT, KNOWN, REVISION, Interval
-from featurestore.storage.offline import OfflineStore, table_schema
+from featurestore.model.time import BEGINNING, CREATED, EVENT, KNOWN, REVISION, Interval
+from featurestore.storage.layout import table_schema
+from featurestore.storage.offline import OfflineStore
 from tests.columns import DTYPES, bits, columns
 from tests.declared import source, view
 
@@ -41,12 +42,10 @@ def framed(made, series, moments=None):
             CREATED: [None] * rows,
             KNOWN: moments,
             REVISION: [2**32 - 1] * rows,
-            BUCKET: [0] * rows,
         },
         schema_overrides={
             **{n: d for n, d in table_schema(made).items() if n in ("k", EVENT, CREATED, KNOWN)},
             REVISION: pl.UInt32(),
-            BUCKET: pl.UInt32(),
         },
     )
     return own.with_columns(s.alias(f"x{number}") for number, s in enumerate(series))
@@ -171,12 +170,12 @@ RUNS = st.lists(
 )
 
 
-@given(RUNS)
+@given(RUNS, st.sampled_from([1, 2, 8]), st.sampled_from([None, 1, 4]))
 @settings(max_examples=25)
-def test_any_runs_leave_what_a_dictionary_would(runs):
-    """A table is, after any replacements, the rows of each moment's last run."""
+def test_any_runs_leave_what_a_dictionary_would(runs, buckets, period):
+    """However it is laid out, a table is the rows of each moment's last replacement."""
     made = of(["int64"])
-    table = Table(data_id=made.data_id, generation=0)
+    table = Table(data_id=made.data_id, generation=0, buckets=buckets, period=period)
     expected = {}
     folder = tempfile.mkdtemp()
     try:

@@ -22,7 +22,10 @@ from featurestore.errors import (
 from featurestore.model.documents import Table
 from featurestore.model.time import BEGINNING, BUCKET, CREATED, EVENT, KNOWN, REVISION, Interval
 from featurestore.storage.damage import writing
-from featurestore.storage.offline import OfflineStore, stored_dtype, table_schema
+from featurestore.storage.keys import bucket_of
+from featurestore.storage.layout import stored_dtype, table_schema
+from featurestore.storage.offline import OfflineStore
+from featurestore.storage.remote import delta_files, open_delta
 from tests.columns import DTYPES
 from tests.declared import columns, view
 
@@ -46,9 +49,8 @@ def rows(*known, of=DELAYS, keys=None):
         KNOWN: known,
         REVISION: [0] * len(known),
         "delay": [float(n) for n in range(len(known))],
-        BUCKET: [0] * len(known),
     }
-    return pl.DataFrame(values, schema={**table_schema(of), BUCKET: pl.UInt32()})
+    return pl.DataFrame(values, schema=table_schema(of))
 
 
 def known(store, **options):
@@ -300,13 +302,21 @@ def test_a_log_that_was_spoilt_is_corrupt(store, tmp_path):
         known(store)
 
 
-def test_buckets_are_folders_and_no_column(store, tmp_path):
-    """Rows are partitioned by bucket; readers do not see it."""
-    frame = rows(1, 2, 3).with_columns(pl.Series(BUCKET, [0, 1, 1], dtype=pl.UInt32))
-    commit = store.replace(DELAYS, TABLE, interval(0, 10), frame, base=0, run="r")
-    assert [file.path.split("/")[0] for file in commit.files] == ["bucket=0", "bucket=1"]
-    assert BUCKET not in store.rows(DELAYS, TABLE).columns
-    assert known(store) == [1, 2, 3]
+def test_buckets_and_periods_are_folders_and_no_columns(store):
+    """Rows are partitioned by both; readers do not see it."""
+    table = replace(TABLE, buckets=2, period=10)
+    store.create(DELAYS, table)
+    frame = rows(1, 2, 13, keys=["a", "b", "b"])
+    where = [int(one) for one in bucket_of(frame, DELAYS.join_keys, 2)]
+    store.replace(DELAYS, table, interval(0, 20), frame, base=0, run="r")
+    uris = delta_files(open_delta(store.path(DELAYS, table)))
+    assert sorted(uri.split("/")[-3:-1] for uri in uris) == sorted(
+        [f"bucket={bucket}", f"known_period={period}"]
+        for bucket, period in set(zip(where, (0, 0, 1), strict=True))
+    )
+    found = store.rows(DELAYS, table)
+    assert found.schema == table_schema(DELAYS)
+    assert found[KNOWN].to_physical().sort().to_list() == [1, 2, 13]
 
 
 @pytest.mark.parametrize("folder", ["plain", "a b", "ünï", "#1", "a?b", "a*b", "50%"])
@@ -359,7 +369,8 @@ def test_an_old_version_stays_readable(store):
     put(store, 0, 10, 5)
     put(store, 10, 20, 15)
     path = store.path(DELAYS, TABLE)
-    empty = rows().with_columns(pl.col(REVISION, BUCKET).cast(pl.Int32)).to_arrow()
+    empty = rows().with_columns(pl.lit(0, pl.Int32).alias(BUCKET), pl.col(REVISION).cast(pl.Int32))
+    empty = empty.to_arrow()
     for _ in range(118):
         write_deltalake(path, empty.cast(empty.schema), mode="append", schema_mode="merge")
     for file in Path(path).rglob("*.*"):

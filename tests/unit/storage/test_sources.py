@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 
 from featurestore.errors import InvalidRequest, SourceError
 from featurestore.model.time import BEGINNING, MOMENT, Interval, micros, normalize_schema
-from featurestore.storage.sources import locate, raw_rows, rows_known_by, scan
+from featurestore.storage.sources import extent, locate, raw_rows, scan
 from tests.declared import pace, source, view
 
 ALL = Interval(start=BEGINNING, end=253_402_300_799_999_999)
@@ -88,9 +88,9 @@ def test_rows_without_a_time_are_kept_for_the_filter_but_not_counted(tmp_path):
     root = written(tmp_path, FRAME)
     early = Interval(start=BEGINNING, end=micros(T0) - 1)
     assert events(raw_rows(of(FRAME, created_field="loaded"), root, early)) == [None]
-    assert rows_known_by(of(FRAME), root, micros(T0) - 1) == 0
-    assert rows_known_by(of(FRAME), root, micros(T0)) == 1
-    assert rows_known_by(of(FRAME), root, ALL.end) == 3
+    assert extent(of(FRAME), root, micros(T0) - 1) == (0, 0)
+    assert extent(of(FRAME), root, micros(T0)) == (1, 0)
+    assert extent(of(FRAME), root, ALL.end)[0] == 3
 
 
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
