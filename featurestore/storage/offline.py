@@ -46,9 +46,9 @@ from featurestore.storage.remote import (
     delta_options,
     delta_place,
     is_remote,
+    objects,
     open_delta,
     refusal,
-    remove,
     told,
 )
 
@@ -469,7 +469,7 @@ def _drop_remote(view_name: str, place: str, below: tuple[str, ...]) -> None:
             "hand"
         )
     try:
-        remove(place)
+        objects(place).remove()
     except OSError as error:
         raise Unavailable(
             f"{view_name}: {place} cannot be removed: {told(error)}; mend that and collect again"
