@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from deltalake import write_deltalake
 from deltalake.exceptions import DeltaError
 from polars.testing import assert_frame_equal
 
@@ -35,8 +34,6 @@ from featurestore.model.time import (
     micros,
 )
 from featurestore.storage.offline import OfflineStore, table_schema
-from featurestore.storage.remote import delta_options
-from featurestore.storage.source_state import source_state
 from featurestore.storage.sources import raw_rows
 from tests.declared import view
 from tests.objects import SECRET
@@ -374,30 +371,3 @@ def test_collect_removes_only_the_table_that_nobody_needs(bucket, tmp_path, valk
     assert tables == {new}
     before.close()
     after.close()
-
-
-def test_the_state_of_a_source_moves_with_its_bytes(bucket, tmp_path):
-    """Files by their ETags, in the same second and of the same size; a Delta table by version."""
-    named = {"s3": f"{bucket.url}/raw/*.parquet", "delta": f"{bucket.url}/table"}
-    files, table, none = (
-        source(path=path, format=kind)
-        for path, kind in (
-            (named["s3"], "parquet"),
-            (named["delta"], "delta"),
-            (f"{bucket.url}/none", "parquet"),
-        )
-    )
-    seen = []
-    for data in (b"one", b"two", b"one"):
-        bucket.write("raw/a.parquet", data)
-        seen.append(source_state(files, tmp_path))
-    assert seen[0] == seen[2] != seen[1]
-    for version in (0, 1):
-        write_deltalake(
-            named["delta"],
-            ROWS.select("delay").to_arrow(),
-            mode="append",
-            storage_options=delta_options(bucket.url),
-        )
-        assert source_state(table, tmp_path).version == version
-    assert source_state(none, tmp_path).name == ""
