@@ -5,11 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
-from pyarrow import NativeFile
-
-from featurestore.storage.remote import AT_ONCE, is_remote, open_file
+from featurestore.storage.remote import AT_ONCE, is_remote, objects
 
 _CHUNK = 4 << 20
 
@@ -33,13 +31,13 @@ def file_name(uri: str) -> str:
     return "/".join(uri.rsplit("/", 2)[-2:])
 
 
-def reader(uri: str) -> BinaryIO | NativeFile:
+def reader(uri: str) -> IO[bytes]:
     """Open the file at a path or URL for reading.
 
     Raises:
         OSError: it is not there, or cannot be reached.
     """
-    return open_file(uri) if is_remote(uri) else Path(uri).open("rb")
+    return objects(uri).open() if is_remote(uri) else Path(uri).open("rb")
 
 
 def checksums(uris: Sequence[str]) -> list[str]:

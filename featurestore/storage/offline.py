@@ -51,9 +51,9 @@ from featurestore.storage.remote import (
     delta_options,
     delta_place,
     is_remote,
+    objects,
     open_delta,
     refusal,
-    remove,
     told,
 )
 
@@ -446,7 +446,7 @@ def _drop_remote(view_name: str, place: str, below: tuple[str, ...]) -> None:
             "hand"
         )
     try:
-        remove(place)
+        objects(place).remove()
     except OSError as error:
         raise Unavailable(
             f"{view_name}: {place} cannot be removed: {told(error)}; mend that and collect again"

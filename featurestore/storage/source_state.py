@@ -11,7 +11,7 @@ from deltalake.exceptions import DeltaError
 
 from featurestore.model.documents import Source
 from featurestore.model.fingerprint import digest
-from featurestore.storage.remote import files, is_remote, open_delta
+from featurestore.storage.remote import is_remote, objects, open_delta
 from featurestore.storage.sources import locate, pattern
 
 _TICK = 20_000_000
@@ -51,7 +51,7 @@ def source_state(source: Source, root: Path) -> SourceState:
 
 def _of_remote_files(url: str) -> SourceState:
     """Name files at a URL by their places, sizes and ETags."""
-    found = files(url)
+    found = objects(url).files()
     parts = ((one.path, one.size, one.mark) for one in found)
     return SourceState(name=digest("remote files", *parts) if found else "")
 

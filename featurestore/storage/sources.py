@@ -30,10 +30,9 @@ from featurestore.storage.keys import cast_keys
 from featurestore.storage.remote import (
     cause,
     delta_place,
-    is_file,
-    is_folder,
     is_remote,
     is_unreached,
+    objects,
     open_delta,
     refusal,
     shown,
@@ -93,7 +92,7 @@ def scan(source: Source, root: Path, where: str, version: int | None = None) -> 
 
 def _scan_delta(path: str, version: int | None) -> pl.LazyFrame:
     remote = is_remote(path)
-    if not (is_folder(path) if remote else Path(path).exists()):
+    if not (objects(path).is_folder() if remote else Path(path).exists()):
         raise FileNotFoundError(path)
     # Polars' own reader looks for the percent-encoded name of a folder.
     odd = (delta_place(path) if remote else quote(path)) != path
@@ -107,13 +106,13 @@ def _scan_parquet(source: Source, path: str, root: Path) -> pl.LazyFrame:
         if not there and not magic:
             raise FileNotFoundError(path)
         return pl.scan_parquet(path if there else pattern(source.path, path, root), glob=not there)
-    if is_folder(path):
+    if objects(path).is_folder():
         return pl.scan_parquet(f"{path.rstrip('/')}/", glob=False)
-    return pl.scan_parquet(path, glob=magic and not is_file(path))
+    return pl.scan_parquet(path, glob=magic and not objects(path).is_file())
 
 
 def _is_folder(path: str) -> bool:
-    return is_folder(path) if is_remote(path) else Path(path).is_dir()
+    return objects(path).is_folder() if is_remote(path) else Path(path).is_dir()
 
 
 def _reason(error: BaseException) -> tuple[str, str]:

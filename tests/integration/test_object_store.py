@@ -21,7 +21,7 @@ from featurestore.errors import (
 )
 from featurestore.jobs.collect import collect
 from featurestore.jobs.config import HOME
-from featurestore.jobs.materialize import materialize
+from featurestore.jobs.materialize import materialize, materialize_incremental
 from featurestore.model.documents import Table
 from featurestore.model.time import (
     BEGINNING,
@@ -340,6 +340,12 @@ def test_the_whole_way_is_the_same_as_on_disk(bucket, tmp_path, valkey, project)
     rows_of = [{k: v for k, v in one.items() if table.encode() in k} for one in (shown, local[0])]
     assert rows_of[0]
     assert rows_of[0] == rows_of[1]
+    corrected = tmp_path / "corrected.parquet"
+    ROWS.with_columns(pl.col("delay") + 1).write_parquet(corrected)
+    bucket.upload(corrected, "raw/landings.parquet")
+    assert any(one.changed for one in materialize_incremental(there, micros(at(24))))
+    again = notebook(there).get_historical_features(SPINE, ["history:last_delay"]).to_polars()
+    assert again["last_delay"].equals(frame["last_delay"] + 1)
     assert not (tmp_path / project / HOME / "offline").exists()
     for file in (tmp_path / project).rglob("*"):
         assert not file.is_file() or b"canary" not in file.read_bytes()

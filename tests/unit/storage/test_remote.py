@@ -15,13 +15,10 @@ from featurestore.storage.remote import (
     delta_files,
     delta_options,
     delta_place,
-    files,
-    is_file,
-    is_folder,
     is_unreached,
+    objects,
     open_delta,
     refusal,
-    remove,
     shown,
     told,
 )
@@ -47,10 +44,10 @@ def test_a_key_is_written_as_it_is(bucket, name):
     opened = open_delta(url)
     paths = delta_files(opened)
     assert pl.scan_parquet(paths, glob=False, hive_partitioning=False).collect().height == 3
-    assert {file.path for file in files(url)} == set(bucket.listed(name))
-    assert is_folder(url)
-    assert not is_file(url)
-    assert is_file(paths[0])
+    assert {file.path for file in objects(url).files()} == set(bucket.listed(name))
+    assert objects(url).is_folder()
+    assert not objects(url).is_file()
+    assert objects(paths[0]).is_file()
     assert [len(checksum) for checksum in checksums(paths)] == [64, 64]
     assert data_files(paths)[0].path.startswith("bucket=")
 
@@ -62,23 +59,23 @@ def test_a_removal_reaches_nothing_beside(bucket):
     for key in (*gone, *stay):
         bucket.write(key, b"x")
     for _ in range(2):
-        remove(f"{bucket.url}/t/v.1")
-        assert [file.path for file in files(bucket.url)] == sorted(stay)
-    remove(f"{bucket.url}/t/v.10/")
-    assert [file.path for file in files(bucket.url)] == sorted(stay[1:])
+        objects(f"{bucket.url}/t/v.1").remove()
+        assert [file.path for file in objects(bucket.url).files()] == sorted(stay)
+    objects(f"{bucket.url}/t/v.10/").remove()
+    assert [file.path for file in objects(bucket.url).files()] == sorted(stay[1:])
 
 
 def test_a_file_written_again_has_another_mark(bucket):
     """In the same second, of the same size: its ETag tells, and equal bytes are no change."""
     for key in ("d/a.parquet", "d/e/b.parquet", "d/x.txt", "da.parquet"):
         bucket.write(key, b"1")
-    (before,) = files(f"{bucket.url}/d/a.parquet")
+    (before,) = objects(f"{bucket.url}/d/a.parquet").files()
     assert (before.path, before.size) == ("d/a.parquet", 1)
     bucket.write("d/a.parquet", b"2")
-    (after,) = files(f"{bucket.url}/d/a.parquet")
+    (after,) = objects(f"{bucket.url}/d/a.parquet").files()
     assert before != after
     bucket.write("d/a.parquet", b"1")
-    assert files(f"{bucket.url}/d/a.parquet") == (before,)
+    assert objects(f"{bucket.url}/d/a.parquet").files() == (before,)
 
 
 @pytest.mark.parametrize(
@@ -97,13 +94,13 @@ def test_files_are_listed_below_a_url_or_by_a_glob(bucket, below, found):
     """A folder's name does not reach another that begins alike."""
     for key in ("d/a.parquet", "d/e/b.parquet", "d/x.txt", "da.parquet"):
         bucket.write(key, b"1")
-    assert [file.path for file in files(f"{bucket.url}/{below}")] == found
+    assert [file.path for file in objects(f"{bucket.url}/{below}").files()] == found
 
 
 def test_a_store_that_is_not_there_is_no_missing_file(bucket):
     """A bucket that does not exist is told from an object that does not."""
     with pytest.raises(OSError, match="NoSuchBucket") as caught:
-        files("s3://no-such-bucket/x")
+        objects("s3://no-such-bucket/x").files()
     assert is_unreached(caught.value)
     assert "NoSuchBucket The specified bucket does not exist" in told(caught.value)
     with pytest.raises(FileNotFoundError) as caught:
