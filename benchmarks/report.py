@@ -3,21 +3,25 @@
 import json
 import os
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from goals import Reached
 from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
 LIBRARIES = (
-    "featurestore", "feast", "polars", "pandas", "pyarrow", "deltalake", "redis", "hiredis",
-    "grpcio", "protobuf", "numpy",
+    "featurestore", "feast", "duckdb", "ray", "polars", "pandas", "pyarrow", "deltalake", "redis",
+    "hiredis", "grpcio", "protobuf", "numpy",
 )  # fmt: skip
+
+_FIGURE, _BOUND, _VERDICT = 34, 10, 7
 
 
 class Unequal(Exception):
@@ -64,7 +68,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One benchmark's outcome; `checks` say what was found equal before any time was compared."""
+    """One benchmark's outcome; `checks` say what was found equal before any time was compared.
+
+    `failed` names the sides that could not be measured, each with the reason.
+    """
 
     name: str
     size: Mapping[str, int]
@@ -72,6 +79,8 @@ class Report:
     tables: tuple[Table, ...]
     checks: tuple[str, ...]
     notes: tuple[str, ...]
+    goals: tuple[Reached, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 def write(report: Report, folder: Path, seconds: float) -> Path:
@@ -82,6 +91,8 @@ def write(report: Report, folder: Path, seconds: float) -> Path:
         for case, plain in zip(table.cases, written["cases"], strict=True):
             plain["medians"] = {name: median(values) for name, values in case.samples.items()}
             plain["ratio"] = table.ratio(case)
+    for one, plain in zip(report.goals, body["goals"], strict=True):
+        plain["verdict"] = one.verdict
     file = folder / f"{report.name}.json"
     file.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return file
@@ -104,9 +115,29 @@ def show(report: Report, console: Console) -> None:
     told = Grid.grid(padding=(0, 2, 0, 0))
     for line in report.checks:
         told.add_row("[green]equal[/]", line)
+    for side, why in report.failed.items():
+        told.add_row("[red]failed[/]", f"{side}: {why}")
     for line in report.notes:
         told.add_row("[dim]note[/]", line)
     console.print(told)
+
+
+def show_goals(goals: Sequence[Reached], console: Console, *, judged: bool = True) -> None:
+    """Print what had to be reached, what is reached for, and what was found."""
+    for work, of in groupby(goals, key=lambda one: one.goal.work):
+        grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+        grid.add_column("figure", width=_FIGURE)
+        for name in ("must", "reach", "found"):
+            grid.add_column(name, justify="right", width=_BOUND)
+        grid.add_column("", width=_VERDICT)
+        for one in of:
+            goal = one.goal
+            told = (goal.told(goal.must), goal.told(goal.reach), one.told())
+            colour = "red" if one.short else "green"
+            verdict = f"[{colour}]{one.verdict}[/]" if judged and one.verdict else ""
+            grid.add_row(goal.figure, *told, verdict)
+        console.print(f"[bold]{work}[/]")
+        console.print(grid)
 
 
 def setting() -> dict[str, Any]:

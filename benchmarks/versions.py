@@ -86,7 +86,8 @@ def run(options: Options, folder: Path) -> Report:
 
 
 def _switches(options: Options, folder: Path, size: Size, url: str) -> tuple[Table, str]:
-    newest = latest(write_readings(folder, size)).row(0, named=True)
+    write_readings(folder, size)
+    newest = latest(pl.read_parquet(folder / READINGS)).row(0, named=True)
     repo = folder / "repo"
     repo.mkdir()
     (repo / "feature_store.yaml").write_text(CONFIG, encoding="utf-8")
