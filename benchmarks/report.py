@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
@@ -83,10 +84,14 @@ class Report:
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
-def write(report: Report, folder: Path, seconds: float) -> Path:
-    """Write a report with its setting, samples, medians and ratios as JSON; gives the file."""
+def write(report: Report, folder: Path, seconds: float, sizes: str) -> Path:
+    """Write a report with its setting, samples, medians and ratios as JSON; gives the file.
+
+    `sizes` names how large the data was: tiny, default or full.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    body: dict[str, Any] = asdict(report) | {"setting": setting(), "took_seconds": seconds}
+    body: dict[str, Any] = asdict(report)
+    body |= {"setting": setting(), "sizes": sizes, "took_seconds": seconds}
     for table, written in zip(report.tables, body["tables"], strict=True):
         for case, plain in zip(table.cases, written["cases"], strict=True):
             plain["medians"] = {name: median(values) for name, values in case.samples.items()}
@@ -143,6 +148,7 @@ def show_goals(goals: Sequence[Reached], console: Console, *, judged: bool = Tru
 def setting() -> dict[str, Any]:
     """Give what a figure depends on: the machine and the versions."""
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "machine_cores": os.cpu_count(),
         "cpu": _first_line("/proc/cpuinfo", "model name"),

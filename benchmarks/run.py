@@ -70,7 +70,7 @@ def _timed(name: str, options: Options, out: Path, console: Console) -> Report:
     report = _run(name, options)
     seconds = time.monotonic() - began
     show(report, console)
-    file = write(report, out, seconds)
+    file = write(report, out, seconds, options.size)
     console.print(f"[dim]took[/]   {seconds:.0f} s, into {file}\n", soft_wrap=True)
     return report
 
