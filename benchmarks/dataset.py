@@ -82,7 +82,7 @@ def write_readings(folder: Path, size: Size) -> None:
             [(KEY, pa.int64()), (MOMENT, pa.timestamp("us", "UTC"))]
             + [(name, pa.float32()) for name in features]
         )
-        with pq.ParquetWriter(folder / f"{view}.parquet", schema) as file:
+        with pq.ParquetWriter(folder / f"{view}.parquet", schema, use_dictionary=False) as file:
             for rows in _chunks(size.rows):
                 moments = _micros() + (rows + 1) * (SPAN // size.rows // _MICROSECOND)
                 values = random.standard_normal((size.features, len(rows)), dtype=np.float32)

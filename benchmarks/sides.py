@@ -44,22 +44,26 @@ class Measured:
     failed: Mapping[str, str]
     checks: tuple[str, ...]
 
-    def median(self, side: str, measure: str) -> float:
-        """Give the median of a side's measure.
+    def of(self, side: str, measure: str) -> list[float]:
+        """Give all samples of a side's measure.
 
         Raises:
             LookupError: the side was not measured; the message says why.
         """
         if side in self.failed or not self.samples.get(side):
             raise LookupError(f"{side}: {self.failed.get(side, 'left out')}")
-        return median(one[measure] for one in self.samples[side])
+        return [one[measure] for one in self.samples[side]]
+
+    def median(self, side: str, measure: str) -> float:
+        """Give the median of a side's measure; raises as `of` does."""
+        return median(self.of(side, measure))
+
+    def most(self, side: str, measure: str) -> float:
+        """Give the greatest sample of a side's measure; raises as `of` does."""
+        return max(self.of(side, measure))
 
     def ratio(self, side: str, other: str, measure: str = SECONDS) -> float:
-        """Give one side's median over another's.
-
-        Raises:
-            LookupError: one of them was not measured; the message says why.
-        """
+        """Give one side's median over another's; raises as `of` does."""
         return self.median(side, measure) / self.median(other, measure)
 
     def table(self, title: str, sides: Sequence[Side], measures: Sequence[Measure]) -> Table:
