@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
-from dataset import EVENT, KEY, ROW, SPINE, same_bits
+from columns import EVENT, KEY, ROW, SPINE
+from dataset import same_bits
 from report import Unequal
 
 OWN = (ROW, KEY, EVENT)

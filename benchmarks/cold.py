@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from answers import compared, read_spine
-from dataset import SPINE, Size
+from columns import SPINE
+from dataset import Size
 from goals import Goal
 from joins import FLOOR, OURS, Join, prepared
 from options import Options

@@ -7,26 +7,19 @@ and an `event_timestamp` in the same span, so that a few come before their key's
 some after its last one expired. Entity rows' keys are spread as the source's are.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from columns import EVENT, KEY, MOMENT, ROW, SPAN, SPINE, START, views
 from numpy.typing import NDArray
 from report import Unequal
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
-SPAN = timedelta(days=90)
-END = START + SPAN
-TTL = timedelta(days=7)
-"""How long a reading counts in a training set, on every side."""
-KEY, MOMENT, EVENT, ROW = "key", "happened", "event_timestamp", "row"
-VIEW = "readings"
-READINGS, SPINE = f"{VIEW}.parquet", "spine.parquet"
 GROUP_ROWS = 1 << 17
 """Rows of a row group: what a reader with several threads shares out."""
 _SEED = 20130101
@@ -59,16 +52,6 @@ class Size:
             f"{self.spine:,} entity rows x {views}({self.rows:,} rows x {self.features} float32, "
             f"{self.keys:,} keys)"
         )
-
-
-def names(features: int, first: int = 0) -> list[str]:
-    """Give the names of so many features."""
-    return [f"f{number:03d}" for number in range(first, first + features)]
-
-
-def views(features: int, count: int = 1) -> Mapping[str, list[str]]:
-    """Give the views' names, each with the names of its features."""
-    return {f"{VIEW}{number or ''}": names(features, number * features) for number in range(count)}
 
 
 def write_readings(folder: Path, size: Size) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import polars as pl
 from answers import compared, read_spine
-from dataset import ROW, Size
+from columns import ROW
+from dataset import Size
 from goals import Goal
 from joins import DUCKDB, OURS, Join, prepared
 from memory import EVERY

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from dataset import KEY, READINGS, Size, latest, names, same_bits, write_readings
+from columns import KEY, READINGS, names
+from dataset import Size, latest, same_bits, write_readings
 from goals import Goal
 from options import Options
 from process import emptied, redis_bytes, redis_keys, redis_server, run_case

@@ -21,7 +21,8 @@ from typing import Any
 
 import grpc
 import polars as pl
-from dataset import END, KEY, READINGS, Size, latest, names, same_bits, write_readings
+from columns import END, KEY, READINGS, names
+from dataset import Size, latest, same_bits, write_readings
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from load import CLIENT, Load, Pair, put
 from memory import resident

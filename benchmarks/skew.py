@@ -20,7 +20,7 @@ from sides import Goals, Measured, Side, in_turn, part, report
 
 SIZES = {
     "tiny": Size(rows=2_000, keys=2, features=10, spine=500),
-    "default": Size(rows=1_000_000, keys=1_000, features=10, spine=200_000),
+    "default": Size(rows=500_000, keys=500, features=10, spine=100_000),
     "full": Size(rows=4_000_000, keys=4_000, features=10, spine=1_000_000),
 }
 EVEN, HOT, HUNDRED, ONE = "1,000 rows a key", "one hot key", "100 rows a key", "1 row a key"

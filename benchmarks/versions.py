@@ -20,7 +20,8 @@ from pathlib import Path
 from shutil import which
 
 import polars as pl
-from dataset import END, KEY, MOMENT, READINGS, START, Size, latest, names, write_readings
+from columns import END, KEY, MOMENT, READINGS, START, names
+from dataset import Size, latest, write_readings
 from options import Options
 from process import environment, gathered, redis_server
 from report import Case, Measure, Report, Table, Unequal

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import pandas as pd
 import polars as pl
 from child import answer, main, timed
-from dataset import END, KEY, MOMENT, READINGS, SPINE, START, TTL, latest, names
+from columns import END, KEY, MOMENT, READINGS, SPINE, START, TTL, names
+from dataset import latest
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.repo_config import RegistryConfig, RepoConfig
 from feast.types import Float32

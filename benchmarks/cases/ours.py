@@ -14,7 +14,8 @@ from typing import Any
 
 import polars as pl
 from child import answer, main, timed
-from dataset import END, KEY, MOMENT, READINGS, SPINE, START, TTL, VIEW, latest, names, views
+from columns import END, KEY, MOMENT, READINGS, SPINE, START, TTL, VIEW, names, views
+from dataset import latest
 
 import featurestore
 from featurestore import FeatureStore

@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import redis
 from child import answer, main, timed
-from dataset import EVENT, KEY, MOMENT, READINGS, SPINE, TTL, latest, names
+from columns import EVENT, KEY, MOMENT, READINGS, SPINE, TTL, names
+from dataset import latest
 
 CHUNK, ASKED = 1000, 5000
 
