@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from answers import compared, read_spine
-from columns import SPINE
+from columns import SERVICE, SPINE
 from dataset import Size
 from goals import Goal
 from joins import FLOOR, OURS, Join, prepared
@@ -24,7 +24,6 @@ SIZES = {
     "default": Size(rows=10_000, keys=100, features=10, spine=1_000),
     "full": Size(rows=10_000, keys=100, features=10, spine=1_000),
 }
-SERVICE = "model"
 
 
 def run(options: Options, folder: Path) -> Report:

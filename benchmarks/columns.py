@@ -12,7 +12,7 @@ END = START + SPAN
 TTL = timedelta(days=7)
 """How long a reading counts in a training set, on every side."""
 KEY, MOMENT, EVENT, ROW = "key", "happened", "event_timestamp", "row"
-VIEW = "readings"
+VIEW, SERVICE = "readings", "model"
 READINGS, SPINE = f"{VIEW}.parquet", "spine.parquet"
 
 

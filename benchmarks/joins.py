@@ -22,7 +22,7 @@ class Join:
     def ours(self, name: str = OURS, case: str = "training", **more: Any) -> Side:
         """Give the store's side, from its materialized tables."""
         stored = {"repo": self.folder / "repo", "folder": self.folder, "url": self.url}
-        return Side(name=name, against=OURS, run=_case("ours.py", case, **stored, **more))
+        return Side(name=name, against=OURS, run=_case("ours_join.py", case, **stored, **more))
 
     def draft(self) -> Side:
         """Give the store's side without a table: a notebook's unapplied view of the raw file."""

@@ -1,23 +1,20 @@
-"""The feature store's side. The views are declared without feast, which no measured step needs.
+"""The feature store's side of writing, and of a notebook's draft.
 
-`local`, `stream` and `ray` name what a training set is computed by; the others leave that to the
-store.
+The views are declared without feast, which no measured step needs.
 """
 
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from child import answer, main, timed
-from columns import END, KEY, MOMENT, READINGS, SPINE, START, TTL, VIEW, names, views
+from columns import END, KEY, MOMENT, READINGS, SERVICE, SPINE, START, TTL, VIEW, names, views
 from dataset import latest
 
-import featurestore
 from featurestore import FeatureStore
 from featurestore.jobs.materialize import materialize as run_materialize
 from featurestore.jobs.tables import DraftTables
@@ -29,7 +26,7 @@ from featurestore.model.query import resolve
 from featurestore.model.time import micros, normalize_schema
 from featurestore.training import training_set
 
-SERVICE, PROJECT = "model", "bench"
+PROJECT = "bench"
 CONFIG = f"project: {PROJECT}\nprovider: local\nregistry: data/registry.db\n"
 ASKED = 5000
 
@@ -118,23 +115,6 @@ class _Stages:
         self._stage, self._since = stage, now
 
 
-def training(
-    *, repo: str, folder: str, url: str, pandas: bool = False, keep: str | None = None
-) -> Mapping[str, float]:
-    """Build the training set from the materialized tables."""
-    spine = pl.read_parquet(Path(folder) / SPINE)
-    given = spine.to_pandas() if pandas else spine
-    with FeatureStore(repo, environ=_environ(url)) as store:
-
-        def work() -> Any:
-            made = store.get_historical_features(given, SERVICE)
-            return made.to_df() if pandas else made.to_polars()
-
-        made, measured = timed(work)
-    answer(pl.DataFrame(made), keep)
-    return measured
-
-
 def draft(*, repo: str, folder: str, features: int, keep: str | None = None) -> Mapping[str, float]:
     """Build the training set from the source itself, as a notebook's unapplied view does."""
     spine = pl.read_parquet(Path(folder) / SPINE)
@@ -150,56 +130,9 @@ def draft(*, repo: str, folder: str, features: int, keep: str | None = None) -> 
     return measured
 
 
-def local(
-    *, repo: str, folder: str, url: str, workers: int, keep: str | None = None
-) -> Mapping[str, float]:
-    """Build the training set by so many local workers, twice in one process."""
-    return _twice(featurestore.LocalExecutor(workers=workers), repo, folder, url, keep)
-
-
-def ray(
-    *, repo: str, folder: str, url: str, workers: int, keep: str | None = None
-) -> Mapping[str, float]:
-    """Build the training set by so many Ray workers, twice in one process."""
-    return _twice(featurestore.RayExecutor(workers=workers), repo, folder, url, keep)
-
-
-def stream(*, repo: str, folder: str, url: str, memory: int, keep: str) -> Mapping[str, float]:
-    """Build the training set of a file into a file, within so many bytes."""
-    with FeatureStore(repo, environ=_environ(url)) as store:
-        executor = featurestore.LocalExecutor(memory=memory)
-
-        def work() -> None:
-            spine = Path(folder) / SPINE
-            store.get_historical_features(spine, SERVICE, executor=executor).to_parquet(keep)
-
-        _, measured = timed(work)
-    return measured
-
-
-def _twice(
-    executor: Any, repo: str, folder: str, url: str, keep: str | None
-) -> Mapping[str, float]:
-    """Time a first training set, which may start workers, and one more."""
-    spine = pl.read_parquet(Path(folder) / SPINE)
-    with FeatureStore(repo, environ=_environ(url)) as store:
-
-        def work() -> pl.DataFrame:
-            return store.get_historical_features(spine, SERVICE, executor=executor).to_polars()
-
-        _, first = timed(work)
-        made, measured = timed(work)
-    answer(made, keep)
-    return measured | {"first s": first["seconds"]}
-
-
 def _environ(url: str) -> Mapping[str, str]:
     return {**os.environ, "FEATURESTORE_REDIS_URL": url}
 
 
-CASES: tuple[Callable[..., Mapping[str, float]], ...] = (
-    prepare, materialize, training, draft, local, ray, stream,
-)  # fmt: skip
-
 if __name__ == "__main__":
-    raise SystemExit(main(*CASES))
+    raise SystemExit(main(prepare, materialize, draft))
