@@ -42,22 +42,12 @@ def run(*arguments):
     )
 
 
-NEEDS = {
-    "large": [
-        pytest.mark.xfail(
-            "LocalExecutor" not in featurestore.__all__, reason="there are no executors yet"
-        )
-    ],
-    "executors": [
-        pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed"),
-        pytest.mark.xfail(
-            "RayExecutor" not in featurestore.__all__, reason="there are no executors yet"
-        ),
-    ],
-}
+RAY = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=NEEDS.get(name, [])) for name in SIDES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=RAY if name == "executors" else ()) for name in SIDES]
+)
 def test_a_benchmark_compares_answers_and_writes_medians(name, tmp_path):
     """Each prints 80 columns, and its JSON has checks, the setting, and a median per sample."""
     done = run(name, "--repeats", "1", "--out", str(tmp_path))
