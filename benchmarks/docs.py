@@ -41,8 +41,11 @@ def main() -> int:
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         parser.error(f"not there: {', '.join(missing)}; run `make bench-training` first")
+    records = [read(file) for file in files]
+    if any(record.sizes == "tiny" for record in records):
+        parser.error(f"{given.folder}: has figures of a smoke test, which mean nothing")
     page = given.page.read_text(encoding="utf-8")
-    given.page.write_text(written(page, [read(file) for file in files]), encoding="utf-8")
+    given.page.write_text(written(page, records), encoding="utf-8")
     return 0
 
 

@@ -29,7 +29,7 @@ SIZES = {
     "full": Size(rows=100_000_000, keys=1_000_000, features=4, spine=10_000_000),
 }
 TENTH = 10
-LIMITS = {"tiny": 1024, "default": 2048, "full": 4096}
+LIMITS = {"tiny": 1024, "default": 1024, "full": 4096}
 """The process's memory limit, MiB."""
 BUDGET = 0.75
 """The part of the limit that the join is told to keep within; the rest is the interpreter's."""
