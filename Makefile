@@ -9,10 +9,10 @@ SLOW := tests/faults tests/property/test_parity.py tests/integration/test_readme
 CODE := featurestore feature_repo tests $(wildcard benchmarks) $(wildcard protos)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check proto bench constraints clean
+.PHONY: help demo test slow check proto bench bench-training constraints clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
 
 demo: $(READY)  ## from a definition to a gRPC answer, on the 2013 New York flights
 	$(BIN)/python feature_repo/demo.py
@@ -35,6 +35,9 @@ proto: $(READY)  ## regenerate featurestore/proto from protos/
 
 bench: $(READY)  ## the benchmarks, as a table and as JSON in benchmarks/out
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-training: $(READY)  ## the benchmarks of training sets and materialization, judged; ARGS=--full
+	$(BIN)/python benchmarks/run.py training views skew large executors cold materialize $(ARGS)
 
 constraints:  ## pin the whole environment anew (needs uv)
 	uv pip compile --quiet --universal --upgrade --no-header --no-annotate \

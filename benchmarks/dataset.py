@@ -1,75 +1,94 @@
 """The synthetic data of the benchmarks, the same bytes for every side.
 
-Rows of `readings` have an Int64 key, a moment (`happened`, UTC microseconds, no two alike) and
-Float32 features without nulls; files are in the order of time, as logs are. An entity row has a
-number (`row`), a key and an `event_timestamp` in the same span, so that a few come before their
-key's first reading.
+Rows of a source file have an Int64 key, a moment (`happened`, UTC microseconds, no two alike) and
+Float32 features without nulls; files are in the order of time, as logs are. Each view has a file of
+its own, named after it, and features that no other has. An entity row has a number (`row`), a key
+and an `event_timestamp` in the same span, so that a few come before their key's first reading and
+some after its last one expired. Entity rows' keys are spread as the source's are.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from columns import EVENT, KEY, MOMENT, ROW, SPAN, SPINE, START, views
+from numpy.typing import NDArray
 from report import Unequal
 
-START = datetime(2024, 1, 1, tzinfo=UTC)
-SPAN = timedelta(days=90)
-END = START + SPAN
-KEY, MOMENT, EVENT, ROW = "key", "happened", "event_timestamp", "row"
-READINGS, SPINE = "readings.parquet", "spine.parquet"
+GROUP_ROWS = 1 << 17
+"""Rows of a row group: what a reader with several threads shares out."""
 _SEED = 20130101
+_CHUNK = 1 << 20
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much data: source rows, keys among them, features of each, and entity rows."""
+    """How much data: rows of each view's file, keys among them, features of each, entity rows.
+
+    A `hot` share of the rows, and of the entity rows, belongs to one key.
+    """
 
     rows: int
     keys: int
     features: int = 50
     spine: int = 0
+    views: int = 1
+    hot: float = 0.0
+
+    def plain(self) -> dict[str, int]:
+        """Give the counts, as a report keeps them."""
+        counts = ("rows", "keys", "features", "spine", "views")
+        return {name: getattr(self, name) for name in counts}
+
+    def __str__(self) -> str:
+        views = f"{self.views} x " if self.views > 1 else ""
+        return (
+            f"{self.spine:,} entity rows x {views}({self.rows:,} rows x {self.features} float32, "
+            f"{self.keys:,} keys)"
+        )
 
 
-def names(features: int) -> list[str]:
-    """Give the features' names."""
-    return [f"f{number:03d}" for number in range(features)]
+def write_readings(folder: Path, size: Size) -> None:
+    """Write the source files; every key has a row if there are rows enough.
 
-
-def write_readings(folder: Path, size: Size) -> pl.DataFrame:
-    """Write the source file; every key has a row if there are rows enough. Gives the frame."""
-    random = np.random.default_rng(_SEED)
-    keys = random.permutation(np.arange(size.rows, dtype=np.int64) % size.keys)
-    step = SPAN // size.rows
-    values = random.standard_normal((size.features, size.rows), dtype=np.float32)
-    frame = pl.DataFrame({KEY: keys}).with_columns(
-        _moments(np.arange(1, size.rows + 1) * (step // timedelta(microseconds=1)), MOMENT),
-        *(pl.Series(n, v) for n, v in zip(names(size.features), values, strict=True)),
-    )
-    frame.write_parquet(folder / READINGS)
-    return frame
+    Rows are made and written a chunk at a time: no file is ever whole in memory.
+    """
+    for number, (view, features) in enumerate(views(size.features, size.views).items()):
+        random = np.random.default_rng(_SEED + number)
+        schema = pa.schema(
+            [(KEY, pa.int64()), (MOMENT, pa.timestamp("us", "UTC"))]
+            + [(name, pa.float32()) for name in features]
+        )
+        with pq.ParquetWriter(folder / f"{view}.parquet", schema, use_dictionary=False) as file:
+            for rows in _chunks(size.rows):
+                moments = _micros() + (rows + 1) * (SPAN // size.rows // _MICROSECOND)
+                values = random.standard_normal((size.features, len(rows)), dtype=np.float32)
+                columns = [_keys(random, rows, size), moments, *values]
+                chunk = pa.table([pa.array(one) for one in columns], names=schema.names)
+                file.write_table(chunk.cast(schema), row_group_size=GROUP_ROWS)
 
 
 def write_spine(folder: Path, size: Size) -> None:
     """Write the entity rows."""
-    random = np.random.default_rng(_SEED + 1)
-    span = SPAN // timedelta(microseconds=1)
-    pl.DataFrame(
-        {ROW: np.arange(size.spine), KEY: random.integers(0, size.keys, size.spine)}
-    ).with_columns(_moments(random.integers(0, span, size.spine), EVENT)).write_parquet(
-        folder / SPINE
-    )
+    random = np.random.default_rng(_SEED - 1)
+    keys = random.integers(0, size.keys, size.spine)
+    if size.hot:
+        keys[random.random(size.spine) < size.hot] = 0
+    moments = _micros() + random.integers(0, SPAN // _MICROSECOND, size.spine)
+    pl.DataFrame({ROW: np.arange(size.spine), KEY: keys, EVENT: moments}).with_columns(
+        pl.col(EVENT).cast(pl.Datetime("us", "UTC"))
+    ).write_parquet(folder / SPINE, row_group_size=GROUP_ROWS)
 
 
 def latest(readings: pl.DataFrame) -> pl.DataFrame:
     """Give each key's newest row, by key."""
     return readings.sort(KEY, MOMENT).unique(KEY, keep="last", maintain_order=True)
-
-
-def _moments(offsets: np.typing.NDArray[np.int64], name: str) -> pl.Series:
-    first = np.int64(START.timestamp()) * 1_000_000
-    return pl.Series(name, first + offsets).cast(pl.Datetime("us", "UTC"))
 
 
 def same_bits(left: pl.DataFrame, right: pl.DataFrame, what: str) -> None:
@@ -89,3 +108,20 @@ def same_bits(left: pl.DataFrame, right: pl.DataFrame, what: str) -> None:
 
 def _bits(column: pl.Series) -> pl.Series:
     return column.reinterpret(signed=True) if column.dtype.is_float() else column
+
+
+def _micros() -> np.int64:
+    return np.int64(START.timestamp()) * 1_000_000
+
+
+def _chunks(rows: int) -> Iterator[NDArray[np.int64]]:
+    """Give the rows' numbers, a chunk at a time."""
+    for first in range(0, rows, _CHUNK):
+        yield np.arange(first, min(first + _CHUNK, rows), dtype=np.int64)
+
+
+def _keys(random: np.random.Generator, rows: NDArray[np.int64], size: Size) -> NDArray[np.int64]:
+    keys = random.permutation(rows % size.keys)
+    if size.hot:
+        keys[random.random(len(rows)) < size.hot] = 0
+    return keys

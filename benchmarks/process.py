@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import redis
+from memory import watched
 
 from featurestore.storage.launcher import EmbeddedServer
 
@@ -27,32 +29,49 @@ def environment(**more: str) -> dict[str, str]:
     return ours | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)} | more
 
 
+class Failed(Exception):
+    """A case did not end well; `why` is the last thing that it said."""
+
+    def __init__(self, case: str, said: str, why: str = "") -> None:
+        super().__init__(f"{case} failed:\n{said[-3000:]}")
+        self.why = why or (said.strip().splitlines() or ["it said nothing"])[-1][:300]
+
+
 def run_case(
-    script: str, case: str, *, optimized: bool = False, **arguments: Any
+    script: str, case: str, *, optimized: bool = False, limit: float | None = None, **arguments: Any
 ) -> dict[str, Any]:
     """Run one case of a script in `cases/` in a fresh process; give what it measured.
 
-    `optimized` runs Python with -O.
+    `optimized` runs Python with -O. `limit` bounds the memory of the process and of what it starts,
+    in MiB: see `memory`.
 
     Raises:
-        RuntimeError: the case failed; the end of what it printed is in the message.
+        Failed: the case failed, or held more than its limit.
     """
     flags = ["-O"] if optimized else []
     command = [sys.executable, *flags, "-W", "ignore", str(CASES / script), case]
-    done = subprocess.run(
-        [*command, json.dumps(arguments, default=str)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{script} {case} failed:\n{done.stderr[-3000:]}")
-    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        with subprocess.Popen(
+            [*command, json.dumps(arguments, default=str)],
+            env=environment(),
+            stdout=out,
+            stderr=err,
+            text=True,
+        ) as process:
+            held = None if limit is None else watched(process, limit)
+            code = process.wait()
+        out.seek(0)
+        err.seek(0)
+        told, said, named = out.read(), err.read(), f"{script} {case}"
+    if held is not None:
+        raise Failed(named, said, f"killed at {held:,.0f} MiB, over {limit:,.0f} MiB")
+    if code:
+        raise Failed(named, said, f"killed by signal {-code}" if code < 0 else "")
+    measured: dict[str, Any] = json.loads(told.splitlines()[-1])
     return measured
 
 
-def gathered(samples: list[dict[str, float]]) -> dict[str, tuple[float, ...]]:
+def gathered(samples: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, ...]]:
     """Turn one mapping per repeat into one tuple per measure."""
     return {name: tuple(one[name] for one in samples) for name in samples[0]}
 
@@ -84,16 +103,6 @@ def redis_keys(url: str) -> int:
     """Count the keys in a server."""
     with redis.Redis.from_url(url, protocol=2) as client:
         return int(client.dbsize())
-
-
-def resident(pid: int) -> float:
-    """Give the memory that a process holds now, in MiB."""
-    status = Path(f"/proc/{pid}/status")
-    if status.is_file():
-        lines = status.read_text("utf-8").splitlines()
-        return int(next(one for one in lines if one.startswith("VmRSS")).split()[1]) / 1024
-    told = ["ps", "-o", "rss=", "-p", str(pid)]
-    return int(subprocess.run(told, capture_output=True, text=True, check=True).stdout) / 1024
 
 
 @contextmanager

@@ -3,21 +3,26 @@
 import json
 import os
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from goals import Reached
 from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
 LIBRARIES = (
-    "featurestore", "feast", "polars", "pandas", "pyarrow", "deltalake", "redis", "hiredis",
-    "grpcio", "protobuf", "numpy",
+    "featurestore", "feast", "duckdb", "ray", "polars", "pandas", "pyarrow", "deltalake", "redis",
+    "hiredis", "grpcio", "protobuf", "numpy",
 )  # fmt: skip
+
+_FIGURE, _BOUND, _VERDICT = 30, 10, 8
 
 
 class Unequal(Exception):
@@ -64,7 +69,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One benchmark's outcome; `checks` say what was found equal before any time was compared."""
+    """One benchmark's outcome; `checks` say what was found equal before any time was compared.
+
+    `failed` names the sides that could not be measured, each with the reason.
+    """
 
     name: str
     size: Mapping[str, int]
@@ -72,16 +80,24 @@ class Report:
     tables: tuple[Table, ...]
     checks: tuple[str, ...]
     notes: tuple[str, ...]
+    goals: tuple[Reached, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
-def write(report: Report, folder: Path, seconds: float) -> Path:
-    """Write a report with its setting, samples, medians and ratios as JSON; gives the file."""
+def write(report: Report, folder: Path, seconds: float, sizes: str) -> Path:
+    """Write a report with its setting, samples, medians and ratios as JSON; gives the file.
+
+    `sizes` names how large the data was: tiny, default or full.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    body: dict[str, Any] = asdict(report) | {"setting": setting(), "took_seconds": seconds}
+    body: dict[str, Any] = asdict(report)
+    body |= {"setting": setting(), "sizes": sizes, "took_seconds": seconds}
     for table, written in zip(report.tables, body["tables"], strict=True):
         for case, plain in zip(table.cases, written["cases"], strict=True):
             plain["medians"] = {name: median(values) for name, values in case.samples.items()}
             plain["ratio"] = table.ratio(case)
+    for one, plain in zip(report.goals, body["goals"], strict=True):
+        plain["verdict"] = one.verdict
     file = folder / f"{report.name}.json"
     file.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return file
@@ -104,14 +120,35 @@ def show(report: Report, console: Console) -> None:
     told = Grid.grid(padding=(0, 2, 0, 0))
     for line in report.checks:
         told.add_row("[green]equal[/]", line)
+    for side, why in report.failed.items():
+        told.add_row("[red]failed[/]", f"{side}: {why}")
     for line in report.notes:
         told.add_row("[dim]note[/]", line)
     console.print(told)
 
 
+def show_goals(goals: Sequence[Reached], console: Console, *, judged: bool = True) -> None:
+    """Print what had to be reached, what is reached for, and what was found."""
+    for work, of in groupby(goals, key=lambda one: one.goal.work):
+        grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+        grid.add_column("figure", width=_FIGURE)
+        for name in ("must", "reach", "found"):
+            grid.add_column(name, justify="right", width=_BOUND)
+        grid.add_column("", width=_VERDICT)
+        for one in of:
+            goal = one.goal
+            told = (goal.told(goal.must), goal.told(goal.reach), one.told())
+            colour = "red" if one.short else "green"
+            verdict = f"[{colour}]{one.verdict}[/]" if judged and one.verdict else ""
+            grid.add_row(goal.figure, *told, verdict)
+        console.print(f"[bold]{work}[/]")
+        console.print(grid)
+
+
 def setting() -> dict[str, Any]:
     """Give what a figure depends on: the machine and the versions."""
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "machine_cores": os.cpu_count(),
         "cpu": _first_line("/proc/cpuinfo", "model name"),

@@ -1,8 +1,9 @@
 """Run benchmarks: `python benchmarks/run.py [names…] [--full]`.
 
-Prints a table for each and writes `benchmarks/out/<name>.json`. Every side of a benchmark runs in
+Prints tables for each and writes `benchmarks/out/<name>.json`. Every side of a benchmark runs in
 the same run on the same data, in turn; answers are compared before times are. Exits 1 if two sides
-answer differently.
+answer differently, if one fails, and, but at the smallest size, if a figure that must be reached
+falls short or could not be measured; each is named.
 """
 
 import argparse
@@ -14,17 +15,28 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
+import cold
+import executors
+import large
 import materialize
 import serving
+import skew
 import training
 import versions
+import views
 from options import Options
-from report import Report, Unequal, show, write
+from process import Failed
+from report import Report, Unequal, show, show_goals, write
 from rich.console import Console
 
 BENCHMARKS: Mapping[str, Callable[[Options, Path], Report]] = MappingProxyType(
     {
         "training": training.run,
+        "views": views.run,
+        "skew": skew.run,
+        "large": large.run,
+        "executors": executors.run,
+        "cold": cold.run,
         "materialize": materialize.run,
         "serving": serving.run,
         "versions": versions.run,
@@ -38,19 +50,49 @@ def main() -> int:
     feast = not given.without_feast and find_spec("feast") is not None
     options = Options(size=given.size, repeats=given.repeats, feast=feast)
     console = Console(width=80, highlight=False)
-    for name in given.names or BENCHMARKS:
-        began = time.monotonic()
-        try:
-            with TemporaryDirectory(prefix=f"bench-{name}-") as folder:
-                report = BENCHMARKS[name](options, Path(folder))
-        except Unequal as problem:
-            console.print(f"[red]{name}: the sides answer differently[/]: {problem}")
-            return 1
-        seconds = time.monotonic() - began
-        show(report, console)
-        file = write(report, given.out, seconds)
-        console.print(f"[dim]took[/]   {seconds:.0f} s, into {file}\n", soft_wrap=True)
-    return 0
+    reports = [_timed(name, options, given.out, console) for name in given.names or BENCHMARKS]
+    judged = options.size != "tiny"
+    outcomes = [one for report in reports for one in report.goals]
+    show_goals(outcomes, console, judged=judged)
+    failed = [f"{side}: {why}" for report in reports for side, why in report.failed.items()]
+    short = [one.complaint() for one in outcomes if one.short] if judged else []
+    for kind, lines in (("failed", failed), ("short", short)):
+        for line in lines:
+            console.print(f"[red]{kind:<6}[/] {line}", soft_wrap=True)
+    if not judged:
+        console.print("[dim]note[/]   figures of the smallest size are not judged")
+    return 1 if failed or short else 0
+
+
+def _timed(name: str, options: Options, out: Path, console: Console) -> Report:
+    """Run one benchmark, print it and write its JSON."""
+    began = time.monotonic()
+    report = _run(name, options)
+    seconds = time.monotonic() - began
+    show(report, console)
+    file = write(report, out, seconds, options.size)
+    console.print(f"[dim]took[/]   {seconds:.0f} s, into {file}\n", soft_wrap=True)
+    return report
+
+
+def _run(name: str, options: Options) -> Report:
+    """Run one benchmark in a folder of its own; one that breaks off is reported as failed."""
+    try:
+        with TemporaryDirectory(prefix=f"bench-{name}-") as folder:
+            return BENCHMARKS[name](options, Path(folder))
+    except Unequal as problem:
+        why = f"the sides answer differently: {problem}"
+    except Failed as problem:
+        why = problem.why
+    return Report(
+        name=name,
+        size={},
+        repeats=options.repeats,
+        tables=(),
+        checks=(),
+        notes=(),
+        failed={name: why},
+    )
 
 
 def _arguments() -> argparse.Namespace:

@@ -21,11 +21,13 @@ from typing import Any
 
 import grpc
 import polars as pl
-from dataset import END, KEY, Size, latest, names, same_bits, write_readings
+from columns import END, KEY, READINGS, names
+from dataset import Size, latest, same_bits, write_readings
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from load import CLIENT, Load, Pair, put
+from memory import resident
 from options import Options
-from process import CASES, environment, gathered, on_cores, redis_server, resident, run_case
+from process import CASES, environment, gathered, on_cores, redis_server, run_case
 from report import Case, Measure, Report, Table, Unequal
 
 from featurestore.proto.v1 import feature_store_pb2 as pb
@@ -61,7 +63,8 @@ class Running:
 def run(options: Options, folder: Path) -> Report:
     """Load one server after the other, in turn; their replies are compared before that."""
     size = SIZES[options.size]
-    newest = latest(write_readings(folder, size))
+    write_readings(folder, size)
+    newest = latest(pl.read_parquet(folder / READINGS))
     samples: dict[str, list[dict[str, float]]] = defaultdict(list)
     starts: dict[str, list[dict[str, float]]] = defaultdict(list)
     checks: dict[str, None] = {}

@@ -20,7 +20,8 @@ from pathlib import Path
 from shutil import which
 
 import polars as pl
-from dataset import END, KEY, MOMENT, READINGS, START, Size, latest, names, write_readings
+from columns import END, KEY, MOMENT, READINGS, START, names
+from dataset import Size, latest, write_readings
 from options import Options
 from process import environment, gathered, redis_server
 from report import Case, Measure, Report, Table, Unequal
@@ -86,7 +87,8 @@ def run(options: Options, folder: Path) -> Report:
 
 
 def _switches(options: Options, folder: Path, size: Size, url: str) -> tuple[Table, str]:
-    newest = latest(write_readings(folder, size)).row(0, named=True)
+    write_readings(folder, size)
+    newest = latest(pl.read_parquet(folder / READINGS)).row(0, named=True)
     repo = folder / "repo"
     repo.mkdir()
     (repo / "feature_store.yaml").write_text(CONFIG, encoding="utf-8")

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import pandas as pd
 import polars as pl
 from child import answer, main, timed
-from dataset import END, KEY, MOMENT, READINGS, SPINE, START, latest, names
+from columns import END, KEY, MOMENT, READINGS, SPINE, START, TTL, names
+from dataset import latest
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.repo_config import RegistryConfig, RepoConfig
 from feast.types import Float32
@@ -19,7 +20,7 @@ ASKED = 1000
 
 
 def applied(
-    folder: str, repo: str, features: int, url: str | None
+    folder: str, repo: str, features: int, *, url: str | None = None, ttl: timedelta = timedelta(0)
 ) -> tuple[FeatureStore, FeatureService]:
     """Give an applied store over the source file; without a Redis URL it has no online store."""
     Path(repo).mkdir(parents=True)
@@ -34,7 +35,7 @@ def applied(
     view = FeatureView(
         name="readings",
         entities=[entity],
-        ttl=timedelta(0),
+        ttl=ttl,
         schema=[Field(name=name, dtype=Float32) for name in names(features)],
         source=FileSource(
             name="readings_file", path=f"{folder}/{READINGS}", timestamp_field=MOMENT
@@ -56,7 +57,7 @@ def training(
     *, repo: str, folder: str, features: int, keep: str | None = None
 ) -> Mapping[str, float]:
     """Build the training set from the file; pandas in and out, the only kind it takes."""
-    store, service = applied(folder, repo, features, None)
+    store, service = applied(folder, repo, features, ttl=TTL)
     spine = pd.read_parquet(Path(folder) / SPINE)
     made, measured = timed(lambda: store.get_historical_features(spine, service).to_df())
     answer(pl.from_pandas(made), keep)
@@ -67,7 +68,7 @@ def materialize(
     *, repo: str, folder: str, url: str, features: int, keep: str | None = None
 ) -> Mapping[str, float]:
     """Materialize each key's newest row into Redis; look rows up to show they are there."""
-    store, service = applied(folder, repo, features, url)
+    store, service = applied(folder, repo, features, url=url)
     _, measured = timed(lambda: store.materialize(START - DAY, END + DAY))
     if keep is not None:
         asked = latest(pl.read_parquet(Path(folder) / READINGS)).select(KEY).head(ASKED)

@@ -1,69 +1,94 @@
-"""The feature store's side. The view is declared without feast, which no measured step needs."""
+"""The feature store's side of writing, and of a notebook's draft.
+
+The views are declared without feast, which no measured step needs.
+"""
 
 import os
+import time
+from collections import Counter
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from child import answer, main, timed
-from dataset import END, KEY, MOMENT, READINGS, SPINE, START, latest, names
+from columns import END, KEY, MOMENT, READINGS, SERVICE, SPINE, START, TTL, VIEW, names, views
+from dataset import latest
 
 from featurestore import FeatureStore
+from featurestore.jobs.materialize import materialize as run_materialize
 from featurestore.jobs.tables import DraftTables
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.catalog import Catalog
 from featurestore.model.declare import batch_view, project, service
 from featurestore.model.documents import Projection, Source, View
 from featurestore.model.query import resolve
-from featurestore.model.time import normalize_schema
+from featurestore.model.time import micros, normalize_schema
 from featurestore.training import training_set
 
-VIEW, SERVICE, PROJECT = "readings", "model", "bench"
-USE = Projection(view=VIEW, alias=VIEW)
+PROJECT = "bench"
 CONFIG = f"project: {PROJECT}\nprovider: local\nregistry: data/registry.db\n"
 ASKED = 5000
 
 
-def view(folder: str, features: int) -> View:
-    """Describe the view: each feature is its source column."""
-    file = Path(folder).resolve() / READINGS
+def view(folder: str, name: str, features: list[str], ttl: timedelta | None) -> View:
+    """Describe a view: each feature is its source column."""
+    file = Path(folder).resolve() / f"{name}.parquet"
     source = Source(
-        name="readings_file",
+        name=f"{name}_file",
         path=str(file),
         format="parquet",
         timestamp_field=MOMENT,
         columns=normalize_schema(pl.read_parquet_schema(file)),
     )
-    exprs = {name: pl.col(name) for name in names(features)}
-    return batch_view(name=VIEW, join_keys={KEY: "int64"}, source=source, features=exprs)
+    exprs = {one: pl.col(one) for one in features}
+    return batch_view(name=name, join_keys={KEY: "int64"}, source=source, features=exprs, ttl=ttl)
 
 
-def apply(repo: str, folder: str, url: str, features: int) -> FeatureStore:
-    """Write a repo's configuration, register its view and service, and open it."""
+def apply(
+    repo: str, folder: str, url: str, features: int, count: int = 1, ttl: timedelta | None = None
+) -> None:
+    """Write a repo's configuration and register its views, and a service of them all."""
     root = Path(repo)
     root.mkdir(parents=True)
     (root / "feature_store.yaml").write_text(CONFIG, encoding="utf-8")
-    environ = {**os.environ, "FEATURESTORE_REDIS_URL": url}
-    readings = view(folder, features)
-    model = service(name=SERVICE, projections=[USE], views={VIEW: readings})
-    workspace = Workspace.open(root, environ=environ)
+    made = {name: view(folder, name, of, ttl) for name, of in views(features, count).items()}
+    uses = [Projection(view=name, alias=name) for name in made]
+    model = service(name=SERVICE, projections=uses, views=made)
+    workspace = Workspace.open(root, environ=_environ(url))
     workspace.registry.apply(
-        project(name=PROJECT, views=[readings], services=[model]),
+        project(name=PROJECT, views=list(made.values()), services=[model]),
         expected=None,
         now=workspace.clock(),
         who="benchmark",
     )
     workspace.close()
-    return FeatureStore(root, environ=environ)
+
+
+def prepare(
+    *, repo: str, folder: str, url: str, features: int, count: int = 1
+) -> Mapping[str, float]:
+    """Materialize every view's source, for training sets to be built from."""
+    apply(repo, folder, url, features, count, TTL)
+    with FeatureStore(repo, environ=_environ(url)) as store:
+        outcomes, measured = timed(lambda: store.materialize(START, END))
+    return measured | {"rows offline": float(sum(one.rows for one in outcomes))}
 
 
 def materialize(
     *, repo: str, folder: str, url: str, features: int, keep: str | None = None
 ) -> Mapping[str, float]:
-    """Materialize the whole source into Delta and Redis; look rows up to show they are there."""
-    with apply(repo, folder, url, features) as store:
-        outcomes, measured = timed(lambda: store.materialize(START, END))
+    """Materialize the whole source into Delta and Redis; look rows up to show they are there.
+
+    `serving s` is the part of the seconds that Redis took.
+    """
+    apply(repo, folder, url, features)
+    workspace, stages = Workspace.open(Path(repo), environ=_environ(url)), _Stages()
+    outcomes, measured = timed(
+        lambda: run_materialize(workspace, micros(START), micros(END), report=stages)
+    )
+    workspace.close()
+    with FeatureStore(repo, environ=_environ(url)) as store:
         store.verify()
         store.promote()
         if keep is not None:
@@ -71,32 +96,30 @@ def materialize(
             found = store.get_online_features(SERVICE, entities=asked)
             answer(asked.hstack(found.to_polars().select(names(features))), keep)
     return measured | {
+        "serving s": stages.seconds["serving"],
         "rows offline": float(sum(one.rows for one in outcomes)),
         "rows in Redis": float(sum(one.served for one in outcomes)),
     }
 
 
-def training(
-    *, repo: str, folder: str, url: str, pandas: bool, keep: str | None = None
-) -> Mapping[str, float]:
-    """Build the training set from the materialized table."""
-    spine = pl.read_parquet(Path(folder) / SPINE)
-    given = spine.to_pandas() if pandas else spine
-    with FeatureStore(repo, environ={**os.environ, "FEATURESTORE_REDIS_URL": url}) as store:
+class _Stages:
+    """The seconds of each stage that a run reports, by name."""
 
-        def work() -> Any:
-            made = store.get_historical_features(given, SERVICE)
-            return made.to_df() if pandas else made.to_polars()
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._stage, self._since = "", time.perf_counter()
 
-        made, measured = timed(work)
-    answer(pl.DataFrame(made), keep)
-    return measured
+    def __call__(self, _view: str, stage: str, _rows: int) -> None:
+        now = time.perf_counter()
+        self.seconds[self._stage] += now - self._since
+        self._stage, self._since = stage, now
 
 
 def draft(*, repo: str, folder: str, features: int, keep: str | None = None) -> Mapping[str, float]:
     """Build the training set from the source itself, as a notebook's unapplied view does."""
     spine = pl.read_parquet(Path(folder) / SPINE)
-    query = resolve([USE], Catalog(current={VIEW: view(folder, features)}))
+    used = view(folder, VIEW, names(features), TTL)
+    query = resolve([Projection(view=VIEW, alias=VIEW)], Catalog(current={VIEW: used}))
 
     def work() -> pl.DataFrame:
         tables = DraftTables(Path(repo))
@@ -107,5 +130,9 @@ def draft(*, repo: str, folder: str, features: int, keep: str | None = None) -> 
     return measured
 
 
+def _environ(url: str) -> Mapping[str, str]:
+    return {**os.environ, "FEATURESTORE_REDIS_URL": url}
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(materialize, training, draft))
+    raise SystemExit(main(prepare, materialize, draft))

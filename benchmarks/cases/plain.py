@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import redis
 from child import answer, main, timed
-from dataset import EVENT, KEY, MOMENT, READINGS, SPINE, latest, names
+from columns import EVENT, KEY, MOMENT, READINGS, SPINE, TTL, names
+from dataset import latest
 
 CHUNK, ASKED = 1000, 5000
 
@@ -20,7 +21,12 @@ def training(*, folder: str, features: int, keep: str | None = None) -> Mapping[
         readings = pl.read_parquet(Path(folder) / READINGS).sort(MOMENT)
         numbered = spine.with_row_index("order").sort(EVENT)
         joined = numbered.join_asof(
-            readings, left_on=EVENT, right_on=MOMENT, by=KEY, check_sortedness=False
+            readings,
+            left_on=EVENT,
+            right_on=MOMENT,
+            by=KEY,
+            tolerance=TTL,
+            check_sortedness=False,
         )
         return joined.sort("order").select(*spine.columns, *names(features))
 

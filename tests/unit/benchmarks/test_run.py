@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,12 @@ import featurestore
 
 ROOT = Path(featurestore.__file__).resolve().parent.parent
 SIDES = {
-    "training": {"ours, table", "ours, table, pandas", "ours, draft", "Polars join_asof"},
+    "training": {"ours", "ours, pandas", "ours, draft", "DuckDB ASOF", "Polars join_asof"},
+    "views": {"ours", "DuckDB ASOF, one statement", "DuckDB ASOF, five"},
+    "skew": {"ours", "DuckDB ASOF", "ours, one hot key", "DuckDB ASOF, one hot key"},
+    "large": {"ours"},
+    "executors": {"ours, local", "ours, Ray"},
+    "cold": {"ours"},
     "materialize": {"ours", "Polars + MSET"},
     "serving": {"ours", "bare handler"},
     "versions": {
@@ -36,16 +42,24 @@ def run(*arguments):
     )
 
 
-@pytest.mark.parametrize("name", SIDES)
+RAY = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=RAY if name == "executors" else ()) for name in SIDES]
+)
 def test_a_benchmark_compares_answers_and_writes_medians(name, tmp_path):
     """Each prints 80 columns, and its JSON has checks, the setting, and a median per sample."""
     done = run(name, "--repeats", "1", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     tables, rest = done.stdout.rsplit("took", 1)
-    assert rest.strip().endswith(f"{name}.json")
-    assert max(map(len, tables.splitlines())) <= 80
+    assert rest.splitlines()[0].endswith(f"{name}.json")
+    lines = [*tables.splitlines(), *rest.splitlines()[1:]]
+    assert max(map(len, lines)) <= 80
     report = json.loads((tmp_path / f"{name}.json").read_text())
     assert report["checks"]
+    assert report["failed"] == {}
+    assert all("left out" in goal["why"] for goal in report["goals"] if goal["value"] is None)
     assert "took_seconds" in report
     assert report["setting"]["cores"] >= 1
     assert report["setting"]["versions"]["polars"]

@@ -1,0 +1,52 @@
+"""The memory that processes hold, and a limit on it.
+
+Resident memory is summed over a process and all it started every 50 ms; above the limit they are
+killed. That needs no right over cgroups, and unlike RLIMIT_AS does not count what an allocator
+reserves and never touches. A peak between two looks would be missed: who sets a limit also compares
+the kernel's own high-water mark afterwards.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+EVERY = 0.05
+"""Seconds between two looks."""
+
+
+def watched(process: "subprocess.Popen[str]", limit: float) -> float | None:
+    """Wait for a process to end; give the MiB it held when it was killed for them, or None."""
+    while process.poll() is None:
+        tree = family(process.pid)
+        held = sum(map(resident, tree))
+        if held > limit:
+            for pid in tree:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return held
+        time.sleep(EVERY)
+    return None
+
+
+def family(pid: int) -> list[int]:
+    """Give a process and all that descend from it, parents first; without /proc, itself alone."""
+    found = [pid]
+    for one in found:
+        for file in Path(f"/proc/{one}/task").glob("*/children"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += map(int, file.read_text("utf-8").split())
+    return found
+
+
+def resident(pid: int) -> float:
+    """Give the memory that a process holds now, in MiB; 0 of one that ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        told = ["ps", "-o", "rss=", "-p", str(pid)]
+        done = subprocess.run(told, capture_output=True, text=True, check=False)
+        return int(done.stdout or 0) / 1024
+    return int(next((one.split()[1] for one in lines if one.startswith("VmRSS")), 0)) / 1024
