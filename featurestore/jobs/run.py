@@ -28,7 +28,9 @@ from featurestore.model.layout import buckets_for, period_for
 from featurestore.model.pieces import Read, cut
 from featurestore.model.time import (
     BEGINNING,
+    KNOWN,
     Interval,
+    inside,
     show,
 )
 from featurestore.storage.damage import damaged
@@ -98,8 +100,8 @@ def run(
         workspace.offline.create(view, table)
     with leased(workspace, table, run_id, why=f"materialize {view.version}") as hold:
         _refuse_collected(workspace, view, table)
-        _refuse_lost(workspace, view, table)
-        _finish_pending(workspace, view, table)
+        refuse_lost(workspace, view, table)
+        finish_pending(workspace, view, table)
         interval = reach_back(workspace, view, table, interval)
         made = _commit(workspace, view, table, interval, run_id, report, hold)
         report(view.name, "serving", made.rows)
@@ -147,7 +149,7 @@ def finish(workspace: Workspace, view: View, table: Table) -> None:
     """
     if any(one.state in ("writing", "committed") for one in workspace.ledger.runs(table.id)):
         with leased(workspace, table, secrets.token_hex(16), why=f"finish {view.version}"):
-            _finish_pending(workspace, view, table)
+            finish_pending(workspace, view, table)
 
 
 def _refuse_collected(workspace: Workspace, view: View, table: Table) -> None:
@@ -158,7 +160,7 @@ def _refuse_collected(workspace: Workspace, view: View, table: Table) -> None:
         )
 
 
-def _refuse_lost(workspace: Workspace, view: View, table: Table) -> None:
+def refuse_lost(workspace: Workspace, view: View, table: Table) -> None:
     """Stop before what is left of a table, less than the ledger vouches for, is taken for it.
 
     Raises:
@@ -262,7 +264,8 @@ def _commit(
     report(view.name, "writing", rows.height)
     base = workspace.offline.version(view, table)
     before = stored_rows(workspace, view, table, version=base, known=interval)
-    rows, same = revise(view, before, rows)
+    rows, changed = revise(view, before, rows)
+    height = rows.height
     run = Run(
         id=run_id,
         table_id=table.id,
@@ -270,7 +273,7 @@ def _commit(
         version=view.id,
         interval=interval,
         source=came_from.source,
-        rows=rows.height,
+        rows=height,
         base_version=base,
         delta_version=None,
         state="writing",
@@ -280,15 +283,16 @@ def _commit(
     workspace.ledger.start_run(run, came_from.reads)
     version: int = base
     files: tuple[DataFile, ...] = ()
-    if not same:
-        commit = workspace.offline.replace(view, table, interval, rows, base=base, run=run_id)
+    if changed is not None:
+        touched = rows.filter(inside(pl.col(KNOWN), changed))
+        commit = workspace.offline.replace(view, table, changed, touched, base=base, run=run_id)
         version = commit.version
         files = (*commit.files, workspace.offline.log_file(view, table, version))
     workspace.ledger.commit_run(run, version, files)
     return replace(run, state="committed", delta_version=version)
 
 
-def _finish_pending(workspace: Workspace, view: View, table: Table) -> None:
+def finish_pending(workspace: Workspace, view: View, table: Table) -> None:
     """Finish what died: serve what was committed, and fence off what was not."""
     for run in workspace.ledger.runs(table.id):
         if run.state == "writing":

@@ -17,6 +17,7 @@ from featurestore.model.lock import Lock
 from featurestore.model.query import Query
 from featurestore.model.time import (
     BEGINNING,
+    ENDING,
     KNOWN,
     REVISION,
     Interval,
@@ -27,7 +28,7 @@ from featurestore.model.time import (
 from featurestore.storage.ledger import Run
 from featurestore.training.tables import Parts
 
-ALWAYS = Interval(start=BEGINNING, end=253_402_300_799_999_999)
+ALWAYS = Interval(start=BEGINNING, end=ENDING)
 """From the beginning to the end of the year 9999."""
 
 DATA = re.compile(r"(?P<table>[0-9a-f]{16}\.(?:0|[1-9][0-9]{0,8}))/(?P<version>[0-9]{1,18})")

@@ -20,6 +20,9 @@ MOMENT = pl.Datetime("us", "UTC")
 BEGINNING = -(2**63) + 1
 """Before every moment that can be stored; the start of an interval that reaches back for ever."""
 
+ENDING = 253_402_300_799_999_999
+"""The last moment of the year 9999."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
@@ -81,9 +84,9 @@ def inside(column: pl.Expr, interval: Interval) -> pl.Expr:
 
 
 def union(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
-    """Merge intervals that touch or overlap; the answer is sorted and disjoint."""
+    """Merge intervals that touch or overlap: sorted, disjoint, and none empty."""
     merged: list[Interval] = []
-    for one in sorted(intervals):
+    for one in sorted(one for one in intervals if one.start < one.end):
         if merged and one.start <= merged[-1].end:
             last = merged.pop()
             merged.append(Interval(start=last.start, end=max(last.end, one.end)))

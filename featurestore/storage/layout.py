@@ -6,6 +6,7 @@ import polars as pl
 from deltalake import ColumnProperties, WriterProperties
 
 from featurestore.model.documents import Table, View
+from featurestore.model.layout import row_bytes
 from featurestore.model.schema import Column
 from featurestore.model.time import (
     BEGINNING,
@@ -20,8 +21,10 @@ from featurestore.model.time import (
 )
 from featurestore.storage.keys import bucket_of
 
-_ROW_GROUP = 131_072
-"""delta-rs holds a row group until it is whole."""
+_FEWEST, _MOST = 16_384, 131_072
+"""Rows of a row group."""
+_HELD = 512 << 20
+"""Bytes that all row groups being written may have together."""
 _WIDER: dict[pl.DataType, pl.DataType] = {
     pl.UInt8(): pl.Int16(),
     pl.UInt16(): pl.Int32(),
@@ -75,16 +78,19 @@ def laid_out(view: View, table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     return stored if whole else stored.sort(partitions(table), maintain_order=True)
 
 
-def encoding(schema: pl.Schema) -> WriterProperties:
+def encoding(view: View, table: Table) -> WriterProperties:
     """Give how columns are encoded: by a dictionary only texts, which repeat themselves.
 
     delta-rs tries one for every column: over numbers that took seven tenths of a run (measured).
+    It holds a row group of every partition that it writes to until it is whole.
     """
-    texts = [name for name, dtype in schema.items() if dtype == pl.String]
+    dtypes = stored_schema(view, table)
+    texts = [name for name, dtype in dtypes.items() if dtype == pl.String]
     chunks: dict[str, Any] = {"statistics_enabled": "CHUNK"}
+    fitting = _HELD // (row_bytes(view) * table.buckets)
     return WriterProperties(
         compression="SNAPPY",
-        max_row_group_size=_ROW_GROUP,
+        max_row_group_size=max(_FEWEST, min(_MOST, fitting)),
         default_column_properties=ColumnProperties(dictionary_enabled=False, **chunks),
         column_properties=dict.fromkeys(texts, ColumnProperties(dictionary_enabled=True, **chunks)),
     )

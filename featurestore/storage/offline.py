@@ -108,11 +108,11 @@ class OfflineStore:
             )
         self._root = root.rstrip("/")
         self._project = project
-        self._verified: set[tuple[str, str]] = set()
+        self.verified: set[tuple[str, str]] = set()
 
     def distrust(self) -> None:
         """Check the files again when they are next read: they may have changed since."""
-        self._verified.clear()
+        self.verified.clear()
 
     def path(self, view: View, table: Table) -> str:
         """Give the folder or URL of a table."""
@@ -144,7 +144,7 @@ class OfflineStore:
                 )
             except CommitFailedError as error:
                 if not DeltaTable.is_deltatable(delta_place(path), delta_options(path)):
-                    raise Conflict(_moved(view)) from error
+                    raise Conflict(moved(view)) from error
 
     def drop(self, view_name: str, table: Table) -> None:
         """Remove a table's folder with all its versions; one that is gone already stays so.
@@ -181,7 +181,7 @@ class OfflineStore:
             NotMaterialized: the table does not exist.
             CorruptData: its log cannot be read.
         """
-        opened = self._open(view, table, None)
+        opened = self.opened(view, table, None)
         with reading(view, table):
             files = pl.DataFrame(opened.get_add_actions(flatten=True))
         rows, size = files.select(pl.col("num_records", "size_bytes").sum()).row(0)
@@ -193,7 +193,7 @@ class OfflineStore:
         Raises:
             NotMaterialized: the table does not exist.
         """
-        return self._open(view, table, None).version()
+        return self.opened(view, table, None).version()
 
     def last_run(self, view: View, table: Table) -> str | None:
         """Give the run id that the newest version of a table was committed under, if any."""
@@ -224,9 +224,9 @@ class OfflineStore:
         """
         if not rows.select(inside(pl.col(KNOWN), interval).fill_null(value=False).all()).item():
             raise ValueError(f"{view.name}: a row was not known in the interval it is written for")
-        opened = self._open(view, table, base)
+        opened = self.opened(view, table, base)
         if self.version(view, table) != base:
-            raise Conflict(_moved(view))
+            raise Conflict(moved(view))
         before = set(delta_files(opened))
         stored = laid_out(view, table, rows)
         with writing(view, table):
@@ -236,14 +236,14 @@ class OfflineStore:
                     stored.to_arrow().to_reader(max_chunksize=_AT_ONCE),
                     mode="overwrite",
                     predicate=known_in(interval),
-                    writer_properties=encoding(stored.schema),
+                    writer_properties=encoding(view, table),
                     commit_properties=CommitProperties(
                         custom_metadata={"run": run}, max_commit_retries=0
                     ),
                 )
             except CommitFailedError as error:
-                raise Conflict(_moved(view)) from error
-        after = self._open(view, table, base + 1)
+                raise Conflict(moved(view)) from error
+        after = self.opened(view, table, base + 1)
         added = sorted(set(delta_files(after)) - before)
         return Commit(version=after.version(), files=data_files(added))
 
@@ -259,8 +259,8 @@ class OfflineStore:
 
     def added_files(self, view: View, table: Table, version: int) -> tuple[DataFile, ...]:
         """Give the files a version has that the one before has not, with their checksums."""
-        before = set(delta_files(self._open(view, table, version - 1)))
-        after = delta_files(self._open(view, table, version))
+        before = set(delta_files(self.opened(view, table, version - 1)))
+        after = delta_files(self.opened(view, table, version))
         return data_files(sorted(set(after) - before))
 
     def log_file(self, view: View, table: Table, version: int) -> DataFile:
@@ -347,10 +347,14 @@ class OfflineStore:
             NotMaterialized: the table or version does not exist.
             CorruptData: the log is not what was written.
         """
-        opened = self._checked(view, table, version, checksums)
-        with reading(view, table):
-            files = _listed(opened, self.path(view, table))
+        opened = self.checked(view, table, version, checksums)
+        files = self._listed(view, table, opened)
         wanted = files.filter(_may_hold(events))
+        if version < self.version(view, table) and any(map(_is_gone, wanted["file"])):
+            raise NotMaterialized(
+                f"{view.name}: version {version} of table {table.id} was vacuumed: no "
+                "registered lock kept it; read the table as it is now"
+            )
         by_bucket = wanted.sort(BUCKET, "first", "file").partition_by(BUCKET, maintain_order=True)
         dtypes = table_schema(view)
         read, there = (int(frame["bytes"].sum()) for frame in (wanted, files))
@@ -364,7 +368,7 @@ class OfflineStore:
                     rows=int(files["rows"].sum()),
                     dtypes=dtypes,
                     checksums=checksums,
-                    verified=self._verified,
+                    verified=self.verified,
                 )
                 for files in by_bucket
             ),
@@ -374,6 +378,34 @@ class OfflineStore:
             pruned_bytes=there - read,
         )
 
+    def listed(self, view: View, table: Table) -> pl.DataFrame:
+        """List the data files of a table's newest version, from its log.
+
+        Columns: `file` (its path or URL), the columns that the table is partitioned by, `rows`,
+        `bytes`, and `first` and `last` event time, null where the log does not say.
+
+        Raises:
+            NotMaterialized: the table does not exist.
+            CorruptData: its log cannot be read.
+        """
+        return self._listed(view, table, self.opened(view, table, None))
+
+    def _listed(self, view: View, table: Table, opened: DeltaTable) -> pl.DataFrame:
+        with reading(view, table):
+            actions = pl.DataFrame(opened.get_add_actions(flatten=True))
+        ends = {"first": f"min.{EVENT}", "last": f"max.{EVENT}"}
+        times = [
+            (pl.col(name) if name in actions.columns else pl.lit(None)).cast(MOMENT).alias(end)
+            for end, name in ends.items()
+        ]
+        return actions.select(
+            pl.format("{}/{}", pl.lit(self.path(view, table)), "path").alias("file"),
+            *(pl.col(f"partition.{name}").alias(name) for name in partitions(table)),
+            pl.col("num_records").alias("rows"),
+            pl.col("size_bytes").alias("bytes"),
+            *times,
+        )
+
     def columns(self, view: View, table: Table, names: Sequence[str]) -> pl.DataFrame:
         """Read some columns of all rows of a table's newest version, unchecked: for estimates.
 
@@ -381,7 +413,7 @@ class OfflineStore:
             NotMaterialized: the table does not exist.
         """
         schema = {name: table_schema(view)[name] for name in names}
-        lazy = _scan(self._open(view, table, None), view, table)
+        lazy = _scan(self.opened(view, table, None), view, table)
         with reading(view, table):
             return lazy.select(names).collect().cast(pl.Schema(schema))
 
@@ -394,26 +426,32 @@ class OfflineStore:
         checksums: dict[str, str],
     ) -> pl.LazyFrame:
         """Scan a table's rows, as they are stored, after its files were verified."""
-        opened = self._checked(view, table, version, checksums)
-        verify(view, table, delta_files(opened), checksums, self._verified)
+        opened = self.checked(view, table, version, checksums)
+        verify(view, table, delta_files(opened), checksums, self.verified)
         lazy = _scan(opened, view, table)
         return lazy if known is None else lazy.filter(inside(pl.col(KNOWN), known))
 
-    def _checked(
+    def checked(
         self, view: View, table: Table, version: int | None, checksums: dict[str, str]
     ) -> DeltaTable:
         """Open a version of a table, its log compared with what the ledger recorded of it."""
         try:
-            opened = self._open(view, table, version)
+            opened = self.opened(view, table, version)
         except NotMaterialized as error:
             if checksums:
                 raise damaged(view, f"table {table.id} lost its folder or log") from error
             raise
         logs = (self._log(view, table, number) for number in range(opened.version() + 1))
-        verify(view, table, logs, checksums, self._verified)
+        verify(view, table, logs, checksums, self.verified)
         return opened
 
-    def _open(self, view: View, table: Table, version: int | None) -> DeltaTable:
+    def opened(self, view: View, table: Table, version: int | None) -> DeltaTable:
+        """Open a version of a table (None: the newest).
+
+        Raises:
+            NotMaterialized: the table or version does not exist.
+            CorruptData: its log cannot be read.
+        """
         with reading(view, table):
             try:
                 return open_delta(self.path(view, table), version)
@@ -431,7 +469,8 @@ class OfflineStore:
                 raise
 
 
-def _moved(view: View) -> str:
+def moved(view: View) -> str:
+    """Say that a table is no longer at the version that a writer read."""
     return (
         f"{view.name}: another writer moved the table while this run computed; nothing was "
         "written: run it again"
@@ -453,23 +492,8 @@ def _drop_remote(view_name: str, place: str, below: tuple[str, ...]) -> None:
         ) from cause(error)
 
 
-def _listed(opened: DeltaTable, folder: str) -> pl.DataFrame:
-    """List a version's data files: path, bucket, rows, bytes, and first and last event time.
-
-    The times are null where the log has no statistics.
-    """
-    actions = pl.DataFrame(opened.get_add_actions(flatten=True))
-    ends = [
-        (pl.col(name) if name in actions.columns else pl.lit(None)).cast(MOMENT).alias(end)
-        for end, name in (("first", f"min.{EVENT}"), ("last", f"max.{EVENT}"))
-    ]
-    return actions.select(
-        pl.format("{}/{}", pl.lit(folder), "path").alias("file"),
-        pl.col(f"partition.{BUCKET}").alias(BUCKET),
-        pl.col("num_records").alias("rows"),
-        pl.col("size_bytes").alias("bytes"),
-        *ends,
-    )
+def _is_gone(file: str) -> bool:
+    return not is_remote(file) and not Path(file).exists()
 
 
 def _may_hold(events: Interval) -> pl.Expr:

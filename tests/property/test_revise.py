@@ -62,8 +62,8 @@ def frames(draw, view):
 def test_a_row_is_revised_if_its_packed_bytes_moved(drawn):
     """Kept, corrected and new rows get the revisions that comparing whole packed rows gives."""
     view, (before, rows) = drawn
-    found, same = revise(view, before, rows)
-    assert (found[REVISION].to_list(), same) == oracle(view, before, rows)
+    found, changed = revise(view, before, rows)
+    assert (found[REVISION].to_list(), changed is None) == oracle(view, before, rows)
     assert found[REVISION].dtype == pl.UInt32
     assert found.drop(REVISION).equals(rows)
 
@@ -73,7 +73,32 @@ def test_a_row_is_revised_if_its_packed_bytes_moved(drawn):
 def test_the_same_rows_again_are_the_same(drawn):
     """What a table holds already is found to be so, and keeps its revisions."""
     before, _ = drawn
-    found, same = revise(VIEWS[0], before, before.drop(REVISION))
-    assert same
+    found, changed = revise(VIEWS[0], before, before.drop(REVISION))
+    assert changed is None
     assert found.select(before.columns).equals(before)
     assert KNOWN in found.columns
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(VIEWS).flatmap(lambda view: st.tuples(st.just(view), frames(view))))
+def test_what_is_written_is_the_least_that_makes_the_table_right(drawn):
+    """Outside the interval the table holds the run's rows; at both its ends it does not."""
+    view, (before, rows) = drawn
+    found, changed = revise(view, before, rows)
+
+    def at(frame, *, written):
+        moments = pl.col(KNOWN).to_physical()
+        inner = pl.lit(value=False)
+        if changed is not None:
+            inner = (moments > changed.start) & (moments <= changed.end)
+        order = [*(key.name for key in view.join_keys), EVENT, CREATED]
+        kept = frame.filter(inner if written else ~inner).select(before.columns)
+        return [tuple(map(repr, row)) for row in kept.sort(order).rows()]
+
+    assert at(before, written=False) == at(found, written=False)
+    if changed is not None:
+        for edge in (changed.start + 1, changed.end):
+            ends = pl.col(KNOWN).to_physical() == edge
+            assert sorted(map(repr, before.filter(ends).rows())) != sorted(
+                map(repr, found.select(before.columns).filter(ends).rows())
+            )

@@ -75,6 +75,24 @@ def materialize_incremental(
     run.building.materialize_incremental(repo, end, views=view or (), dry_run=dry_run, json=json)
 
 
+@app.command()
+def compact(
+    repo: Repo = HERE,
+    view: Views = None,
+    vacuum: Annotated[
+        bool,
+        typer.Option(
+            "--vacuum",
+            help="Remove files that only old versions need: no registered lock's, and none younger "
+            "than the retention.",
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Rewrite the many small files of runs as few; no answer changes."""
+    run.building.compact(repo, views=view or (), vacuum=vacuum, json=json)
+
+
 @app.command(rich_help_panel=VERSIONS)
 def backfill(
     repo: Repo = HERE,

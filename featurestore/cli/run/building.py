@@ -13,6 +13,7 @@ from featurestore.cli.text import building as text
 from featurestore.cli.values import building as values
 from featurestore.jobs import apply as applying
 from featurestore.jobs import backfill as backfilling
+from featurestore.jobs import compact as compacting
 from featurestore.jobs import materialize as materializing
 from featurestore.jobs import plan as planning
 from featurestore.jobs.due import Due
@@ -98,6 +99,18 @@ def backfill(repo: Path, alias: str, *, views: Sequence[str], again: bool, json:
         text.backfilled(found, alias)
 
     _run(repo, job, look, views=views, json=json)
+
+
+def compact(repo: Path, *, views: Sequence[str], vacuum: bool, json: bool) -> None:
+    """Rewrite small files as few."""
+    with closing(Workspace.open(repo)) as workspace:
+        stored = [view for view in workspace.project().views if view.kind == "batch"]
+        with _progress(len(views or stored)) as report:
+            found = compacting.compact(workspace, views=views, vacuumed=vacuum, report=report)
+    if json:
+        terminal.as_json([values.compacted(one) for one in found])
+    else:
+        text.compacted(found)
 
 
 def _tell(repo: Path, tell: _Tell, *, json: bool) -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from featurestore.cli.terminal import grouped, out, table
 from featurestore.cli.text.words import between, count, minute, size, span, stamp
+from featurestore.jobs.compact import Compacted
 from featurestore.jobs.due import Due
 from featurestore.jobs.proof.difference import Difference, Example, Spread
 from featurestore.jobs.run import Outcome
@@ -205,6 +206,28 @@ def _range(one: Spread) -> str:
 
 def _value(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
+
+
+def compacted(found: Sequence[Compacted]) -> None:
+    """Print how many files tables had and have."""
+    if not found:
+        out.print("Nothing to compact: no table holds anything yet.")
+        return
+    table(
+        ["view", "table", "files before", "after", "old ones removed"],
+        [
+            (
+                one.view.version,
+                one.table.id,
+                f"{one.before:,}",
+                f"{one.after:,}",
+                f"{one.removed:,}",
+            )
+            for one in found
+        ],
+        right=("files before", "after", "old ones removed"),
+        whole=("view",),
+    )
 
 
 def outcomes(found: Sequence[Outcome]) -> None:

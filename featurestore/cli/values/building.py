@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from featurestore.cli.values.plain import interval, when
+from featurestore.jobs.compact import Compacted
 from featurestore.jobs.due import Due
 from featurestore.jobs.run import Outcome
 from featurestore.jobs.sample import Sample
@@ -54,6 +55,17 @@ def due(one: Due) -> dict[str, Any]:
         **interval(one.interval),
         "why": one.why,
         "rows": one.rows,
+    }
+
+
+def compacted(found: Compacted) -> dict[str, Any]:
+    """Give what a compaction did to a table."""
+    return {
+        "version": found.view.version,
+        "table": found.table.id,
+        "files_before": found.before,
+        "files_after": found.after,
+        "removed": found.removed,
     }
 
 

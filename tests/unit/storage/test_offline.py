@@ -304,7 +304,7 @@ def test_a_log_that_was_spoilt_is_corrupt(store, tmp_path):
 
 def test_buckets_and_periods_are_folders_and_no_columns(store):
     """Rows are partitioned by both; readers do not see it."""
-    table = replace(TABLE, buckets=2, period=10)
+    table = replace(TABLE, generation=1, buckets=2, period=10)
     store.create(DELAYS, table)
     frame = rows(1, 2, 13, keys=["a", "b", "b"])
     where = [int(one) for one in bucket_of(frame, DELAYS.join_keys, 2)]

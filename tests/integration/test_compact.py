@@ -1,0 +1,224 @@
+"""Compaction: fewer files, the same answers; and what vacuuming leaves."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from featurestore.errors import Conflict, CorruptData, InvalidRequest, NotMaterialized
+from featurestore.jobs.compact import SOURCE, compact
+from featurestore.jobs.leases import leased
+from featurestore.jobs.locks import register, retire
+from featurestore.jobs.materialize import materialize, materialize_incremental
+from featurestore.jobs.verify import verify
+from featurestore.model.time import EVENT, micros
+from featurestore.storage.compaction import crowded
+from tests.commands import environment, fits
+from tests.commands import run as command
+from tests.repos import (
+    NOW,
+    applied,
+    at,
+    dump,
+    history,
+    landings,
+    notebook,
+    offline_rows,
+    opened,
+    released,
+    write,
+)
+
+PLANES = "abcdefgh"
+ROWS = landings(
+    *(
+        (plane, hour, None, float(hour + n), hour)
+        for n, plane in enumerate(PLANES)
+        for hour in range(24)
+    )
+)
+ONE = history(settle=timedelta(0))
+SPINE = pl.DataFrame(
+    {"plane": [*PLANES, "z"] * 3, EVENT: [at(hour) for hour in (3.5, 11, 24) for _ in range(9)]}
+)
+
+
+@pytest.fixture
+def workspace(tmp_path, valkey, project):
+    """A repo whose table was written by six runs, in four buckets and by days."""
+    made = applied(write(tmp_path / "repo", ROWS, name=project), valkey.url, ONE)
+    table = replace(made.ledger.next_table(ONE.data_id), buckets=4, period=12 * 3_600_000_000)
+    made.ledger.add_table(table, now=made.clock())
+    for hour in range(4, 28, 4):
+        materialize_incremental(made, micros(at(hour)))
+    yield made
+    made.close()
+
+
+def trained(workspace, **options):
+    """Give a training set of the table."""
+    with notebook(workspace) as store:
+        return store.get_historical_features(SPINE, ["history:last_delay"], **options)
+
+
+def files(workspace):
+    """Give the data files in the table's folder."""
+    return set(Path(workspace.offline.path(ONE, workspace.table(ONE))).rglob("part-*.parquet"))
+
+
+def test_compacting_changes_files_and_nothing_else(workspace):
+    """Rows, training sets, coverage and Redis are as they were; a second time there is no more."""
+    table = workspace.table(ONE)
+    before, rows, redis = (
+        trained(workspace).to_polars(),
+        offline_rows(workspace, ONE),
+        dump(workspace),
+    )
+    lock, covered = trained(workspace).lock, workspace.ledger.covered(table.id)
+    version = workspace.offline.version(ONE, table)
+    (done,) = compact(workspace)
+    assert done.before > done.after == 8
+    assert (done.removed, workspace.offline.version(ONE, table)) == (0, version + 1)
+    assert trained(workspace).to_polars().equals(before)
+    order = ["plane", EVENT]
+    assert offline_rows(workspace, ONE).sort(order).equals(rows.sort(order))
+    assert workspace.ledger.covered(table.id) == covered
+    assert dump(workspace) == redis
+    assert trained(workspace, lock=None).lock.views[0].data == f"{table.id}/{version + 1}"
+    with notebook(workspace) as store:
+        assert store.get_historical_features(SPINE, lock=lock).to_polars().equals(before)
+    assert verify(workspace, everything=True).differences.is_empty()
+    (again,) = compact(workspace)
+    assert (again.before, again.after) == (8, 8)
+    assert workspace.offline.version(ONE, table) == version + 1
+
+
+def test_a_compacted_table_lies_by_key_and_time(workspace):
+    """Each partition is one file, sorted, and reading by bucket finds all rows."""
+    table = workspace.table(ONE)
+    assert crowded(workspace.offline, ONE, table) == (0, 1, 2, 3)
+    compact(workspace)
+    assert crowded(workspace.offline, ONE, table) == ()
+    listed = workspace.offline.listed(ONE, table)
+    assert listed["rows"].sum() == ROWS.height
+    assert listed.select("bucket", "known_period").is_unique().all()
+    for file in listed["file"]:
+        found = pl.read_parquet(file, hive_partitioning=False)
+        assert found.equals(found.sort("plane", EVENT))
+
+
+def test_runs_go_on_over_a_compacted_table(workspace):
+    """A correction of an old piece and a new day find their place; then all is right."""
+    compact(workspace)
+    changed = ROWS.with_columns(
+        pl.when(pl.col("at") == at(5)).then(-1.0).otherwise("delay").alias("delay")
+    )
+    later = landings(("a", 30, None, 7.0, 1), ("z", 31, None, 8.0, 2))
+    root = workspace.config.root
+    write(root, pl.concat([changed, later]), name=workspace.config.project)
+    materialize_incremental(workspace, micros(at(36)))
+    found = offline_rows(workspace, ONE)
+    assert found.height == ROWS.height + 2
+    assert found.filter(pl.col(EVENT) == at(5))["last_delay"].unique().to_list() == [-1.0]
+    compact(workspace)
+    assert verify(workspace, everything=True).differences.is_empty()
+    released(workspace)
+    compact(workspace)
+    assert verify(workspace, live=True, everything=True).differences.is_empty()
+
+
+def test_a_verification_stands_after_compacting(workspace):
+    """No row changed, so what was verified may still be promoted."""
+    verify(workspace)
+    compact(workspace)
+    assert released(workspace).views[0].view == ONE
+
+
+def test_vacuuming_keeps_what_registered_locks_name(workspace, tmp_path):
+    """Their training sets stay exact; other old versions are gone, and say so."""
+    first = trained(workspace)
+    register(workspace, first.lock, owner="ann")
+    for more in (100, 200):
+        moved = ROWS.with_columns(pl.col("delay") + more)
+        write(workspace.config.root, moved, name=workspace.config.project)
+        materialize(workspace, micros(at(0)), micros(at(24)))
+        second = trained(workspace).lock if more == 100 else second
+    compact(workspace)
+    now = opened(workspace.config.root, workspace.redis_url(), now=NOW)
+    there = files(workspace)
+    (young,) = compact(now, vacuumed=True)
+    assert young.removed == 0
+    assert files(workspace) == there
+    environ = {"FEATURESTORE_RETENTION_DAYS": "0", "FEATURESTORE_REDIS_URL": workspace.redis_url()}
+    with_none = type(now).open(workspace.config.root, environ=environ, clock=now.clock)
+    (done,) = compact(with_none, vacuumed=True)
+    assert done.removed > 0
+    assert len(files(workspace)) == len(there) - done.removed
+    with notebook(workspace) as store:
+        locked = store.get_historical_features(SPINE, lock=first.lock)
+        assert locked.to_polars().equals(first.to_polars())
+        with pytest.raises(NotMaterialized, match=r"vacuumed.*as_locked=False"):
+            store.get_historical_features(SPINE, lock=second)
+    assert verify(workspace, everything=True).differences.is_empty()
+    retire(workspace, first.lock.id)
+    assert compact(with_none, vacuumed=True)[0].removed > 0
+    with notebook(workspace) as store, pytest.raises(NotMaterialized, match="vacuumed"):
+        store.get_historical_features(SPINE, lock=first.lock)
+    assert len(files(workspace)) == 8
+    now.close()
+    with_none.close()
+
+
+def test_a_compaction_that_dies_is_finished_by_the_next_job(workspace, monkeypatch):
+    """Whether it died before its commit or after, the table is whole and the next run goes on."""
+    table, rows = workspace.table(ONE), ROWS
+
+    def dies(*_, **__):
+        raise KeyboardInterrupt
+
+    for hour, write_of in ((23.5, "commit_run"), (23.6, "end_run")):
+        rows = pl.concat([rows, landings(*((plane, hour, None, hour, 1) for plane in PLANES))])
+        write(workspace.config.root, rows, name=workspace.config.project)
+        materialize_incremental(workspace, micros(at(24)))
+        before = trained(workspace).to_polars()
+        with monkeypatch.context() as patch:
+            patch.setattr(workspace.ledger, write_of, dies)
+            with pytest.raises(KeyboardInterrupt):
+                compact(workspace)
+        assert trained(workspace).to_polars().equals(before)
+        materialize_incremental(workspace, micros(at(24)))
+        states = {run.state for run in workspace.ledger.runs(table.id)}
+        assert states <= {"served", "abandoned"}
+        assert trained(workspace).to_polars().equals(before)
+    assert SOURCE in {run.source for run in workspace.ledger.runs(table.id)}
+    assert verify(workspace, everything=True).differences.is_empty()
+
+
+def test_a_compaction_waits_for_nobody_and_reads_nothing_rotten(workspace):
+    """Beside a run it is refused; a flipped byte is named before anything is written."""
+    table = workspace.table(ONE)
+    with leased(workspace, table, "other", why="materialize"), pytest.raises(Conflict):
+        compact(workspace)
+    file = min(files(workspace))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    workspace.offline.distrust()
+    version = workspace.offline.version(ONE, table)
+    with pytest.raises(CorruptData, match="is not what was written"):
+        compact(workspace)
+    assert workspace.offline.version(ONE, table) == version
+
+
+def test_the_command_says_what_it_did(workspace, valkey):
+    """Files before and after, within a terminal's width; a strange view is refused."""
+    environ = environment(valkey.url)
+    said = command("compact", repo=workspace.config.root, environ=environ).stdout
+    assert fits(said)
+    assert ONE.version in said
+    with pytest.raises(InvalidRequest, match="no table is of a view of this name"):
+        compact(workspace, views=["histori"])
+    told = command("compact", "--vacuum", "--json", repo=workspace.config.root, environ=environ)
+    assert '"files_after": 8' in told.stdout
