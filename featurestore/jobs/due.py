@@ -79,7 +79,8 @@ def since(workspace: Workspace, view: View, table: Table | None, end: int) -> Wo
     new = Interval(start=min(max(BEGINNING, done - view.settle), end - 1), end=end)
     intervals, checked = _changed(workspace, table, source, new)
     again = [run for one in intervals for run in _runs(source, view, table, one, "source changed")]
-    return Work(due=(*again, *_runs(source, view, table, new, "new")), checked=checked)
+    # What is new comes first: nothing that is wrong with old rows holds it up.
+    return Work(due=(*_runs(source, view, table, new, "new"), *again), checked=checked)
 
 
 def _changed(

@@ -76,5 +76,11 @@ def _of_files(path: str, matching: str) -> SourceState:
 def _files(place: str) -> Iterator[str]:
     if not Path(place).is_dir():
         yield place
-    for folder, _, names in os.walk(place, followlinks=True):
-        yield from (str(Path(folder) / name) for name in names)
+    seen: set[Path] = set()
+    for folder, below, names in os.walk(place, followlinks=True):
+        here = Path(folder).resolve()
+        if here in seen:
+            below.clear()
+        else:
+            yield from (str(Path(folder) / name) for name in names)
+        seen.add(here)

@@ -6,15 +6,29 @@ from datetime import datetime
 
 from featurestore.jobs.backfill import backfill
 from featurestore.jobs.collect import collect
+from featurestore.jobs.materialize import materialize_incremental
 from featurestore.jobs.promote import promote, rollback
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.time import micros
+from tests.repos import at
 
-JOBS = {"backfill": backfill, "promote": promote, "rollback": rollback, "collect": collect}
+
+def materialize(workspace):
+    """Bring the tables to a later moment, and up to date with a source that changed."""
+    materialize_incremental(workspace, micros(at(30)))
+
+
+JOBS = {
+    "materialize": materialize,
+    "backfill": backfill,
+    "promote": promote,
+    "rollback": rollback,
+    "collect": collect,
+}
 WRITES = frozenset(
     {
         "add_table", "collect_table", "drop_table", "lease", "release_lease", "start_run",
-        "commit_run", "end_run", "add_verification", "publish", "collect_releases", "note",
+        "commit_run", "end_run", "check", "add_verification", "publish", "collect_releases", "note",
         "create", "replace", "fence", "drop",
         "put", "repair", "mark", "put_release", "move_alias", "drop_releases",
     }

@@ -1,4 +1,4 @@
-"""Sudden death at every step of changing what is live: nothing shows it, and a rerun completes.
+"""Sudden death at every step of changing what is live, or its data: a rerun completes.
 
 A job runs in a process of its own, which is killed before each of its writes in turn, and at random
 moments. Whatever was live stays live, whole; run again, the job ends where an undisturbed one does.
@@ -32,7 +32,18 @@ ROWS = landings(
     ("b", 2, 9, 30.0, None),
     ("b", 3, None, 4.0, 6),
 )
-ANSWERS = {1: ([20.0, 4.0], [True, False]), 2: ([40.0, 8.0], [False, False])}
+CHANGED = landings(
+    ("a", 1, None, 10.0, 3),
+    ("a", 5, None, 2.0, 4),
+    ("b", 2, 9, 30.0, None),
+    ("b", 3, None, 4.0, 6),
+    ("c", 29, None, 16.0, 6),
+)
+ANSWERS = {
+    1: ([20.0, 4.0], [True, False]),
+    2: ([40.0, 8.0], [False, False]),
+    3: ([2.0, 4.0], [False, False]),
+}
 LATER = NOW + 8 * DAY
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.faults.dying"])
@@ -84,16 +95,18 @@ def bring_back(saved, client, repo):
 
 @pytest.fixture(scope="module")
 def states(server, client, tmp_path_factory):
-    """The states before each job: applied, verified beside what is live, promoted, demoted."""
+    """The states before each job: a changed source, applied, verified beside what is live, live."""
     root = tmp_path_factory.mktemp("states")
     repo = write(root / "repo", ROWS)
     workspace = applied(repo, server.url, ONE, pace(ONE))
     for start, end in ((0, 3), (3, 24)):
         materialize(workspace, micros(at(start)), micros(at(end)))
     released(workspace)
-    workspace.close()
+    write(repo, CHANGED)
+    found = {"materialize": save(workspace, client, root / "changed")}
+    write(repo, ROWS)
     workspace = applied(repo, server.url, TWO, pace(TWO))
-    found = {"backfill": save(workspace, client, root / "applied")}
+    found["backfill"] = save(workspace, client, root / "applied")
     workspace = opened(repo, server.url, NOW)
     backfill(workspace)
     released(workspace, "staging")
@@ -142,6 +155,7 @@ def again(repo, url, now, job):
 
 
 LIVE = {
+    "materialize": (NOW, {1, 3}, 3),
     "backfill": (NOW, {1}, 1),
     "promote": (NOW, {1, 2}, 2),
     "rollback": (NOW, {1, 2}, 1),

@@ -145,6 +145,19 @@ def test_the_state_of_many_files_moves_with_each(tmp_path, path):
     assert "" not in seen
 
 
+def test_links_that_lead_in_circles_are_followed_once(tmp_path):
+    """A folder's state ends, and moves with what lies behind a link."""
+    root = written(tmp_path, name="days/1.parquet")
+    written(tmp_path, name="elsewhere/2.parquet")
+    days = root / "data" / "days"
+    (days / "more").symlink_to(root / "data" / "elsewhere")
+    for name in ("here", "here too"):
+        (days / name).symlink_to(days)
+    before = state(root, "data/days")
+    written(tmp_path, FRAME.head(2), name="elsewhere/2.parquet")
+    assert state(root, "data/days") not in ("", before)
+
+
 def test_a_source_that_is_read_while_it_moves_has_no_state(tmp_path):
     """What was read may be of either state; the next run looks again."""
     root = written(tmp_path)
