@@ -140,11 +140,12 @@ def test_vacuuming_keeps_what_registered_locks_name(workspace, tmp_path):
     """Their training sets stay exact; other old versions are gone, and say so."""
     first = trained(workspace)
     register(workspace, first.lock, owner="ann")
+    seen = []
     for more in (100, 200):
         moved = ROWS.with_columns(pl.col("delay") + more)
         write(workspace.config.root, moved, name=workspace.config.project)
         materialize(workspace, micros(at(0)), micros(at(24)))
-        second = trained(workspace).lock if more == 100 else second
+        seen.append(trained(workspace).lock)
     compact(workspace)
     now = opened(workspace.config.root, workspace.redis_url(), now=NOW)
     there = files(workspace)
@@ -160,7 +161,7 @@ def test_vacuuming_keeps_what_registered_locks_name(workspace, tmp_path):
         locked = store.get_historical_features(SPINE, lock=first.lock)
         assert locked.to_polars().equals(first.to_polars())
         with pytest.raises(NotMaterialized, match=r"vacuumed.*as_locked=False"):
-            store.get_historical_features(SPINE, lock=second)
+            store.get_historical_features(SPINE, lock=seen[0])
     assert verify(workspace, everything=True).differences.is_empty()
     retire(workspace, first.lock.id)
     assert compact(with_none, vacuumed=True)[0].removed > 0

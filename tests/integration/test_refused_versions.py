@@ -79,9 +79,11 @@ def live(tmp_path, valkey):
 
 
 def trained(workspace, **options):
-    """Give a training set of two rows."""
+    """Give a training set of two rows, joined."""
     with notebook(workspace) as store:
-        return store.get_historical_features(SPINE, **options)
+        made = store.get_historical_features(SPINE, **options)
+        assert len(made.features) == 2
+        return made
 
 
 def prepared(workspace, view):
