@@ -173,11 +173,23 @@ def _ascend(ids: Integers, moments: Integers, *, strictly: bool) -> bool:
 
 
 def _deciding_order(read: Read, row: Integers | None, ids: Integers, event: Integers) -> Integers:
-    """Sort rows by (key, event, created, revision); a missing created time comes first."""
+    """Sort rows by (key, event, created, revision); a missing created time comes first.
+
+    Rows come in sorted stretches, a few for each file: as one number for key and event, NumPy's
+    stable sort merges them in nearly linear time.
+    """
+    first = int(event.min())
+    span = int(event.max()) - first + 1
+    if (int(ids.max()) + 1) * span <= _LONGEST:
+        numbers = ids * span + (event - first)
+        merged = np.argsort(numbers, kind="stable")
+        inorder = numbers[merged]
+        if (inorder[1:] > inorder[:-1]).all():
+            return merged
     order = pl.DataFrame({_ID: ids, EVENT: event}).select(pl.arg_sort_by(_ID, EVENT))
-    sorted_ = order.to_series().cast(pl.Int64).to_numpy()
-    if _ascend(ids[sorted_], event[sorted_], strictly=True):
-        return sorted_
+    resorted = order.to_series().cast(pl.Int64).to_numpy()
+    if _ascend(ids[resorted], event[resorted], strictly=True):
+        return resorted
     more = read((CREATED, REVISION))
     more = more if row is None else more[row]
     tied = more.with_columns(pl.Series(_ID, ids), pl.Series(EVENT, event))

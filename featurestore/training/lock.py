@@ -8,7 +8,7 @@ from featurestore.model.expressions import DIALECT
 from featurestore.model.fingerprint import Part, digest
 from featurestore.model.lock import Lock, LockedLookup, LockedOutput, LockedView
 from featurestore.model.query import Compute, Lookup, Output, Query
-from featurestore.training.answers import Answers
+from featurestore.training.answers import Counts
 from featurestore.training.assemble import versions_of
 from featurestore.training.spine import Spine
 from featurestore.training.tables import Tables
@@ -17,7 +17,7 @@ from featurestore.training.tables import Tables
 def make_lock(
     spine: Spine,
     query: Query,
-    found: Sequence[Answers],
+    counts: Sequence[Counts],
     tables: Tables,
     *,
     project: str,
@@ -36,7 +36,7 @@ def make_lock(
         as_known=as_known,
         allow_stale=allow_stale,
         outputs=tuple(_output(output, query) for output in query.outputs),
-        lookups=tuple(_lookup(number, query, answers) for number, answers in enumerate(found)),
+        lookups=tuple(_lookup(number, query, one) for number, one in enumerate(counts)),
         views=(*stored, *computed.values()),
         dialect=DIALECT,
         polars=pl.__version__,
@@ -78,15 +78,15 @@ def _content(series: pl.Series) -> Iterator[Part]:
         yield present.to_physical().to_numpy().tobytes()
 
 
-def _lookup(number: int, query: Query, found: Answers) -> LockedLookup:
+def _lookup(number: int, query: Query, counts: Counts) -> LockedLookup:
     lookup = query.lookups[number]
     reading = (c for c in query.computes if number in {bind.lookup for bind in c.binds})
     return LockedLookup(
         view=lookup.view.name,
         alias=lookup.alias,
         join_key_map=_pairs(lookup),
-        withheld=found.withheld,
-        valued=found.valued,
+        withheld=counts.withheld,
+        valued=counts.valued,
         version=lookup.version,
         features=tuple(feature.id for feature in lookup.features),
         readers=tuple(dict.fromkeys(compute.version for compute in reading)),

@@ -13,11 +13,11 @@ from typing import Any
 import polars as pl
 
 from featurestore.engine.executor import Executor, LocalExecutor
-from featurestore.model.lock import Lock, LockedLookup
+from featurestore.model.lock import Lock
 from featurestore.model.query import Query
 from featurestore.model.schema import parse_dtype, value_bytes
 from featurestore.storage.parquet import target_of, write_parquet
-from featurestore.training.answers import Answers
+from featurestore.training.answers import Answers, Counts
 from featurestore.training.assemble import Read, answers, check_coverage, outputs, reads
 from featurestore.training.explain import Explanation, explained
 from featurestore.training.join import counts_created
@@ -74,6 +74,7 @@ class TrainingSet:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._features: pl.DataFrame | None = None
+        self._counts: tuple[Counts, ...] | None = None
         self._lock: Lock | None = None
 
     @property
@@ -88,17 +89,33 @@ class TrainingSet:
     def lock(self) -> Lock:
         """What the rows were made of: ids, versions, data, spine digest, libraries, withheld."""
         if self._lock is None:
-            _ = self.features
-        assert self._lock is not None
+            asked = self._request
+            self._lock = make_lock(
+                asked.spine,
+                asked.query,
+                self._counted(),
+                asked.tables,
+                project=asked.project,
+                service=asked.service,
+                as_known=asked.as_known,
+                allow_stale=asked.allow_stale,
+                draft=asked.draft,
+            )
         return self._lock
 
     @property
     def withheld(self) -> Mapping[str, int]:
         """Count, per alias, the entity rows whose value by event time was not yet known."""
         counts: Counter[str] = Counter()
-        for one in self.lock.lookups:
-            counts[one.alias] += one.withheld
+        for lookup, one in zip(self._request.query.lookups, self._counted(), strict=True):
+            counts[lookup.alias] += one.withheld
         return dict(counts)
+
+    def _counted(self) -> tuple[Counts, ...]:
+        if self._counts is None:
+            _ = self.features
+        assert self._counts is not None
+        return self._counts
 
     def _answers(self, folder: Path | None = None) -> tuple[Answers, ...]:
         asked = self._request
@@ -112,19 +129,9 @@ class TrainingSet:
                 folder=folder,
                 report=report,
             )
-        if self._lock is None:
-            self._lock = make_lock(
-                asked.spine,
-                asked.query,
-                found,
-                asked.tables,
-                project=asked.project,
-                service=asked.service,
-                as_known=asked.as_known,
-                allow_stale=asked.allow_stale,
-                draft=asked.draft,
-            )
-            _warn(asked.query, self._lock.lookups)
+        if self._counts is None:
+            self._counts = tuple(one.counted for one in found)
+            _warn(asked.query, self._counts)
         return found
 
     def to_polars(self) -> pl.DataFrame:
@@ -288,13 +295,13 @@ def training_set(
     )
 
 
-def _warn(query: Query, lookups: tuple[LockedLookup, ...]) -> None:
-    for asked, one in zip(query.lookups, lookups, strict=True):
-        if counts_created(asked.view) and one.withheld > WITHHELD_SHARE * one.valued:
+def _warn(query: Query, counts: Sequence[Counts]) -> None:
+    for lookup, one in zip(query.lookups, counts, strict=True):
+        if counts_created(lookup.view) and one.withheld > WITHHELD_SHARE * one.valued:
             warnings.warn(
-                f"{one.alias}: {one.withheld:,} of {one.valued:,} values were withheld, as they "
+                f"{lookup.alias}: {one.withheld:,} of {one.valued:,} values were withheld, as they "
                 "became known after their entity rows' moments. If the created column only says "
-                f'when a bulk load ran, declare {one.view} with known_at="event", or pass '
+                f'when a bulk load ran, declare {lookup.view.name} with known_at="event", or pass '
                 "as_known=False",
                 WithheldWarning,
                 stacklevel=4,

@@ -75,7 +75,7 @@ def answer(asking: Asking, piece: Piece) -> tuple[Answer, ...]:
     gathered: list[list[pl.Series]] = [[] for _ in piece.uses]
     for start in range(0, len(wanted), piece.width):
         names = wanted[start : start + piece.width]
-        rows_of = piece.part.read(names)
+        rows_of = piece.part.read(names).rechunk()
         _check_dtypes(piece.view, rows_of)
         for n, (use, one) in enumerate(zip(piece.uses, found, strict=True)):
             mine = [name for name in names if name in use.features]
