@@ -12,11 +12,10 @@ from featurestore.model.documents import Table, View
 from featurestore.model.time import BUCKET, CREATED, EVENT, REVISION
 from featurestore.storage.damage import writing
 from featurestore.storage.files import data_files
-from featurestore.storage.layout import encoding, partitions, stored_schema
+from featurestore.storage.layout import WHOLE, encoding, partitions, stored_schema
 from featurestore.storage.offline import Commit, OfflineStore, moved
 from featurestore.storage.parts import scan_files, verify
 
-_AT_ONCE = 32_768
 _HOUR = 3_600_000_000
 
 
@@ -44,8 +43,8 @@ def rewrite(
 ) -> Commit:
     """Rewrite some buckets of a version, a file per partition, in one commit on that version.
 
-    Rows are sorted by key and time. One partition is in memory at a time; `hold` is called before
-    each.
+    Rows are sorted by key and time: each partition is handed over in one piece, as delta-rs may
+    take several out of turn. `hold` is called before each.
 
     Raises:
         Conflict: the table has moved past `base`; nothing was written.
@@ -65,7 +64,7 @@ def rewrite(
     def batches() -> Iterator[pa.RecordBatch]:
         for rows in _sorted(view, table, chosen):
             hold()
-            yield from rows.to_arrow().cast(arrow).to_batches(max_chunksize=_AT_ONCE)
+            yield from rows.to_arrow().cast(arrow).combine_chunks().to_batches()
 
     with writing(view, table):
         try:
@@ -73,6 +72,7 @@ def rewrite(
                 opened,
                 pa.RecordBatchReader.from_batches(arrow, batches()),
                 mode="overwrite",
+                target_file_size=WHOLE,
                 predicate=f"{BUCKET} IN ({', '.join(map(str, buckets))})",
                 writer_properties=encoding(view, table),
                 commit_properties=CommitProperties(

@@ -23,6 +23,8 @@ from featurestore.storage.keys import bucket_of
 
 _FEWEST, _MOST = 16_384, 131_072
 """Rows of a row group."""
+WHOLE = 1 << 40
+"""Bytes that a file may have: a partition's rows of one run are one file."""
 _HELD = 512 << 20
 """Bytes that all row groups being written may have together."""
 _WIDER: dict[pl.DataType, pl.DataType] = {

@@ -36,6 +36,7 @@ from featurestore.model.time import (
 from featurestore.storage.damage import damaged, reading, writing
 from featurestore.storage.files import DataFile, data_files, reader
 from featurestore.storage.layout import (
+    WHOLE,
     encoding,
     known_in,
     laid_out,
@@ -68,8 +69,9 @@ _FOR_EVER = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
 }
-# delta-rs copies what it is given at a time.
-_AT_ONCE = 32_768
+# delta-rs copies what it is given at a time, and several at a time, in which case some of them
+# change places: the larger they are, the fewer are out of order in a file.
+_AT_ONCE = 131_072
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +238,7 @@ class OfflineStore:
                     stored.to_arrow().to_reader(max_chunksize=_AT_ONCE),
                     mode="overwrite",
                     predicate=known_in(interval),
+                    target_file_size=WHOLE,
                     writer_properties=encoding(view, table),
                     commit_properties=CommitProperties(
                         custom_metadata={"run": run}, max_commit_retries=0
