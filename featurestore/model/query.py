@@ -168,7 +168,9 @@ def _refuse_collisions(outputs: Sequence[Output], *, full_feature_names: bool) -
     for output in outputs:
         first = origin.setdefault(output.name, output)
         if first is not output:
-            way_out = "ask for it once" if full_feature_names else "pass full_feature_names=True"
+            same = (first.alias, first.feature) == (output.alias, output.feature)
+            once = same or full_feature_names
+            way_out = "ask for it once" if once else "pass full_feature_names=True"
             raise InvalidRequest(
                 f"features: {first.alias}:{first.feature.name} and "
                 f"{output.alias}:{output.feature.name} would both be called "
