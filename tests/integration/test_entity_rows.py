@@ -149,4 +149,3 @@ def test_an_unknown_feature_is_named(store):
     """With what it may have been."""
     with pytest.raises(NotFound, match="did you mean 'late'"):
         store.get_historical_features(spine([1]), ["flight:lat"])
-    assert at(9) > T0
