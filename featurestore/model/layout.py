@@ -41,10 +41,11 @@ def buckets_for(view: View, rows: int) -> int:
 def period_for(view: View, rows: int, span: int) -> int | None:
     """Give the microseconds of known-at that a partition holds, None for all; `span` is theirs.
 
-    Only large tables are cut, and so that a partition keeps 32 MiB.
+    Only large tables are cut, and so that a partition has about 32 MiB. A period may be longer than
+    the span: the table goes on growing.
     """
     whole = rows * row_bytes(view)
     if whole < PERIODS_FROM or span <= 0:
         return None
     least = span * _PARTITION_BYTES * buckets_for(view, rows) // whole
-    return next((period for period in _LADDER if least <= period < span), None)
+    return next((period for period in _LADDER if least <= period), _LADDER[-1])

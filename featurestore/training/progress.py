@@ -1,6 +1,7 @@
 """A progress bar for long joins, where somebody looks: pieces done, rows per second, memory."""
 
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -25,10 +26,11 @@ class Progress:
     def __init__(self, rows: int, *, shown: bool | None = None, out: TextIO | None = None) -> None:
         out = sys.stderr if out is None else out
         seen = out.isatty() or "ipykernel" in sys.modules if shown is None else shown
+        self._began, self._patience = time.monotonic(), _PATIENCE if shown is None else 0.0
         self._bar = tqdm(
             total=rows,
             disable=not seen,
-            delay=_PATIENCE if shown is None else 0.0,
+            delay=self._patience,
             file=out,
             unit=" rows",
             unit_scale=True,
@@ -50,8 +52,9 @@ class Progress:
 
     def __call__(self, done: int, pieces: int, rows: int) -> None:
         """Show that so many of the pieces are done, the last one of so many entity rows."""
-        self._bar.set_postfix_str(f"bucket {done}/{pieces}, {_resident()}", refresh=False)
         self._bar.update(rows)
+        long = time.monotonic() - self._began >= self._patience
+        self._bar.set_postfix_str(f"bucket {done}/{pieces}, {_resident()}", refresh=long)
 
 
 def _resident() -> str:
