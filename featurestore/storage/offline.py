@@ -359,21 +359,10 @@ class OfflineStore:
                 "registered lock kept it; read the table as it is now"
             )
         by_bucket = wanted.sort(BUCKET, "first", "file").partition_by(BUCKET, maintain_order=True)
-        dtypes = table_schema(view)
         read, there = (int(frame["bytes"].sum()) for frame in (wanted, files))
         return Stored(
             parts=tuple(
-                StoredPart(
-                    view=view,
-                    table=table,
-                    bucket=files[BUCKET][0],
-                    files=tuple(files["file"].to_list()),
-                    rows=int(files["rows"].sum()),
-                    dtypes=dtypes,
-                    checksums=checksums,
-                    verified=self.verified,
-                )
-                for files in by_bucket
+                StoredPart.of(view, table, files, checksums, self.verified) for files in by_bucket
             ),
             files=wanted.height,
             bytes=read,

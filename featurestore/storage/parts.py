@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from featurestore.model.documents import Table, View
+from featurestore.model.time import BUCKET
 from featurestore.storage.damage import damaged, reading
 from featurestore.storage.files import checksums, file_name
+from featurestore.storage.layout import table_schema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StoredPart:
     """One bucket's rows of a table at a version: its files, in the order in which they are read.
 
-    `dtypes` are those of the table's document by column, `checksums` the sha256 of the files by
-    path inside the table, and `verified` the (file, sha256) pairs that this process has compared.
+    `checksums` are the sha256 of its files by path inside the table, `verified` the (file, sha256)
+    pairs that this process has compared.
     """
 
     view: View
@@ -23,9 +25,29 @@ class StoredPart:
     bucket: int
     files: tuple[str, ...]
     rows: int
-    dtypes: dict[str, pl.DataType]
     checksums: dict[str, str] = field(repr=False)
     verified: set[tuple[str, str]] = field(repr=False)
+
+    @staticmethod
+    def of(
+        view: View,
+        table: Table,
+        files: pl.DataFrame,
+        checksums: dict[str, str],
+        verified: set[tuple[str, str]],
+    ) -> "StoredPart":
+        """Make the part of one bucket's files, as `OfflineStore.listed` gives them."""
+        uris = tuple(files["file"].to_list())
+        own = {file_name(uri) for uri in uris}
+        return StoredPart(
+            view=view,
+            table=table,
+            bucket=files[BUCKET][0],
+            files=uris,
+            rows=int(files["rows"].sum()),
+            checksums={name: found for name, found in checksums.items() if name in own},
+            verified=verified,
+        )
 
     def read(self, columns: Sequence[str]) -> pl.DataFrame:
         """Read some columns of all rows; every call gives the rows in the same order.
@@ -34,7 +56,8 @@ class StoredPart:
             CorruptData: a file's bytes are not those that were written.
         """
         verify(self.view, self.table, self.files, self.checksums, self.verified)
-        schema = pl.Schema({name: self.dtypes[name] for name in columns})
+        dtypes = table_schema(self.view)
+        schema = pl.Schema({name: dtypes[name] for name in columns})
         with reading(self.view, self.table):
             found = scan_files(self.files).select(columns).collect()
             return found.cast(schema)

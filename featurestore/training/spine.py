@@ -5,8 +5,9 @@ columns come back as they were.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,7 @@ from featurestore.model.names import suggest
 from featurestore.model.query import Query
 from featurestore.model.time import EVENT
 from featurestore.training.coerce import PATH, join_keys, moments
+from featurestore.training.own import Filed, Held, Own
 
 # pyarrow, which reads pandas columns, says NotImplementedError of dtypes it does not know.
 _UNREADABLE = (OSError, ValueError, TypeError, NotImplementedError, pl.exceptions.PolarsError)
@@ -26,19 +28,24 @@ _UNREADABLE = (OSError, ValueError, TypeError, NotImplementedError, pl.exception
 class Spine:
     """Entity rows, ready to join.
 
-    `frame` holds the caller's columns as they came; `origin` the pandas or Arrow table they came
-    in, if so. `time` is UTC microseconds, null where the caller's is. `keys` and `request` are
+    `own` are the caller's columns as they came; `origin` the pandas or Arrow table they came in,
+    if so. `time` is UTC microseconds, null where the caller's is. `keys` and `request` are
     named as the caller's columns and have the declared dtypes.
     """
 
-    frame: pl.DataFrame
+    own: Own
     origin: Any
     time: pl.Series
     keys: tuple[pl.Series, ...]
     request: tuple[pl.Series, ...]
 
     def __len__(self) -> int:
-        return len(self.frame)
+        return len(self.time)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The caller's columns, all in memory."""
+        return self.own.rows(0, len(self))
 
     @property
     def ends(self) -> tuple[int, int] | None:
@@ -71,18 +78,21 @@ def read_spine(entity_df: Any, query: Query) -> Spine:
         InvalidRequest: the rows cannot be read, a column is missing or has a dtype that does not
             fit, or an own column is named like an output.
     """
-    frame, origin = _frame(entity_df)
-    _check_outputs(frame, query)
-    for column, role in _roles(query):
-        if column not in frame.columns:
+    own, origin = _own(entity_df)
+    names = own.schema.names()
+    _check_outputs(names, query)
+    needed = dict(_roles(query))
+    for column, role in needed.items():
+        if column not in names:
             raise InvalidRequest(
-                f"{PATH}: {role} is missing: there is no column '{column}'"
-                f"{suggest(column, frame.columns)}"
+                f"{PATH}: {role} is missing: there is no column '{column}'{suggest(column, names)}"
             )
+    time = _time_column(own.schema, query)
+    frame = own.columns([*dict.fromkeys((time, *needed))])
     return Spine(
-        frame=frame,
+        own=own,
         origin=origin,
-        time=moments(frame[_time_column(frame, query)]),
+        time=moments(frame[time]),
         keys=join_keys(frame, query.entities),
         request=tuple(
             cast_request(frame[field.name], field.dtype, path=f"{PATH}.{field.name}")
@@ -95,23 +105,26 @@ def _library(value: Any) -> str:
     return type(value).__module__.partition(".")[0]
 
 
-def _frame(entity_df: Any) -> tuple[pl.DataFrame, Any]:
-    """Give the caller's rows as a Polars frame, and the table to keep their own columns from.
+def _own(entity_df: Any) -> tuple[Own, Any]:
+    """Give the caller's own columns, and the table to keep them from.
 
     The library they came from is already imported; nothing is imported for it here.
     """
     try:
         if isinstance(entity_df, pl.DataFrame):
-            return entity_df, None
+            return Held(frame=entity_df), None
         if isinstance(entity_df, pl.LazyFrame):
-            return entity_df.collect(), None
+            return Held(frame=entity_df.collect()), None
         if isinstance(entity_df, str | os.PathLike):
-            return pl.read_parquet(os.fspath(entity_df)), None
+            path = os.fspath(entity_df)
+            there = "://" not in path and Path(path).is_file()
+            return Filed.of(Path(path)) if there else Held(frame=pl.read_parquet(path)), None
         if _library(entity_df) == "pandas" and hasattr(entity_df, "columns"):
-            return _from_pandas(entity_df)
+            frame, kept = _from_pandas(entity_df)
+            return Held(frame=frame), kept
         if hasattr(entity_df, "__arrow_c_stream__"):
             kept = entity_df if hasattr(entity_df, "append_column") else None
-            return pl.DataFrame(entity_df), kept
+            return Held(frame=pl.DataFrame(entity_df)), kept
     except _UNREADABLE as error:
         raise InvalidRequest(f"{PATH}: cannot be read: {error}") from error
     raise InvalidRequest(
@@ -142,9 +155,9 @@ def _is_fixed_offset(zone: Any) -> bool:
     return zone is not None and str(zone) != "UTC" and not any(names)
 
 
-def _check_outputs(frame: pl.DataFrame, query: Query) -> None:
+def _check_outputs(names: Sequence[str], query: Query) -> None:
     for output in query.outputs:
-        if output.name in frame.columns:
+        if output.name in names:
             raise InvalidRequest(
                 f"{PATH}: column '{output.name}' has the name of the feature "
                 f"{output.alias}:{output.feature.name}; rename or drop it, or pass "
@@ -162,13 +175,13 @@ def _roles(query: Query) -> Iterable[tuple[str, str]]:
                 yield bind.field, f"request data '{bind.field}' of {compute.view.name}"
 
 
-def _time_column(frame: pl.DataFrame, query: Query) -> str:
-    if EVENT in frame.columns:
+def _time_column(schema: pl.Schema, query: Query) -> str:
+    if EVENT in schema:
         return EVENT
     taken = {column.name for column in (*query.entities, *query.request)}
     found = [
         name
-        for name, dtype in frame.schema.items()
+        for name, dtype in schema.items()
         if isinstance(dtype, pl.Datetime) and name not in taken
     ]
     if len(found) == 1:

@@ -179,7 +179,7 @@ class TrainingSet:
 
     def _write(self, target: Path, frames: Callable[[], Iterator[pl.DataFrame]]) -> None:
         dtypes = {o.name: parse_dtype(o.feature.dtype) for o in self._request.query.outputs}
-        schema = pl.Schema(self._request.spine.frame.schema | dtypes)
+        schema = pl.Schema(self._request.spine.own.schema | dtypes)
         write_parquet(target, frames, schema, {LOCK_KEY: self.lock.to_json()}, where=_TO)
 
     def _kept(self) -> Iterator[pl.DataFrame]:
@@ -190,13 +190,13 @@ class TrainingSet:
         spine = self._request.spine
         for start, stop in self._stretches():
             made = outputs(spine, self._request.query, found, start, stop)
-            yield spine.frame[start:stop].hstack(made)
+            yield spine.own.rows(start, stop).hstack(made)
 
     def _stretches(self) -> Iterator[tuple[int, int]]:
         """Cut the rows into stretches that take an eighth of the memory; one, if there is none."""
         query = self._request.query
         width = sum(value_bytes(parse_dtype(output.feature.dtype)) for output in query.outputs)
-        width += _OWN * len(self._request.spine.frame.columns)
+        width += _OWN * len(self._request.spine.own.schema)
         most = max(_FEWEST, min(_MOST, self._request.executor.memory // 8 // max(1, width)))
         yield from pairwise((*range(0, max(1, len(self)), most), len(self)))
 
@@ -218,10 +218,12 @@ class TrainingSet:
     def _head(self) -> pl.DataFrame | None:
         if self._features is None:
             return None
-        return self._request.spine.frame[:_SHOWN].hstack(self._features[:_SHOWN])
+        return self._request.spine.own.rows(0, min(_SHOWN, len(self))).hstack(
+            self._features[:_SHOWN]
+        )
 
     def _title(self) -> str:
-        own = len(self._request.spine.frame.columns)
+        own = len(self._request.spine.own.schema)
         asked = self._request
         draft = ", draft" if asked.draft else ""
         return f"{len(self):,} rows: {own} own columns, {len(asked.query.outputs)} features{draft}"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore.engine.executor import LocalExecutor
-from featurestore.errors import InvalidRequest
+from featurestore.errors import Conflict, InvalidRequest
 from featurestore.model.lock import Lock
 from featurestore.model.time import EVENT
 from featurestore.training import training_set
@@ -125,3 +125,26 @@ def test_a_bad_path_is_refused_before_the_join(path, told, tmp_path) -> None:
         made.to_parquet(where)
     assert memory.reads == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_files_own_columns_stay_in_it_until_they_are_written(tmp_path) -> None:
+    """A training set may replace the very file of its entity rows; one that moved is refused."""
+    view = make_view()
+    table = stored(view, {"tailnum": ["a"], EVENT: [5], "value": [1]})
+    rows = pl.DataFrame({"tailnum": ["a"] * 7, EVENT: [9] * 7, "own": range(7)}).cast(
+        {EVENT: pl.Datetime("us", "UTC")}
+    )
+    path = tmp_path / "rows.parquet"
+    rows.write_parquet(path)
+
+    def asked():
+        memory = Memory(frames={"plane": table}, buckets=2)
+        return training_set(path, ask(view), memory, project="t", executor=Narrow(workers=2))
+
+    made, moved = asked(), asked()
+    assert made.to_polars().equals(rows.with_columns(value=pl.lit(1, pl.Int64)))
+    assert repr(moved) == repr(made)
+    written(asked(), tmp_path)
+    assert pl.read_parquet(path).columns == [*rows.columns, "value"]
+    with pytest.raises(Conflict, match=r"entity_df: .*rows\.parquet was changed after"):
+        moved.to_polars()
