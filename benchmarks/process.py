@@ -17,6 +17,8 @@ from featurestore.storage.launcher import EmbeddedServer
 
 HERE = Path(__file__).resolve().parent
 CASES = HERE / "cases"
+_PATIENCE = 300.0
+"""Seconds that emptying millions of keys may take."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -88,20 +90,20 @@ def redis_server(folder: Path) -> Iterator[str]:
 
 def emptied(url: str) -> None:
     """Remove everything from the block's own server."""
-    with redis.Redis.from_url(url, protocol=2) as client:
+    with redis.Redis.from_url(url, protocol=2, socket_timeout=_PATIENCE) as client:
         client.execute_command("FLUSHALL", "SYNC")
 
 
 def redis_bytes(url: str) -> float:
     """Give the memory that a server uses, its own and its data's."""
-    with redis.Redis.from_url(url, protocol=2) as client:
+    with redis.Redis.from_url(url, protocol=2, socket_timeout=_PATIENCE) as client:
         info: Mapping[str, Any] = client.info("memory")
     return float(info["used_memory"])
 
 
 def redis_keys(url: str) -> int:
     """Count the keys in a server."""
-    with redis.Redis.from_url(url, protocol=2) as client:
+    with redis.Redis.from_url(url, protocol=2, socket_timeout=_PATIENCE) as client:
         return int(client.dbsize())
 
 
