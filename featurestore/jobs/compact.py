@@ -18,7 +18,7 @@ from featurestore.model.documents import Table, View
 from featurestore.model.facts import Facts
 from featurestore.model.needs import needs
 from featurestore.model.time import ENDING, Interval
-from featurestore.storage.compaction import crowded, rewrite, vacuum
+from featurestore.storage.compaction import Places, crowded, rewrite, vacuum
 from featurestore.storage.ledger import Run
 
 SOURCE = "compaction"
@@ -62,14 +62,15 @@ def compact(
         Conflict: a run is on.
         CorruptData: a file is not what was written.
     """
-    known = facts(workspace)
-    chosen = [(view, table) for view, table in _tables(known) if not views or view.name in views]
+    found = _tables(facts(workspace))
+    chosen = [(view, table) for view, table in found if not views or view.name in views]
     strange = set(views) - {view.name for view, _ in chosen}
     if strange:
         raise InvalidRequest(f"{min(strange)}: no table is of a view of this name; see `list`")
     return tuple(
-        _compact(workspace, known, view, table, vacuumed, report or silent)
+        _compact(workspace, view, table, vacuumed, report or silent)
         for view, table in chosen
+        if workspace.ledger.covered(table.id)
     )
 
 
@@ -80,7 +81,7 @@ def _tables(known: Facts) -> Iterator[tuple[View, Table]]:
 
 
 def _compact(
-    workspace: Workspace, known: Facts, view: View, table: Table, vacuumed: bool, report: Report
+    workspace: Workspace, view: View, table: Table, vacuumed: bool, report: Report
 ) -> Compacted:
     offline, run_id = workspace.offline, secrets.token_hex(16)
     report(view.name, "compacting", 0)
@@ -88,10 +89,10 @@ def _compact(
         refuse_lost(workspace, view, table)
         finish_pending(workspace, view, table)
         before = offline.listed(view, table).height
-        buckets = crowded(offline, view, table)
-        if buckets:
-            _rewrite(workspace, view, table, buckets, run_id, hold)
-        removed = _vacuum(workspace, known, view, table) if vacuumed else 0
+        places = crowded(offline, view, table)
+        if places:
+            _rewrite(workspace, view, table, places, run_id, hold)
+        removed = _vacuum(workspace, view, table) if vacuumed else 0
         after = offline.listed(view, table).height
     report(view.name, "done", 0)
     return Compacted(view=view, table=table, before=before, after=after, removed=removed)
@@ -101,11 +102,11 @@ def _rewrite(
     workspace: Workspace,
     view: View,
     table: Table,
-    buckets: Sequence[int],
+    places: Places,
     run_id: str,
     hold: Callable[[], None],
 ) -> None:
-    """Rewrite buckets as a run that is known nowhere: it moves the version, and no answer."""
+    """Rewrite partitions as a run that is known nowhere: it moves the version, and no answer."""
     offline, ledger = workspace.offline, workspace.ledger
     run = Run(
         id=run_id,
@@ -126,7 +127,7 @@ def _rewrite(
         offline,
         view,
         table,
-        buckets,
+        places,
         base=run.base_version,
         run=run_id,
         checksums=ledger.checksums(table.id),
@@ -137,8 +138,12 @@ def _rewrite(
     ledger.end_run(run, "served", now=workspace.clock())
 
 
-def _vacuum(workspace: Workspace, known: Facts, view: View, table: Table) -> int:
-    """Remove what neither the newest version, a registered lock nor the retention keeps."""
+def _vacuum(workspace: Workspace, view: View, table: Table) -> int:
+    """Remove what neither the newest version, a registered lock nor the retention keeps.
+
+    Locks are read just before: one may have been registered while the table was rewritten.
+    """
+    known = facts(workspace)
     named = (
         DATA.fullmatch(one.data or "")
         for registered in known.locks

@@ -1,15 +1,15 @@
 """Rewriting a table's partitions as one sorted file each, and removing what no version needs."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
-from featurestore.errors import Conflict
+from featurestore.errors import Conflict, FeatureStoreError
 from featurestore.model.documents import Table, View
-from featurestore.model.time import BUCKET, CREATED, EVENT, REVISION
+from featurestore.model.time import CREATED, EVENT, REVISION
 from featurestore.storage.damage import writing
 from featurestore.storage.files import data_files
 from featurestore.storage.layout import WHOLE, encoding, partitions, stored_schema
@@ -18,30 +18,37 @@ from featurestore.storage.parts import scan_files, verify
 
 _HOUR = 3_600_000_000
 
+Places = Mapping[str, Sequence[int]]
+"""The values of each column that a table is partitioned by: all their pairs are meant."""
 
-def crowded(store: OfflineStore, view: View, table: Table) -> tuple[int, ...]:
-    """Give the buckets in which a partition of the newest version has more than one file.
+
+def crowded(store: OfflineStore, view: View, table: Table) -> Places:
+    """Give the buckets, and the periods, in which partitions have more than one file.
+
+    Of the newest version; what is full in no bucket, such as an old period, is not among them.
 
     Raises:
         NotMaterialized, CorruptData: as `OfflineStore.listed` does.
     """
     files = store.listed(view, table)
     many = files.group_by(partitions(table)).len().filter(pl.col("len") > 1)
-    return tuple(many[BUCKET].unique().sort().to_list())
+    if many.is_empty():
+        return {}
+    return {name: many[name].unique().sort().to_list() for name in partitions(table)}
 
 
 def rewrite(
     store: OfflineStore,
     view: View,
     table: Table,
-    buckets: Sequence[int],
+    places: Places,
     *,
     base: int,
     run: str,
     checksums: dict[str, str],
     hold: Callable[[], None],
 ) -> Commit:
-    """Rewrite some buckets of a version, a file per partition, in one commit on that version.
+    """Rewrite some partitions of a version as a file each, in one commit on that version.
 
     Rows are sorted by key and time: each partition is handed over in one piece, as delta-rs may
     take several out of turn. `hold` is called before each.
@@ -55,15 +62,20 @@ def rewrite(
     if store.version(view, table) != base:
         raise Conflict(moved(view))
     listed = store.listed(view, table)
-    chosen = listed.filter(pl.col(BUCKET).is_in(buckets))
+    chosen = listed.filter(*(pl.col(name).is_in(values) for name, values in places.items()))
     before = set(listed["file"])
     verify(view, table, chosen["file"], checksums, store.verified)
     schema = stored_schema(view, table)
     arrow = pl.DataFrame(schema=schema).to_arrow().schema
+    lost: list[FeatureStoreError] = []
 
     def batches() -> Iterator[pa.RecordBatch]:
         for rows in _sorted(view, table, chosen):
-            hold()
+            try:
+                hold()
+            except FeatureStoreError as error:
+                lost.append(error)
+                raise
             yield from rows.to_arrow().cast(arrow).combine_chunks().to_batches()
 
     with writing(view, table):
@@ -73,7 +85,7 @@ def rewrite(
                 pa.RecordBatchReader.from_batches(arrow, batches()),
                 mode="overwrite",
                 target_file_size=WHOLE,
-                predicate=f"{BUCKET} IN ({', '.join(map(str, buckets))})",
+                predicate=_within(places),
                 writer_properties=encoding(view, table),
                 commit_properties=CommitProperties(
                     custom_metadata={"run": run}, max_commit_retries=0
@@ -81,8 +93,19 @@ def rewrite(
             )
         except CommitFailedError as error:
             raise Conflict(moved(view)) from error
+        except DeltaError as error:
+            # delta-rs tells what is raised while it asks for rows as a fault of its own.
+            if lost:
+                raise lost[0] from error
+            raise
     added = sorted(set(store.listed(view, table)["file"]) - before)
     return Commit(version=base + 1, files=data_files(added))
+
+
+def _within(places: Places) -> str:
+    """Give the predicate of some partitions."""
+    values = {name: ", ".join(map(str, some)) for name, some in places.items()}
+    return " AND ".join(f"{name} IN ({some})" for name, some in values.items())
 
 
 def _sorted(view: View, table: Table, files: pl.DataFrame) -> Iterator[pl.DataFrame]:

@@ -13,8 +13,9 @@ from featurestore.jobs.leases import leased
 from featurestore.jobs.locks import register, retire
 from featurestore.jobs.materialize import materialize, materialize_incremental
 from featurestore.jobs.verify import verify
-from featurestore.model.time import EVENT, micros
-from featurestore.storage.compaction import crowded
+from featurestore.jobs.workspace import Workspace
+from featurestore.model.time import BUCKET, EVENT, PERIOD, micros
+from featurestore.storage.compaction import crowded, rewrite
 from tests.commands import environment, fits
 from tests.commands import run as command
 from tests.repos import (
@@ -98,15 +99,63 @@ def test_compacting_changes_files_and_nothing_else(workspace):
 def test_a_compacted_table_lies_by_key_and_time(workspace):
     """Each partition is one file, sorted, and reading by bucket finds all rows."""
     table = workspace.table(ONE)
-    assert crowded(workspace.offline, ONE, table) == (0, 1, 2, 3)
+    periods = workspace.offline.listed(ONE, table)[PERIOD].unique().sort().to_list()
+    assert crowded(workspace.offline, ONE, table) == {BUCKET: [0, 1, 2, 3], PERIOD: periods}
     compact(workspace)
-    assert crowded(workspace.offline, ONE, table) == ()
+    assert crowded(workspace.offline, ONE, table) == {}
     listed = workspace.offline.listed(ONE, table)
     assert listed["rows"].sum() == ROWS.height
     assert listed.select("bucket", "known_period").is_unique().all()
     for file in listed["file"]:
         found = pl.read_parquet(file, hive_partitioning=False)
         assert found.equals(found.sort("plane", EVENT))
+
+
+def test_a_period_that_nobody_wrote_to_stays_as_it_is(workspace):
+    """The files of a new period become one a bucket; those of older ones are not read again."""
+    compact(workspace)
+    table = workspace.table(ONE)
+    old = set(workspace.offline.listed(ONE, table)["file"])
+    rows = ROWS
+    for hour in (30, 31):
+        more = landings(*((plane, hour, None, 1.0, 1) for plane in PLANES))
+        rows = pl.concat([rows, more])
+        write(workspace.config.root, rows, name=workspace.config.project)
+        materialize_incremental(workspace, micros(at(hour)))
+    (done,) = compact(workspace)
+    now = workspace.offline.listed(ONE, table)
+    assert old < set(now["file"])
+    assert (done.before, done.after, now.height) == (16, 12, 12)
+    assert offline_rows(workspace, ONE).height == rows.height
+    assert verify(workspace, everything=True).differences.is_empty()
+
+
+def test_a_table_without_a_run_has_nothing_to_compact(workspace):
+    """One that was recorded, and whose first run never came, keeps no other from it."""
+    other = history(name="another")
+    again = applied(workspace.config.root, workspace.redis_url(), ONE, other)
+    again.ledger.add_table(again.ledger.next_table(other.data_id), now=again.clock())
+    assert [one.view.name for one in compact(again)] == ["history"]
+    again.close()
+
+
+def test_a_lease_that_is_lost_while_rows_are_written_is_said_so(workspace):
+    """Not as damage of the table, which stays at its version."""
+    table, turns = workspace.table(ONE), iter(range(3))
+
+    def hold():
+        if next(turns) == 2:
+            raise Conflict("somebody else holds the lease")
+
+    version, places = (
+        workspace.offline.version(ONE, table),
+        crowded(workspace.offline, ONE, table),
+    )
+    with pytest.raises(Conflict, match="somebody else holds the lease"):
+        rewrite(
+            workspace.offline, ONE, table, places, base=version, run="r", checksums={}, hold=hold
+        )
+    assert workspace.offline.version(ONE, table) == version
 
 
 def test_runs_go_on_over_a_compacted_table(workspace):
@@ -153,7 +202,7 @@ def test_vacuuming_keeps_what_registered_locks_name(workspace, tmp_path):
     assert young.removed == 0
     assert files(workspace) == there
     environ = {"FEATURESTORE_RETENTION_DAYS": "0", "FEATURESTORE_REDIS_URL": workspace.redis_url()}
-    with_none = type(now).open(workspace.config.root, environ=environ, clock=now.clock)
+    with_none = Workspace.open(workspace.config.root, environ=environ, clock=now.clock)
     (done,) = compact(with_none, vacuumed=True)
     assert done.removed > 0
     assert len(files(workspace)) == len(there) - done.removed
@@ -170,6 +219,26 @@ def test_vacuuming_keeps_what_registered_locks_name(workspace, tmp_path):
     assert len(files(workspace)) == 8
     now.close()
     with_none.close()
+
+
+def test_a_lock_registered_while_a_table_is_compacted_keeps_its_data(workspace):
+    """What to keep is asked for when files are removed, not when the job began."""
+    first = trained(workspace)
+    moved = ROWS.with_columns(pl.col("delay") + 100)
+    write(workspace.config.root, moved, name=workspace.config.project)
+    materialize(workspace, micros(at(0)), micros(at(24)))
+    environ = {"FEATURESTORE_RETENTION_DAYS": "0", "FEATURESTORE_REDIS_URL": workspace.redis_url()}
+    at_once = Workspace.open(workspace.config.root, environ=environ, clock=workspace.clock)
+
+    def report(name, stage, rows):
+        if stage == "compacting":
+            register(workspace, first.lock, owner="ann")
+
+    compact(at_once, vacuumed=True, report=report)
+    with notebook(workspace) as store:
+        locked = store.get_historical_features(SPINE, lock=first.lock)
+        assert locked.to_polars().equals(first.to_polars())
+    at_once.close()
 
 
 def test_a_compaction_that_dies_is_finished_by_the_next_job(workspace, monkeypatch):
