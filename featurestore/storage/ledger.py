@@ -273,8 +273,10 @@ class Ledger(Leases):
 
     def checksums(self, table_id: str) -> dict[str, str]:
         """Give the sha256 of every file the ledger knows of a table, by file path."""
-        query = sa.select(sql.FILES.c.path, sql.FILES.c.checksum).where(
-            sql.FILES.c.table_id == table_id
+        query = (
+            sa.select(sql.FILES.c.path, sql.FILES.c.checksum)
+            .join(sql.RUNS, _RUNS.id == sql.FILES.c.run)
+            .where(_RUNS.project == self._project, sql.FILES.c.table_id == table_id)
         )
         with self._engine.connect() as connection:
             return {row.path: row.checksum for row in connection.execute(query)}

@@ -311,3 +311,14 @@ def test_a_table_was_written_when_it_was_last_worked_on(engine, ledger):
     ledger.start_run(replace(RUN, id="r2", started=120))
     assert ledger.written() == {TABLE.id: 150}
     assert Ledger(engine, "shop2").written() == {}
+
+
+def test_projects_of_one_registry_know_their_own_checksums_alone(engine):
+    """Equal definitions have equal table ids, and every table's log files are named alike."""
+    log = "_delta_log/00000000000000000001.json"
+    for name, run, checksum in (("shop", "r1", "a" * 64), ("stock", "r2", "b" * 64)):
+        ledger = Ledger(engine, name)
+        ledger.start_run(replace(RUN, id=run))
+        ledger.commit_run(replace(RUN, id=run), 1, [DataFile(path=log, checksum=checksum)])
+    assert Ledger(engine, "shop").checksums(TABLE.id) == {log: "a" * 64}
+    assert Ledger(engine, "stock").checksums(TABLE.id) == {log: "b" * 64}
