@@ -25,7 +25,8 @@ SCHEMES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 AT_ONCE = 16
 """How many files are asked for at a time: each answer takes its time to come."""
 
-_PASSWORD = re.compile(r"[^/:]*://[^/@]*:[^/@]*@")
+# A secret key may have slashes in it.
+_PASSWORD = re.compile(r"[^/:]*://[^/@]*:[^@]*@")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 # What object stores answer stands behind the request's line, as XML that may quote the request with
 # its key and token; delta-rs draws its causes in colour, and adds its stack.

@@ -140,7 +140,9 @@ def test_delta_gets_its_urls_encoded(url, delta):
     assert (delta_place(url), refusal(url) if "://" in url else None) == (delta, None)
 
 
-@pytest.mark.parametrize("url", ["s3://ann:canary@bucket/x", "az://:canary@box/x"])
+@pytest.mark.parametrize(
+    "url", ["s3://ann:canary@bucket/x", "az://:canary@box/x", "s3://ann:ab/canary+c=@bucket/x"]
+)
 def test_a_url_with_a_password_is_refused(url):
     """A document or a log would keep it."""
     assert "a URL keeps no password" in str(refusal(url))
