@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
+from featurestore.errors import Unavailable
 from featurestore.model.query import Lookup
 from featurestore.model.schema import Column
 from featurestore.training.spread import Numbers
@@ -41,14 +42,21 @@ class Answers:
     counts: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, answer: Answer) -> None:
-        """Keep the answer to the stretch that begins at `answer.start`."""
+        """Keep the answer to the stretch that begins at `answer.start`.
+
+        Raises:
+            Unavailable: the folder cannot hold it.
+        """
         self.counts[answer.start] = (answer.withheld, answer.valued)
         if self.folder is None:
             self.pieces[answer.start] = answer.features
             return
         path = self.folder / f"{answer.lookup}-{answer.start}.arrow"
         # As lists: Polars cannot read arrays of no width back (2.1).
-        answer.features.with_columns(cs.array().arr.to_list()).write_ipc(path)
+        try:
+            answer.features.with_columns(cs.array().arr.to_list()).write_ipc(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise unwritten(path, error) from error
         self.pieces[answer.start] = path
 
     @property
@@ -90,6 +98,13 @@ class Answers:
     def _schema(self) -> pl.Schema:
         features = self.lookup.features
         return pl.Schema({f.name: Column(name=f.name, dtype=f.dtype).polars for f in features})
+
+
+def unwritten(path: str | Path, error: Exception) -> Unavailable:
+    """Give the error of answers that cannot wait on disk."""
+    return Unavailable(
+        f"to_parquet.path: {path}, where answers wait, cannot be written: {error}; make room there"
+    )
 
 
 def _gathered(slices: list[pl.DataFrame], schema: pl.Schema, back: Numbers) -> Iterator[pl.Series]:

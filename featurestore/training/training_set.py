@@ -17,7 +17,7 @@ from featurestore.model.lock import Lock
 from featurestore.model.query import Query
 from featurestore.model.schema import parse_dtype, value_bytes
 from featurestore.storage.parquet import target_of, write_parquet
-from featurestore.training.answers import Answers, Counts
+from featurestore.training.answers import Answers, Counts, unwritten
 from featurestore.training.assemble import Read, answers, check_coverage, outputs, reads
 from featurestore.training.explain import Explanation, explained
 from featurestore.training.join import counts_created
@@ -173,7 +173,11 @@ class TrainingSet:
         if self._features is not None:
             self._write(target, self._kept)
             return
-        with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        try:
+            waiting = TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
+        except OSError as error:
+            raise unwritten(target.parent, error) from error
+        with waiting as folder:
             found = self._answers(Path(folder))
             self._write(target, lambda: self._rows(found))
 

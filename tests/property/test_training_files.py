@@ -1,5 +1,6 @@
 """A training set on disk is the one in memory, in any number of pieces."""
 
+import resource
 import tempfile
 from pathlib import Path
 from unittest.mock import patch
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore.engine.executor import LocalExecutor
-from featurestore.errors import Conflict, InvalidRequest
+from featurestore.errors import Conflict, InvalidRequest, Unavailable
 from featurestore.model.lock import Lock
 from featurestore.model.time import EVENT
 from featurestore.training import training_set
@@ -148,3 +149,23 @@ def test_a_files_own_columns_stay_in_it_until_they_are_written(tmp_path) -> None
     assert pl.read_parquet(path).columns == [*rows.columns, "value"]
     with pytest.raises(Conflict, match=r"entity_df: .*rows\.parquet was changed after"):
         moved.to_polars()
+
+
+def test_a_disk_that_is_full_is_said_so(tmp_path) -> None:
+    """No library's error comes through, and nothing is left behind."""
+    view = make_view()
+    table = stored(view, {"tailnum": ["a"], EVENT: [5], "value": [1]})
+    spine = pl.DataFrame({"tailnum": ["a"] * 9999, EVENT: [9] * 9999}).cast(
+        {EVENT: pl.Datetime("us", "UTC")}
+    )
+    made = training_set(spine, ask(view), Memory(frames={"plane": table}), project="t")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))
+    try:
+        with pytest.raises(Unavailable, match=r"^to_parquet\.path: .* cannot be written"):
+            made.to_parquet(tmp_path / "rows.parquet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Unavailable, match=r"^to_parquet\.path: /proc, .* cannot be written"):
+        made.to_parquet("/proc/rows.parquet")
