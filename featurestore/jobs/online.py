@@ -59,12 +59,14 @@ def serve_run(workspace: Workspace, view: View, table: Table, run: Run) -> tuple
     repaired = 0
     if online.is_marked(table.id):
         after = Winners.find(workspace, view, table, version=run.delta_version, known=run.interval)
-        before = Winners.find(workspace, view, table, version=run.base_version, known=run.interval)
         expire = lifetime(view, table, needed(facts(workspace)))
         if expire is not None and online.keeps(table.id, expire + 1):
             online.mark(table.id, expire_ms=expire)
         served = online.put_all(table.id, after.packed(), expire_ms=expire)
         if run.delta_version != run.base_version:
+            before = Winners.find(
+                workspace, view, table, version=run.base_version, known=run.interval
+            )
             lowered = lowered_winners(view, before.places, after.places)
             repaired = _repair(workspace, view, table, run, lowered)
     else:
