@@ -8,10 +8,18 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from featurestore.errors import InvalidRequest
+from featurestore.errors import FeatureStoreError, InvalidRequest
 from featurestore.jobs.facts import facts
 from featurestore.jobs.leases import leased
-from featurestore.jobs.run import Report, finish_pending, refuse_lost, silent
+from featurestore.jobs.run import (
+    Report,
+    finish_pending,
+    going_on,
+    raise_all,
+    refuse_collected,
+    refuse_lost,
+    silent,
+)
 from featurestore.jobs.tables import DATA
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
@@ -61,17 +69,21 @@ def compact(
         InvalidRequest: no table is of a view that is named.
         Conflict: a run is on.
         CorruptData: a file is not what was written.
+        Unavailable: as the stores say; but for this, what one table cannot do keeps no other from
+            being done.
     """
     found = _tables(facts(workspace))
     chosen = [(view, table) for view, table in found if not views or view.name in views]
     strange = set(views) - {view.name for view, _ in chosen}
     if strange:
         raise InvalidRequest(f"{min(strange)}: no table is of a view of this name; see `list`")
-    return tuple(
-        _compact(workspace, view, table, vacuumed, report or silent)
-        for view, table in chosen
-        if workspace.ledger.covered(table.id)
-    )
+    done: list[Compacted] = []
+    failed: list[FeatureStoreError] = []
+    for view, table in (one for one in chosen if workspace.ledger.covered(one[1].id)):
+        with going_on(failed):
+            done.append(_compact(workspace, view, table, vacuumed, report or silent))
+    raise_all(failed)
+    return tuple(done)
 
 
 def _tables(known: Facts) -> Iterator[tuple[View, Table]]:
@@ -86,6 +98,7 @@ def _compact(
     offline, run_id = workspace.offline, secrets.token_hex(16)
     report(view.name, "compacting", 0)
     with leased(workspace, table, run_id, why=f"compact {view.version}") as hold:
+        refuse_collected(workspace, view, table)
         refuse_lost(workspace, view, table)
         finish_pending(workspace, view, table)
         before = offline.listed(view, table).height

@@ -12,7 +12,15 @@ from featurestore.errors import (
 from featurestore.jobs.compute import closed
 from featurestore.jobs.due import Due, Work, asked, counted, since
 from featurestore.jobs.facts import facts
-from featurestore.jobs.run import Outcome, Report, first_table, going_on, run, silent
+from featurestore.jobs.run import (
+    Outcome,
+    Report,
+    first_table,
+    going_on,
+    raise_all,
+    run,
+    silent,
+)
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.needs import needs
@@ -45,7 +53,7 @@ def materialize(
         with going_on(failed):
             work = asked(workspace, view, table, interval)
             _carry_out(workspace, work, report or silent, outcomes)
-    _raise(failed)
+    raise_all(failed)
     return tuple(outcomes)
 
 
@@ -71,7 +79,7 @@ def materialize_incremental(
         with going_on(failed), suppress(Conflict) if beside else nullcontext():
             work = _since(workspace, view, table, end, beside=beside)
             _carry_out(workspace, work, report or silent, outcomes)
-    _raise(failed)
+    raise_all(failed)
     return tuple(outcomes)
 
 
@@ -137,15 +145,6 @@ def _interval(workspace: Workspace, start: int, end: int) -> Interval:
         )
     _refuse_future(workspace, end)
     return closed(start, end)
-
-
-def _raise(failed: Sequence[FeatureStoreError]) -> None:
-    """Raise what failed, after all that could be done was done."""
-    if len(failed) > 1:
-        told = "; ".join(map(str, failed))
-        raise type(failed[0])(f"{len(failed)} tables failed, the others are done: {told}")
-    if failed:
-        raise failed[0]
 
 
 def _is_live(workspace: Workspace, name: str) -> bool:

@@ -6,7 +6,7 @@ it in the ledger and finishes it first.
 """
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -85,6 +85,15 @@ def going_on(failed: list[FeatureStoreError]) -> Iterator[None]:
         failed.append(error)
 
 
+def raise_all(failed: Sequence[FeatureStoreError]) -> None:
+    """Raise what failed, after all that could be done was done."""
+    if len(failed) > 1:
+        told = "; ".join(map(str, failed))
+        raise type(failed[0])(f"{len(failed)} tables failed, the others are done: {told}")
+    if failed:
+        raise failed[0]
+
+
 def run(
     workspace: Workspace, view: View, table: Table, interval: Interval, report: Report
 ) -> Outcome:
@@ -99,7 +108,7 @@ def run(
     if not workspace.ledger.covered(table.id):
         workspace.offline.create(view, table)
     with leased(workspace, table, run_id, why=f"materialize {view.version}") as hold:
-        _refuse_collected(workspace, view, table)
+        refuse_collected(workspace, view, table)
         refuse_lost(workspace, view, table)
         finish_pending(workspace, view, table)
         interval = reach_back(workspace, view, table, interval)
@@ -152,8 +161,12 @@ def finish(workspace: Workspace, view: View, table: Table) -> None:
             finish_pending(workspace, view, table)
 
 
-def _refuse_collected(workspace: Workspace, view: View, table: Table) -> None:
-    """Stop before a table is written that was given up between choosing and leasing it."""
+def refuse_collected(workspace: Workspace, view: View, table: Table) -> None:
+    """Stop before a table is written that was given up between choosing and leasing it.
+
+    Raises:
+        Conflict: it was.
+    """
     if table not in workspace.ledger.tables():
         raise Conflict(
             f"{view.name}: table {table.id} was collected meanwhile; run it again to make another"

@@ -130,6 +130,30 @@ def test_a_period_that_nobody_wrote_to_stays_as_it_is(workspace):
     assert verify(workspace, everything=True).differences.is_empty()
 
 
+def test_what_one_table_cannot_do_keeps_no_other_from_it(workspace):
+    """Beside a run, and beside a collection, all others are compacted."""
+    other = history(name="another", settle=timedelta(0))
+    both = applied(workspace.config.root, workspace.redis_url(), ONE, other)
+    for hour in (4, 8):
+        materialize_incremental(both, micros(at(hour)), views=["another"])
+    with (
+        leased(both, both.table(other), "somebody", why="materialize"),
+        pytest.raises(Conflict, match="held by"),
+    ):
+        compact(both)
+    assert crowded(both.offline, ONE, both.table(ONE)) == {}
+    table, version = both.table(other), both.offline.version(other, both.table(other))
+
+    def report(name, stage, rows):
+        if name == "another":
+            both.ledger.collect_table(table, now=both.clock())
+
+    with pytest.raises(Conflict, match="was collected meanwhile"):
+        compact(both, report=report)
+    assert both.offline.version(other, table) == version
+    both.close()
+
+
 def test_a_table_without_a_run_has_nothing_to_compact(workspace):
     """One that was recorded, and whose first run never came, keeps no other from it."""
     other = history(name="another")
