@@ -3,20 +3,26 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from featurestore.errors import FeatureStoreError, InvalidRequest, NotFound
+from featurestore.errors import (
+    CorruptData,
+    FeatureStoreError,
+    InvalidRequest,
+    NotFound,
+    NotMaterialized,
+)
 from featurestore.jobs.backfill import fill, is_damaged
 from featurestore.jobs.facts import committed, facts
 from featurestore.jobs.leases import arranging
 from featurestore.jobs.publish import lasting, refresh
 from featurestore.jobs.run import Report, new_table, silent
-from featurestore.jobs.tables import DATA
+from featurestore.jobs.tables import ALWAYS, DATA
 from featurestore.jobs.verify import verify_stored
 from featurestore.jobs.workspace import Workspace
 from featurestore.model import pinned
 from featurestore.model.catalog import Catalog
 from featurestore.model.documents import LiveView, Table, View
 from featurestore.model.facts import Registered
-from featurestore.model.lock import Lock
+from featurestore.model.lock import Lock, LockedView
 from featurestore.model.needs import answered_by, where_it_lies
 from featurestore.model.pinned import admit, unlike
 from featurestore.model.time import second, show
@@ -71,15 +77,32 @@ def register(
             registered, now=now, who=workspace.who, commit=workspace.commit, turn=turn
         )
     warmed = _answered(workspace, registered, report or silent)
-    tables = {table.id for table in workspace.ledger.tables()}
-    collected = [
-        f"{one.name}@{one.id[:12]}"
-        for one in lock.views
-        if one.data is not None and one.data.partition("/")[0] not in tables
-    ]
+    collected = [f"{one.name}@{one.id[:12]}" for one in lock.views if _is_gone(workspace, one)]
     return Kept(
         registered=registered, warmed=tuple(dict.fromkeys(warmed)), collected=tuple(collected)
     )
+
+
+def _is_gone(workspace: Workspace, one: LockedView) -> bool:
+    """Say whether the data that a lock names of a version were collected or vacuumed."""
+    named = DATA.fullmatch(one.data or "")
+    if named is None:
+        return False
+    table = next((t for t in workspace.ledger.tables() if t.id == named["table"]), None)
+    if table is None:
+        return True
+    view = workspace.registry.all_versions()[one.id]
+    try:
+        workspace.offline.parts(
+            view,
+            table,
+            version=int(named["version"]),
+            events=ALWAYS,
+            checksums=workspace.ledger.checksums(table.id),
+        )
+    except (CorruptData, NotMaterialized):
+        return True
+    return False
 
 
 def retire(workspace: Workspace, lock_id: str) -> Registered:

@@ -235,6 +235,8 @@ def test_vacuuming_keeps_what_registered_locks_name(workspace, tmp_path):
         assert locked.to_polars().equals(first.to_polars())
         with pytest.raises(NotMaterialized, match=r"vacuumed.*as_locked=False"):
             store.get_historical_features(SPINE, lock=seen[0])
+    assert register(workspace, seen[0], owner="bob").collected == (ONE.version,)
+    assert register(workspace, first.lock, owner="ann").collected == ()
     assert verify(workspace, everything=True).differences.is_empty()
     retire(workspace, first.lock.id)
     assert compact(with_none, vacuumed=True)[0].removed > 0
