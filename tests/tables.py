@@ -19,6 +19,7 @@ from featurestore.model.time import (
     MOMENT,
     REVISION,
     Interval,
+    inside,
     known_at,
 )
 from featurestore.storage.keys import bucket_of
@@ -54,9 +55,9 @@ class Memory:
     reads: list[tuple[str, int, tuple[str, ...]]] = field(default_factory=list)
     buckets: int = 1
 
-    def parts(self, view: View, events: Interval) -> Parts:  # noqa: ARG002 - all are given
-        """Give every bucket's rows; those without are left out."""
-        frame = self.frames[view.name]
+    def parts(self, view: View, events: Interval) -> Parts:
+        """Give every bucket's rows of just these events; buckets without rows are left out."""
+        frame = self.frames[view.name].filter(inside(pl.col(EVENT), events))
         numbered = frame.with_columns(bucket_of(frame, view.join_keys, self.buckets).alias("__b"))
         split = numbered.partition_by("__b", as_dict=True, maintain_order=True, include_key=False)
         parts = [
