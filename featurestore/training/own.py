@@ -7,7 +7,7 @@ from typing import Protocol
 
 import polars as pl
 
-from featurestore.errors import Conflict
+from featurestore.errors import Conflict, InvalidRequest
 
 
 class Own(Protocol):
@@ -63,15 +63,24 @@ class Filed:
 
     def columns(self, names: Sequence[str]) -> pl.DataFrame:
         """Give some of them, whole."""
-        return self._scan().select(names).collect()
+        return self._read(self._scan().select(names))
 
     def rows(self, start: int, stop: int) -> pl.DataFrame:
         """Give all of them, from row `start` to row `stop`.
 
         Raises:
             Conflict: the file is not the one that was looked at.
+            InvalidRequest: it cannot be read.
         """
-        return self._scan().slice(start, stop - start).collect()
+        return self._read(self._scan().slice(start, stop - start))
+
+    def _read(self, lazy: pl.LazyFrame) -> pl.DataFrame:
+        try:
+            return lazy.collect()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise InvalidRequest(
+                f"entity_df: {self.path} cannot be read: {error}; write it again"
+            ) from error
 
     def _scan(self) -> pl.LazyFrame:
         if not self.path.is_file() or _state(self.path) != self.state:

@@ -169,3 +169,16 @@ def test_a_disk_that_is_full_is_said_so(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(Unavailable, match=r"^to_parquet\.path: /proc, .* cannot be written"):
         made.to_parquet("/proc/rows.parquet")
+
+
+def test_entity_rows_that_cannot_be_read_are_said_so(tmp_path) -> None:
+    """Damage behind a file's footer shows when its rows are read, and is no library's error."""
+    view = make_view()
+    table = stored(view, {"tailnum": ["a"], EVENT: [5], "value": [1]})
+    path = tmp_path / "rows.parquet"
+    rows = pl.DataFrame({"tailnum": ["a"] * 999, EVENT: range(999)})
+    rows.cast({EVENT: pl.Datetime("us", "UTC")}).write_parquet(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + b"\xff" * 400 + data[404:])
+    with pytest.raises(InvalidRequest, match=r"^entity_df: .*rows\.parquet cannot be read"):
+        training_set(path, ask(view), Memory(frames={"plane": table}), project="t")
