@@ -10,8 +10,12 @@ import polars.selectors as cs
 
 from featurestore.model.query import Lookup
 from featurestore.model.schema import Column
+from featurestore.storage.parquet import writing_file
 from featurestore.training.spread import Numbers
 from featurestore.training.work import Answer
+
+TO_PARQUET = "to_parquet.path"
+"""Who has answers kept on disk, as errors name it."""
 
 _AT_ONCE = 8
 """Columns that are put together at one time: all cores have work, and little is held twice."""
@@ -48,7 +52,8 @@ class Answers:
             return
         path = self.folder / f"{answer.lookup}-{answer.start}.arrow"
         # As lists: Polars cannot read arrays of no width back (2.1).
-        answer.features.with_columns(cs.array().arr.to_list()).write_ipc(path)
+        with writing_file(path, TO_PARQUET):
+            answer.features.with_columns(cs.array().arr.to_list()).write_ipc(path)
         self.pieces[answer.start] = path
 
     @property
