@@ -45,7 +45,7 @@ WRITES = frozenset(
         "add_table", "collect_table", "drop_table", "lease", "release_lease", "start_run",
         "commit_run", "end_run", "check", "add_verification", "publish", "collect_releases", "note",
         "create", "replace", "fence", "drop",
-        "put", "repair", "mark", "put_release", "move_alias", "drop_releases",
+        "put", "put_all", "repair", "mark", "put_release", "move_alias", "drop_releases",
     }
 )  # fmt: skip
 STORES = ("ledger", "releases", "registry", "offline")
