@@ -62,9 +62,9 @@ def is_stopped(process):
     return stat.rpartition(")")[2].split()[0] == "T"
 
 
-def stopped(repo, url, job, before):
+def stopped(repo, url, job, before, now=NOW):
     """Start a job that stops before a write."""
-    process, receive = start(repo, url, NOW, job, before, stops=True)
+    process, receive = start(repo, url, now, job, before, stops=True)
     wait_until(lambda: is_stopped(process), seconds=60)
     return process, receive
 
@@ -78,58 +78,65 @@ def goes_on(process, receive):
     return failed
 
 
-@pytest.mark.parametrize(
-    "before",
-    [("start_run", 0), ("replace", 0), ("commit_run", 0), ("lease", 2), ("put_all", 0), ("end_run", 0)],
-    ids=str,
-)
-def test_a_materializer_stopped_past_its_lease_shows_nothing(
-    server, client, repo, before
-):
+@pytest.mark.parametrize("before", ["start_run", "replace", "commit_run", "put_all"])
+def test_a_materializer_stopped_past_its_lease_shows_nothing(server, client, repo, before):
     """While its lease holds another is refused; after it, the other's rows and Redis stay."""
-    first = stopped(repo, server.url, "rewrite", before)
+    first = stopped(repo, server.url, "rewrite", (before, 0))
     with pytest.raises(Conflict, match="held by"):
         again(repo, server.url, NOW, "rewrite")
     write(repo, LATEST)
     again(repo, server.url, AFTER, "rewrite")
     left = ended(repo, client)
     assert answers(repo, server.url, AFTER) == ANSWER
-    failed = goes_on(*first)
-    print(before, repr(failed))
+    assert isinstance(goes_on(*first), Conflict)
     assert ended(repo, client) == left
-    assert isinstance(failed, Conflict)
     assert answers(repo, server.url, AFTER) == ANSWER
     again(repo, server.url, AFTER, "rewrite")
     assert ended(repo, client) == left
 
 
-@pytest.mark.parametrize("before", [("start_run", 0), ("lease", 2), ("commit_run", 0), ("end_run", 0)])
+def test_a_materializer_that_had_done_all_stands_under_what_came_after(server, client, repo):
+    """Stopped before it notes that it is done, it has nothing to take back."""
+    first = stopped(repo, server.url, "rewrite", ("end_run", 0))
+    write(repo, LATEST)
+    again(repo, server.url, AFTER, "rewrite")
+    left = ended(repo, client)
+    assert goes_on(*first) is None
+    assert ended(repo, client) == left
+
+
+@pytest.mark.parametrize("before", [("start_run", 0), ("lease", 2), ("commit_run", 0)], ids=str)
 def test_a_compaction_stopped_past_its_lease_shows_nothing(server, client, repo, before):
-    """What another materializes meanwhile is what stands."""
+    """Before, between and after the files it makes: what another materializes meanwhile stands."""
     first = stopped(repo, server.url, "shrink", before)
     with pytest.raises(Conflict, match="held by"):
         again(repo, server.url, NOW, "rewrite")
     again(repo, server.url, AFTER, "rewrite")
     left = ended(repo, client)
-    failed = goes_on(*first)
-    print(before, repr(failed))
+    assert isinstance(goes_on(*first), Conflict)
     assert ended(repo, client) == left
-    assert isinstance(failed, Conflict)
     again(repo, server.url, AFTER, "shrink")
     assert ended(repo, client) == left
 
 
-@pytest.mark.parametrize("before", [("start_run", 0), ("replace", 0), ("commit_run", 0)])
+def test_a_compaction_whose_lease_another_holds_says_so(server, client, repo):
+    """Not only once the other is done: it stops between two files, as a conflict."""
+    first = stopped(repo, server.url, "shrink", ("lease", 2))
+    other = stopped(repo, server.url, "rewrite", ("replace", 0), AFTER)
+    assert isinstance(goes_on(*first), Conflict)
+    assert goes_on(*other) is None
+    assert answers(repo, server.url, AFTER) == ([2.0, 4.0], [False, False])
+
+
+@pytest.mark.parametrize("before", ["start_run", "replace", "commit_run"])
 def test_a_materializer_stopped_past_its_lease_does_not_undo_a_compaction(
     server, client, repo, before
 ):
-    """A compaction meanwhile finishes what was committed, and refuses what was not."""
-    first = stopped(repo, server.url, "rewrite", before)
+    """A compaction meanwhile finishes what was committed, and sees to it that the rest is not."""
+    first = stopped(repo, server.url, "rewrite", (before, 0))
     again(repo, server.url, AFTER, "shrink")
     left = ended(repo, client)
-    failed = goes_on(*first)
-    print(before, repr(failed))
+    assert isinstance(goes_on(*first), Conflict)
     assert ended(repo, client) == left
-    assert isinstance(failed, Conflict)
     again(repo, server.url, AFTER, "rewrite")
     assert answers(repo, server.url, AFTER) == ([2.0, 4.0], [False, False])
