@@ -10,6 +10,7 @@ from typing import Self
 
 import polars as pl
 
+from featurestore.errors import Conflict
 from featurestore.jobs.facts import committed, facts, need_of
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
@@ -27,6 +28,9 @@ MARGIN = 86_400_000
 _AT_ONCE = KEYS_PER_SCRIPT * SCRIPTS_PER_PIPELINE
 HEADER = "__header"
 """The column of packed headers that `lowered_winners` gives."""
+
+Packed = tuple[list[bytes], list[bytes]]
+"""Canonical keys and packed rows."""
 
 
 def stored_rows(
@@ -53,27 +57,48 @@ def serve_run(workspace: Workspace, view: View, table: Table, run: Run) -> tuple
     """Bring Redis in line with a committed run; gives the rows written and the keys repaired.
 
     Raises:
+        Conflict: another run took this one for dead and finished it; nothing more is written.
         Unavailable: Redis cannot be reached; the run stays committed, for the next to finish.
     """
-    online = workspace.online()
-    repaired = 0
+    online, repaired = workspace.online(), 0
+
+    def hold() -> None:
+        _refuse_finished(workspace, run)
+
+    hold()
     if online.is_marked(table.id):
         after = Winners.find(workspace, view, table, version=run.delta_version, known=run.interval)
         expire = lifetime(view, table, needed(facts(workspace)))
         if expire is not None and online.keeps(table.id, expire + 1):
             online.mark(table.id, expire_ms=expire)
-        served = online.put_all(table.id, after.packed(), expire_ms=expire)
+        served = online.put_all(table.id, _held(after.packed(), hold), expire_ms=expire)
         if run.delta_version != run.base_version:
             before = Winners.find(
                 workspace, view, table, version=run.base_version, known=run.interval
             )
             lowered = lowered_winners(view, before.places, after.places)
+            hold()
             repaired = _repair(workspace, view, table, run, lowered)
     else:
-        served = load_online(workspace, view, table, needed(facts(workspace)))
+        served = load_online(workspace, view, table, needed(facts(workspace)), hold)
     now = workspace.clock()
     workspace.ledger.end_run(run, "served", now=now, served=served, repaired=repaired)
     return served, repaired
+
+
+def _refuse_finished(workspace: Workspace, run: Run) -> None:
+    """Stop a run that another one finished: Redis may already hold less than it would write."""
+    if workspace.ledger.state(run) != "committed":
+        raise Conflict(
+            f"{run.view}: this run outlived its lease and another one finished it; run it again"
+        )
+
+
+def _held(batches: Iterator[Packed], hold: Callable[[], None]) -> Iterator[Packed]:
+    """Give batches, each if it may still be written: making one takes its time."""
+    for batch in batches:
+        hold()
+        yield batch
 
 
 def load_online(
@@ -81,18 +106,18 @@ def load_online(
     view: View,
     table: Table,
     needed: Mapping[str, Need],
-    hold: Callable[[], None] | None = None,
+    hold: Callable[[], None],
 ) -> int:
     """Write every key's newest offline row to Redis and mark the table as there; gives the rows.
 
-    Only for who holds the table's lease (`hold` renews it): other rows are replaced even if they
-    look newer, since damaged bytes may. The mark says for how long at least the rows stay.
+    Only for who holds the table's lease (`hold` sees to that before each batch): other rows are
+    replaced even if they look newer, since damaged bytes may. The mark says for how long at least
+    the rows stay.
     """
     online, expire = workspace.online(), lifetime(view, table, needed)
     winners = Winners.find(workspace, view, table, version=committed(workspace, table))
-    if hold is not None:
-        hold()
-    served = online.put_all(table.id, winners.packed(), expire_ms=expire, anyway=True)
+    batches = _held(winners.packed(), hold)
+    served = online.put_all(table.id, batches, expire_ms=expire, anyway=True)
     online.mark(table.id, expire_ms=expire)
     return served
 
@@ -149,7 +174,7 @@ class Winners:
             checksums=self.workspace.ledger.checksums(self.table.id),
         )
 
-    def packed(self) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    def packed(self) -> Iterator[Packed]:
         """Give canonical keys and packed rows as Redis stores them."""
         return ((_keys(self.view, rows), pack(self.view, rows)) for rows in self.rows())
 

@@ -115,7 +115,6 @@ def run(
         made = _commit(workspace, view, table, interval, run_id, report, hold)
         report(view.name, "serving", made.rows)
         hold()
-        _refuse_finished(workspace, made)
         served, repaired = serve_run(workspace, view, table, made)
     return Outcome(
         view=view.name,
@@ -189,15 +188,6 @@ def refuse_lost(workspace: Workspace, view: View, table: Table) -> None:
         raise damaged(view, f"table {table.id} lost its folder or log") from error
     if lost:
         raise damaged(view, f"table {table.id} lost the newest of its log")
-
-
-def _refuse_finished(workspace: Workspace, run: Run) -> None:
-    """Stop a run that another one finished: Redis may already hold less than it would write."""
-    states = {one.id: one.state for one in workspace.ledger.runs(run.table_id)}
-    if states[run.id] != "committed":
-        raise Conflict(
-            f"{run.view}: this run outlived its lease and another one finished it; run it again"
-        )
 
 
 def reach_back(

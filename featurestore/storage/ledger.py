@@ -235,6 +235,13 @@ class Ledger(Leases):
         with self._engine.begin() as connection:
             connection.execute(sa.update(sql.RUNS).where(_RUNS.id == run.id).values(ended))
 
+    def state(self, run: Run) -> RunState:
+        """Give the state that a run is in now."""
+        query = sa.select(_RUNS.state).where(_RUNS.id == run.id)
+        with self._engine.connect() as connection:
+            state: RunState = connection.execute(query).scalar_one()
+        return state
+
     def runs(self, table_id: str | None = None) -> tuple[Run, ...]:
         """Give the ledger, oldest first, of one table or of all."""
         query = sa.select(sql.RUNS).where(_RUNS.project == self._project)

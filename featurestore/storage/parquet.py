@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -37,14 +38,22 @@ def write_parquet(
         yield from (frame if columns is None else frame.select(columns) for frame in frames())
 
     try:
-        register_io_source(source, schema=schema).sink_parquet(
-            unfinished, metadata=dict(metadata), maintain_order=True
-        )
-        unfinished.replace(target)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise Unavailable(f"{where}: {target} cannot be written: {error}; mend that") from error
+        with writing_file(target, where):
+            register_io_source(source, schema=schema).sink_parquet(
+                unfinished, metadata=dict(metadata), maintain_order=True
+            )
+            unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing_file(target: Path, where: str) -> Iterator[None]:
+    """Turn what a block that writes a local file raises into `Unavailable`."""
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise Unavailable(f"{where}: {target} cannot be written: {error}; mend that") from error
 
 
 def target_of(path: str | os.PathLike[str], where: str) -> Path:

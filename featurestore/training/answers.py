@@ -8,11 +8,14 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from featurestore.errors import Unavailable
 from featurestore.model.query import Lookup
 from featurestore.model.schema import Column
+from featurestore.storage.parquet import writing_file
 from featurestore.training.spread import Numbers
 from featurestore.training.work import Answer
+
+TO_PARQUET = "to_parquet.path"
+"""Who has answers kept on disk, as errors name it."""
 
 _AT_ONCE = 8
 """Columns that are put together at one time: all cores have work, and little is held twice."""
@@ -53,10 +56,8 @@ class Answers:
             return
         path = self.folder / f"{answer.lookup}-{answer.start}.arrow"
         # As lists: Polars cannot read arrays of no width back (2.1).
-        try:
+        with writing_file(path, TO_PARQUET):
             answer.features.with_columns(cs.array().arr.to_list()).write_ipc(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise unwritten(path, error) from error
         self.pieces[answer.start] = path
 
     @property
@@ -98,13 +99,6 @@ class Answers:
     def _schema(self) -> pl.Schema:
         features = self.lookup.features
         return pl.Schema({f.name: Column(name=f.name, dtype=f.dtype).polars for f in features})
-
-
-def unwritten(path: str | Path, error: Exception) -> Unavailable:
-    """Give the error of answers that cannot wait on disk."""
-    return Unavailable(
-        f"to_parquet.path: {path}, where answers wait, cannot be written: {error}; make room there"
-    )
 
 
 def _gathered(slices: list[pl.DataFrame], schema: pl.Schema, back: Numbers) -> Iterator[pl.Series]:

@@ -16,8 +16,8 @@ from featurestore.engine.executor import Executor, LocalExecutor
 from featurestore.model.lock import Lock
 from featurestore.model.query import Query
 from featurestore.model.schema import parse_dtype, value_bytes
-from featurestore.storage.parquet import target_of, write_parquet
-from featurestore.training.answers import Answers, Counts, unwritten
+from featurestore.storage.parquet import target_of, write_parquet, writing_file
+from featurestore.training.answers import TO_PARQUET, Answers, Counts
 from featurestore.training.assemble import Read, answers, check_coverage, outputs, reads
 from featurestore.training.explain import Explanation, explained
 from featurestore.training.join import counts_created
@@ -33,7 +33,6 @@ WITHHELD_SHARE = 0.2
 LOCK_KEY = "featurestore.lock"
 """Under what a Parquet file of a training set has its lock."""
 
-_TO = "to_parquet.path"
 _OWN = 16
 """Bytes that a value of the caller's own columns is taken to have."""
 _FEWEST, _MOST = 16_384, 1 << 20
@@ -169,22 +168,20 @@ class TrainingSet:
             InvalidRequest: the folder is not there, or the path is a URL.
             Unavailable: the file cannot be written.
         """
-        target = target_of(path, _TO)
+        target = target_of(path, TO_PARQUET)
         if self._features is not None:
             self._write(target, self._kept)
             return
-        try:
-            waiting = TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
-        except OSError as error:
-            raise unwritten(target.parent, error) from error
-        with waiting as folder:
+        with writing_file(target, TO_PARQUET):
+            beside = TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
+        with beside as folder:
             found = self._answers(Path(folder))
             self._write(target, lambda: self._rows(found))
 
     def _write(self, target: Path, frames: Callable[[], Iterator[pl.DataFrame]]) -> None:
         dtypes = {o.name: parse_dtype(o.feature.dtype) for o in self._request.query.outputs}
         schema = pl.Schema(self._request.spine.own.schema | dtypes)
-        write_parquet(target, frames, schema, {LOCK_KEY: self.lock.to_json()}, where=_TO)
+        write_parquet(target, frames, schema, {LOCK_KEY: self.lock.to_json()}, where=TO_PARQUET)
 
     def _kept(self) -> Iterator[pl.DataFrame]:
         rows = self.to_polars()
