@@ -1,13 +1,18 @@
 """Writing one Parquet file piece by piece: whole, or not at all."""
 
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from featurestore.errors import InvalidRequest, Unavailable
+
+_NAMED = 40
+"""Characters of a file's name that what is unfinished bears: names end at 255 bytes."""
 
 
 def write_parquet(
@@ -24,11 +29,12 @@ def write_parquet(
     into the file's key-value metadata; `where` is the dotted path that errors name.
 
     Raises:
-        InvalidRequest: the folder is not there, or the path is a folder or a URL.
+        InvalidRequest: the folder is not there, or the path is a folder, a device or a URL.
         Unavailable: the file cannot be written, on a full disk for one.
     """
     target = target_of(path, where)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
+    named = f".{target.name[:_NAMED]}.{secrets.token_hex(8)}.unfinished"
+    unfinished = target.with_name(named)  # of this call alone: two may write to one path
 
     def source(
         columns: list[str] | None, _: pl.Expr | None, rows: int | None, __: int | None
@@ -42,16 +48,33 @@ def write_parquet(
         )
         unfinished.replace(target)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise Unavailable(f"{where}: {target} cannot be written: {error}; mend that") from error
+        raise unwritten(target, where, error) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def folder_beside(target: Path, where: str) -> TemporaryDirectory[str]:
+    """Make a folder beside a file that is to be written, which is gone when it is left.
+
+    Raises:
+        Unavailable: the folder cannot be made.
+    """
+    try:
+        return TemporaryDirectory(prefix=f".{target.name[:_NAMED]}.", dir=target.parent)
+    except OSError as error:
+        raise unwritten(target, where, error) from error
+
+
+def unwritten(target: Path, where: str, error: Exception) -> Unavailable:
+    """Say that a file cannot be written, and why."""
+    return Unavailable(f"{where}: {target} cannot be written: {str(error).rstrip('.')}; mend that")
 
 
 def target_of(path: str | os.PathLike[str], where: str) -> Path:
     """Give the local file that a path names, in a folder that is there.
 
     Raises:
-        InvalidRequest: the folder is not there, or the path is a folder or a URL.
+        InvalidRequest: the folder is not there, or the path is a folder, a device or a URL.
     """
     if "://" in os.fspath(path):
         raise InvalidRequest(f"{where}: {path} is a URL; write a local file and copy it there")
@@ -60,4 +83,6 @@ def target_of(path: str | os.PathLike[str], where: str) -> Path:
         raise InvalidRequest(f"{where}: the folder {target.parent} is not there; make it first")
     if target.is_dir():
         raise InvalidRequest(f"{where}: {target} is a folder; name a file in it")
+    if target.exists() and not target.is_file():
+        raise InvalidRequest(f"{where}: {target} is a device or a pipe; name a file")
     return target

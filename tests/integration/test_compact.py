@@ -165,9 +165,26 @@ def test_vacuuming_keeps_what_registered_locks_name(workspace, tmp_path):
     assert verify(workspace, everything=True).differences.is_empty()
     retire(workspace, first.lock.id)
     assert compact(with_none, vacuumed=True)[0].removed > 0
+    assert compact(with_none, vacuumed=True)[0].removed == 0
     with notebook(workspace) as store, pytest.raises(NotMaterialized, match="vacuumed"):
         store.get_historical_features(SPINE, lock=first.lock)
     assert len(files(workspace)) == 8
+    now.close()
+    with_none.close()
+
+
+def test_a_training_set_asked_for_before_a_vacuum_says_so(workspace):
+    """Files that a vacuum took before they were read are no damage, and need no backfill."""
+    asked = trained(workspace)
+    compact(workspace)
+    now = opened(workspace.config.root, workspace.redis_url(), now=NOW)
+    environ = {"FEATURESTORE_RETENTION_DAYS": "0", "FEATURESTORE_REDIS_URL": workspace.redis_url()}
+    with_none = type(now).open(workspace.config.root, environ=environ, clock=now.clock)
+    (done,) = compact(with_none, vacuumed=True)
+    assert done.removed > 0
+    with pytest.raises(NotMaterialized, match=r"vacuumed.*read the table as it is now"):
+        asked.to_polars()
+    assert trained(workspace).to_polars().height == SPINE.height
     now.close()
     with_none.close()
 
