@@ -1,7 +1,6 @@
 """Writing one Parquet file piece by piece: whole, or not at all."""
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +11,7 @@ from polars.io.plugins import register_io_source
 from featurestore.errors import InvalidRequest, Unavailable
 
 _NAMED = 40
-"""Characters of a file's name that what is unfinished bears: names end at 255 bytes."""
+"""Characters of a file's name that the folder beside it bears: names end at 255 bytes."""
 
 
 def write_parquet(
@@ -33,8 +32,6 @@ def write_parquet(
         Unavailable: the file cannot be written, on a full disk for one.
     """
     target = target_of(path, where)
-    named = f".{target.name[:_NAMED]}.{secrets.token_hex(8)}.unfinished"
-    unfinished = target.with_name(named)  # of this call alone: two may write to one path
 
     def source(
         columns: list[str] | None, _: pl.Expr | None, rows: int | None, __: int | None
@@ -42,15 +39,17 @@ def write_parquet(
         assert rows is None
         yield from (frame if columns is None else frame.select(columns) for frame in frames())
 
-    try:
-        register_io_source(source, schema=schema).sink_parquet(
-            unfinished, metadata=dict(metadata), maintain_order=True
-        )
-        unfinished.replace(target)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise unwritten(target, where, error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    # In a folder of this call alone: two may write to one path, and a sink that is interrupted
+    # may make its file after all, when it is too late to remove it (Polars 2.1).
+    with folder_beside(target, where) as folder:
+        unfinished = Path(folder) / "rows"
+        try:
+            register_io_source(source, schema=schema).sink_parquet(
+                unfinished, metadata=dict(metadata), maintain_order=True
+            )
+            unfinished.replace(target)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise unwritten(target, where, error) from error
 
 
 def folder_beside(target: Path, where: str) -> TemporaryDirectory[str]:
@@ -60,7 +59,8 @@ def folder_beside(target: Path, where: str) -> TemporaryDirectory[str]:
         Unavailable: the folder cannot be made.
     """
     try:
-        return TemporaryDirectory(prefix=f".{target.name[:_NAMED]}.", dir=target.parent)
+        prefix = f".{target.name[:_NAMED]}."
+        return TemporaryDirectory(prefix=prefix, dir=target.parent, ignore_cleanup_errors=True)
     except OSError as error:
         raise unwritten(target, where, error) from error
 

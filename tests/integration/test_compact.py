@@ -238,5 +238,11 @@ def test_the_command_says_what_it_did(workspace, valkey):
     assert ONE.version in said
     with pytest.raises(InvalidRequest, match="no table is of a view of this name"):
         compact(workspace, views=["histori"])
+    runs = command("runs", repo=workspace.config.root, environ=environ).stdout
+    assert fits(runs)
+    assert "compacted" in runs
+    assert "9999" not in runs
+    as_json = command("runs", "--json", repo=workspace.config.root, environ=environ).stdout
+    assert '"start": null' in as_json
     told = command("compact", "--vacuum", "--json", repo=workspace.config.root, environ=environ)
     assert '"files_after": 8' in told.stdout
