@@ -92,13 +92,13 @@ class LocalExecutor:
     """
 
     def __init__(self, *, memory: int | str | None = None, workers: int | None = None) -> None:
-        if workers is not None and workers < 1:
-            raise InvalidRequest(f"workers: {workers} run nothing; give 1 or more")
+        if workers is not None and (not isinstance(workers, int) or workers < 1):
+            raise InvalidRequest(f"workers: {workers!r} run nothing; give 1 or more")
         self._memory = half_of_the_machine() if memory is None else parse_memory(memory)
         self._workers = workers or cores()
 
     def __repr__(self) -> str:
-        return f"LocalExecutor(memory={self._memory}, workers={self._workers})"
+        return f"LocalExecutor(memory='{self._memory / 2**30:.3g}GiB', workers={self._workers})"
 
     @property
     def memory(self) -> int:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from featurestore.errors import InvalidRequest
 from featurestore.model.schema import Column, dtype_name
 
 EVENT = "event_timestamp"
@@ -29,7 +30,13 @@ _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def micros(moment: datetime) -> int:
-    """Give UTC microseconds since 1970 of a datetime; a naive one is UTC."""
+    """Give UTC microseconds since 1970 of a datetime; a naive one is UTC.
+
+    Raises:
+        InvalidRequest: it is no datetime, but text or a date.
+    """
+    if not isinstance(moment, datetime):
+        raise InvalidRequest(f"{moment!r} is no moment; pass a datetime, with its time zone")
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (aware - _EPOCH) // timedelta(microseconds=1)
 

@@ -31,6 +31,14 @@ def file_name(uri: str) -> str:
     return "/".join(uri.rsplit("/", 2)[-2:])
 
 
+def below(folder: str) -> frozenset[str]:
+    """Give the paths of the files below a folder or URL, as they are inside it."""
+    if is_remote(folder):
+        return frozenset(objects(folder).below())
+    found = (file.relative_to(folder) for file in Path(folder).rglob("*"))
+    return frozenset(file.as_posix() for file in found)
+
+
 def reader(uri: str) -> IO[bytes]:
     """Open the file at a path or URL for reading.
 

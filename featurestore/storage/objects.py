@@ -66,6 +66,11 @@ class Objects:
         """Remove all files below, and none beside; what is not there stays so."""
         self._store.delete_dir(self._key.rstrip("/"))
 
+    def below(self) -> list[str]:
+        """Give the paths of the files below, as they are inside the folder."""
+        folder = self._key.rstrip("/")
+        return [one.path.removeprefix(f"{folder}/") for one in self._below(folder)]
+
     def files(self) -> tuple[RemoteFile, ...]:
         """List the file, those below or (a glob) those that match, by path.
 

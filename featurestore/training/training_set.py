@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 
 from featurestore.engine.executor import Executor, LocalExecutor
+from featurestore.errors import CorruptData, InvalidRequest
 from featurestore.model.lock import Lock
 from featurestore.model.query import Query
 from featurestore.model.schema import parse_dtype, value_bytes
-from featurestore.storage.parquet import target_of, write_parquet, writing_file
+from featurestore.storage.parquet import folder_beside, target_of, write_parquet
 from featurestore.training.answers import TO_PARQUET, Answers, Counts
 from featurestore.training.assemble import Read, answers, check_coverage, outputs, reads
 from featurestore.training.explain import Explanation, explained
@@ -119,15 +119,20 @@ class TrainingSet:
     def _answers(self, folder: Path | None = None) -> tuple[Answers, ...]:
         asked = self._request
         with Progress(len(self) * len(asked.query.lookups)) as report:
-            found = answers(
-                asked.spine,
-                asked.query,
-                asked.reads,
-                asked.executor,
-                as_known=asked.as_known,
-                folder=folder,
-                report=report,
-            )
+            try:
+                found = answers(
+                    asked.spine,
+                    asked.query,
+                    asked.reads,
+                    asked.executor,
+                    as_known=asked.as_known,
+                    folder=folder,
+                    report=report,
+                )
+            except CorruptData:
+                # Files that a vacuum took since they were settled are no damage: this says so.
+                reads(asked.spine, asked.query, asked.tables)
+                raise
         if self._counts is None:
             self._counts = tuple(one.counted for one in found)
             _warn(asked.query, self._counts)
@@ -165,16 +170,14 @@ class TrainingSet:
         when it is whole. Answers wait in a folder beside it meanwhile, as large as the features.
 
         Raises:
-            InvalidRequest: the folder is not there, or the path is a URL.
+            InvalidRequest: the folder is not there, or the path is a folder, a device or a URL.
             Unavailable: the file cannot be written.
         """
         target = target_of(path, TO_PARQUET)
         if self._features is not None:
             self._write(target, self._kept)
             return
-        with writing_file(target, TO_PARQUET):
-            beside = TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
-        with beside as folder:
+        with folder_beside(target, TO_PARQUET) as folder:
             found = self._answers(Path(folder))
             self._write(target, lambda: self._rows(found))
 
@@ -277,9 +280,13 @@ def training_set(
     lock. The `executor` joins: by default the threads of this process, in half its memory.
 
     Raises:
-        InvalidRequest: the entity rows do not fit the query.
+        InvalidRequest: the entity rows do not fit the query, or the executor runs nothing.
         NotMaterialized: a table does not cover what the entity rows need.
     """
+    if executor is not None and (isinstance(executor, type) or not hasattr(executor, "run")):
+        raise InvalidRequest(
+            f"executor: {executor!r} runs nothing; pass LocalExecutor() or RayExecutor()"
+        )
     spine = read_spine(entity_df, query)
     check_coverage(spine, query, tables, as_known=as_known, allow_stale=allow_stale)
     return TrainingSet(

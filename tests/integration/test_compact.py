@@ -240,6 +240,7 @@ def test_vacuuming_keeps_what_registered_locks_name(workspace, tmp_path):
     assert verify(workspace, everything=True).differences.is_empty()
     retire(workspace, first.lock.id)
     assert compact(with_none, vacuumed=True)[0].removed > 0
+    assert compact(with_none, vacuumed=True)[0].removed == 0
     with notebook(workspace) as store, pytest.raises(NotMaterialized, match="vacuumed"):
         store.get_historical_features(SPINE, lock=first.lock)
     assert len(files(workspace)) == 8
@@ -265,6 +266,22 @@ def test_a_lock_registered_while_a_table_is_compacted_keeps_its_data(workspace):
         locked = store.get_historical_features(SPINE, lock=first.lock)
         assert locked.to_polars().equals(first.to_polars())
     at_once.close()
+
+
+def test_a_training_set_asked_for_before_a_vacuum_says_so(workspace):
+    """Files that a vacuum took before they were read are no damage, and need no backfill."""
+    asked = trained(workspace)
+    compact(workspace)
+    now = opened(workspace.config.root, workspace.redis_url(), now=NOW)
+    environ = {"FEATURESTORE_RETENTION_DAYS": "0", "FEATURESTORE_REDIS_URL": workspace.redis_url()}
+    with_none = type(now).open(workspace.config.root, environ=environ, clock=now.clock)
+    (done,) = compact(with_none, vacuumed=True)
+    assert done.removed > 0
+    with pytest.raises(NotMaterialized, match=r"vacuumed.*read the table as it is now"):
+        asked.to_polars()
+    assert trained(workspace).to_polars().height == SPINE.height
+    now.close()
+    with_none.close()
 
 
 def test_a_compaction_that_dies_is_finished_by_the_next_job(workspace, monkeypatch):
@@ -316,5 +333,11 @@ def test_the_command_says_what_it_did(workspace, valkey):
     assert ONE.version in said
     with pytest.raises(InvalidRequest, match="no table is of a view of this name"):
         compact(workspace, views=["histori"])
+    runs = command("runs", repo=workspace.config.root, environ=environ).stdout
+    assert fits(runs)
+    assert "compacted" in runs
+    assert "9999" not in runs
+    as_json = command("runs", "--json", repo=workspace.config.root, environ=environ).stdout
+    assert '"start": null' in as_json
     told = command("compact", "--vacuum", "--json", repo=workspace.config.root, environ=environ)
     assert '"files_after": 8' in told.stdout

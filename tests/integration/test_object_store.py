@@ -32,6 +32,7 @@ from featurestore.model.time import (
     Interval,
     micros,
 )
+from featurestore.storage.files import below
 from featurestore.storage.layout import table_schema
 from featurestore.storage.offline import OfflineStore
 from featurestore.storage.sources import raw_rows
@@ -202,6 +203,8 @@ def test_a_dropped_table_is_gone_and_nothing_else(store, bucket):
         f"{place}.0x",
         "offline/shop/history2/x",
     }
+    for table, names in ((one, set()), (other, {"_delta_log/00000000000000000000.json"})):
+        assert below(store.path(DELAYS, table)) == names
     for name in ("..", "", "a/..", "/", "history/"):
         with pytest.raises(InvalidRequest, match="is no folder of its own"):
             store.drop(name, TABLE)

@@ -11,6 +11,7 @@ from featurestore.cli.text.words import MINUTE, between, columns, known, size, s
 from featurestore.cli.values.locks import state
 from featurestore.cli.values.plain import text, texts
 from featurestore.jobs.commit import DIRTY
+from featurestore.jobs.compact import SOURCE as COMPACTION
 from featurestore.jobs.versions import Compared, Shown, Stored
 from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Project, Service, View
@@ -226,8 +227,7 @@ def runs(found: Sequence[Run], limit: int) -> None:
             (
                 f"{stamp(one.started - one.started % MINUTE)}\n{_done(one)}",
                 f"{one.view}@{one.version[:12]}\n{one.table_id}",
-                between(one.interval).replace(" to ", "\nto "),
-                f"{one.rows:,}\n{one.source.partition(':')[0][:8] or '-'}",
+                *_of(one),
             )
             for one in found[:limit]
         ],
@@ -238,6 +238,14 @@ def runs(found: Sequence[Run], limit: int) -> None:
         out.print(f"\n{len(found) - limit:,} older; --limit shows more.")
 
 
+def _of(one: Run) -> tuple[str, str]:
+    """Say what a run covered; a compaction is no rows known at no time."""
+    if one.source == COMPACTION:
+        return "compacted", "-"
+    interval = between(one.interval).replace(" to ", "\nto ")
+    return interval, f"{one.rows:,}\n{one.source.partition(':')[0][:8] or '-'}"
+
+
 def _done(one: Run) -> str:
     """Say how long a run took, and what became of it."""
     if one.finished is None:
@@ -245,6 +253,8 @@ def _done(one: Run) -> str:
     took = f"{(one.finished - one.started) / 1e6:.1f}s"
     if one.state != "served" or one.delta_version == one.base_version:
         return f"{took}, {'unchanged' if one.state == 'served' else one.state}"
+    if one.source == COMPACTION:
+        return took
     repaired = f"\n{one.repaired:,} repaired" if one.repaired else ""
     return f"{took}, {one.served or 0:,} served{repaired}"
 

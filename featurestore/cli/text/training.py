@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from featurestore.cli.terminal import facts, out, table
-from featurestore.cli.text.words import size
+from featurestore.cli.text.words import count, size
 from featurestore.training import TrainingSet
 from featurestore.training.explain import Explanation
 
@@ -13,8 +13,9 @@ from featurestore.training.explain import Explanation
 def written(made: TrainingSet, path: Path, lock: Path, seconds: float) -> None:
     """Print what was written, and of what it was made."""
     asked = made.lock
+    features = count(len(asked.outputs), "feature")
     out.print(
-        f"{len(made):,} rows with {len(asked.outputs)} features, in {seconds:.1f} s "
+        f"{count(len(made), 'row')} with {features}, in {seconds:.1f} s "
         f"({len(made) / max(seconds, 1e-9):,.0f} rows/s)\n"
     )
     withheld = sum(made.withheld.values())
@@ -36,7 +37,7 @@ def written(made: TrainingSet, path: Path, lock: Path, seconds: float) -> None:
 
 def explained(found: Explanation) -> None:
     """Print what would be read of each view."""
-    out.print(f"{found.entity_rows:,} entity rows, by {escape(found.executor)}\n")
+    out.print(f"{count(found.entity_rows, 'entity row')}, by {escape(found.executor)}\n")
     table(
         ["view", "features", "rows", "buckets", "reads", "prunes"],
         [
@@ -45,8 +46,8 @@ def explained(found: Explanation) -> None:
                 one.features,
                 f"{one.rows:,}",
                 one.buckets,
-                f"{one.files:,} files, {size(one.bytes)}",
-                f"{one.pruned:,} files, {size(one.pruned_bytes)}",
+                f"{count(one.files, 'file')}, {size(one.bytes)}",
+                f"{count(one.pruned, 'file')}, {size(one.pruned_bytes)}",
             )
             for one in found.views
         ],

@@ -6,6 +6,7 @@ from typing import Any
 
 from featurestore.cli.values.locks import registered
 from featurestore.cli.values.plain import interval, text, texts, when
+from featurestore.jobs.compact import SOURCE as COMPACTION
 from featurestore.jobs.versions import Compared, Shown, Stored
 from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Project, Service, View
@@ -13,6 +14,8 @@ from featurestore.model.lineage import Lineage
 from featurestore.model.query import resolve
 from featurestore.storage.documents import Entry
 from featurestore.storage.ledger import Run
+
+NEITHER = {"start": None, "end": None}
 
 
 def project(
@@ -142,6 +145,7 @@ def lineage(found: Lineage) -> dict[str, Any]:
 def run(one: Run) -> dict[str, Any]:
     """Give a run; `source` names the state that its source was in, null where it is not known.
 
+    A compaction has no `start` and `end`: it holds no rows, and only makes fewer files.
     `seconds` is how long it took to write, `served` and `repaired` are rows and keys of Redis.
     """
     took = None if one.finished is None else (one.finished - one.started) / 1e6
@@ -150,7 +154,7 @@ def run(one: Run) -> dict[str, Any]:
         "view": one.view,
         "version": one.version,
         "table": one.table_id,
-        **interval(one.interval),
+        **(NEITHER if one.source == COMPACTION else interval(one.interval)),
         "source": one.source or None,
         "state": one.state,
         "changed": None if one.delta_version is None else one.delta_version != one.base_version,

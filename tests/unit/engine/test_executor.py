@@ -87,10 +87,17 @@ def test_what_is_no_size_or_too_small_is_refused(given):
         parse_memory(given)
 
 
-def test_workers_must_work():
-    """No worker would never end."""
-    with pytest.raises(InvalidRequest, match="workers: 0"):
-        LocalExecutor(workers=0)
+@pytest.mark.parametrize("given", [0, -1, 1.5, "2"])
+def test_workers_must_work(given):
+    """No worker would never end, and there is no half of one."""
+    with pytest.raises(InvalidRequest, match=r"workers: .* run nothing"):
+        LocalExecutor(workers=given)
+
+
+def test_an_executor_prints_its_memory_as_people_write_it():
+    """A size of eleven digits says little."""
+    executor = LocalExecutor(memory=3 << 29, workers=2)
+    assert repr(executor) == "LocalExecutor(memory='1.5GiB', workers=2)"
 
 
 def test_by_default_all_cores_and_half_the_memory_are_used():

@@ -1,13 +1,14 @@
 """Laws of moments and intervals, at every year the calendar has."""
 
 import itertools
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featurestore.errors import InvalidRequest
 from featurestore.model.time import (
     BEGINNING,
     MOMENT,
@@ -42,6 +43,13 @@ MOMENTS = {
 INTERVALS = st.tuples(st.integers(-50, 50), st.integers(1, 20)).map(
     lambda pair: Interval(start=pair[0], end=pair[0] + pair[1])
 )
+
+
+@pytest.mark.parametrize("text", ["2013-09-01", date(2013, 9, 1), 0])
+def test_what_is_no_datetime_is_no_moment(text):
+    """Text is not parsed and a date has no hour: the error says what to pass."""
+    with pytest.raises(InvalidRequest, match="is no moment; pass a datetime"):
+        micros(text)
 
 
 @pytest.mark.parametrize(("at", "us"), MOMENTS.values(), ids=MOMENTS.keys())

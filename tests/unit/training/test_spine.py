@@ -80,6 +80,14 @@ def test_every_kind_of_frame_gives_the_same_rows(bring, tmp_path):
     assert made.to_df().columns.tolist() == made.to_arrow().column_names
 
 
+def test_a_path_is_a_name_and_no_pattern(tmp_path):
+    """The file whose name has brackets and an asterisk is read, and no other one with it."""
+    path = tmp_path / "rows [1]*.parquet"
+    FRAME.write_parquet(path)
+    FRAME.write_parquet(tmp_path / "rows 1 too.parquet")
+    assert run(path).to_polars().height == FRAME.height
+
+
 def test_own_pandas_columns_come_back_as_they_were():
     """Column types that Polars does not have survive; the index is fresh."""
     spine = pd.DataFrame(

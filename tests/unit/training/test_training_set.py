@@ -7,6 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from featurestore.engine.executor import LocalExecutor
 from featurestore.errors import InvalidRequest
 from featurestore.model.catalog import Catalog
 from featurestore.model.declare import on_demand_view
@@ -291,3 +292,10 @@ def test_a_training_set_prints_in_eighty_columns():
     many = training_set(SPINE, ask(wide), Memory(frames={"plane": table}), project="tests")
     assert repr(many).endswith("… and 4 more")
     assert max(len(line) for line in (*lines, *repr(many).splitlines())) <= 80
+
+
+@pytest.mark.parametrize("given", ["local", LocalExecutor])
+def test_what_runs_nothing_is_no_executor(given):
+    """It is refused when the training set is asked for, not when it is joined."""
+    with pytest.raises(InvalidRequest, match=r"executor: .*pass LocalExecutor"):
+        training_set(SPINE, query(), tables(), project="flights", executor=given)
