@@ -26,7 +26,7 @@ from featurestore.model.documents import Table, View
 from featurestore.model.facts import Facts
 from featurestore.model.needs import needs
 from featurestore.model.time import ENDING, Interval
-from featurestore.storage.compaction import Places, crowded, rewrite, vacuum
+from featurestore.storage.compaction import Places, crowded, in_groups, rewrite, vacuum
 from featurestore.storage.ledger import Run
 
 SOURCE = "compaction"
@@ -60,7 +60,7 @@ def compact(
     vacuumed: bool = False,
     report: Report | None = None,
 ) -> tuple[Compacted, ...]:
-    """Rewrite the partitions of every table that have several files; each table in one commit.
+    """Rewrite the partitions of every table that have several files; some at a time, in a commit.
 
     With `vacuumed` files are removed that only versions need which no registered lock names, and
     which were replaced longer ago than the retention.
@@ -102,9 +102,8 @@ def _compact(
         refuse_lost(workspace, view, table)
         finish_pending(workspace, view, table)
         before = offline.listed(view, table).height
-        places = crowded(offline, view, table)
-        if places:
-            _rewrite(workspace, view, table, places, run_id, hold)
+        for places in in_groups(crowded(offline, view, table)):
+            _rewrite(workspace, view, table, places, hold)
         removed = _vacuum(workspace, view, table) if vacuumed else 0
         after = offline.listed(view, table).height
     report(view.name, "done", 0)
@@ -116,13 +115,12 @@ def _rewrite(
     view: View,
     table: Table,
     places: Places,
-    run_id: str,
     hold: Callable[[], None],
 ) -> None:
     """Rewrite partitions as a run that is known nowhere: it moves the version, and no answer."""
     offline, ledger = workspace.offline, workspace.ledger
     run = Run(
-        id=run_id,
+        id=secrets.token_hex(16),
         table_id=table.id,
         view=view.name,
         version=view.id,
@@ -142,7 +140,7 @@ def _rewrite(
         table,
         places,
         base=run.base_version,
-        run=run_id,
+        run=run.id,
         checksums=ledger.checksums(table.id),
         hold=hold,
     )

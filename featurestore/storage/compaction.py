@@ -1,6 +1,7 @@
 """Rewriting a table's partitions as one sorted file each, and removing what no version needs."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from math import prod
 
 import polars as pl
 import pyarrow as pa
@@ -9,7 +10,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from featurestore.errors import Conflict, FeatureStoreError
 from featurestore.model.documents import Table, View
-from featurestore.model.time import CREATED, EVENT, REVISION
+from featurestore.model.time import BUCKET, CREATED, EVENT, REVISION
 from featurestore.storage.damage import writing
 from featurestore.storage.files import below, data_files
 from featurestore.storage.layout import WHOLE, encoding, partitions, stored_schema
@@ -17,6 +18,9 @@ from featurestore.storage.offline import Commit, OfflineStore, moved
 from featurestore.storage.parts import scan_files, verify
 
 _HOUR = 3_600_000_000
+
+_TOGETHER = 64
+"""Partitions that are rewritten in one commit."""
 
 Places = Mapping[str, Sequence[int]]
 """The values of each column that a table is partitioned by: all their pairs are meant."""
@@ -35,6 +39,15 @@ def crowded(store: OfflineStore, view: View, table: Table) -> Places:
     if many.is_empty():
         return {}
     return {name: many[name].unique().sort().to_list() for name in partitions(table)}
+
+
+def in_groups(places: Places) -> Iterator[Places]:
+    """Cut partitions into groups that are rewritten together: delta-rs holds a part of each."""
+    others = prod(len(values) for name, values in places.items() if name != BUCKET)
+    many = max(1, _TOGETHER // max(1, others))
+    buckets = places.get(BUCKET, ())
+    for start in range(0, len(buckets), many):
+        yield {**places, BUCKET: buckets[start : start + many]}
 
 
 def rewrite(

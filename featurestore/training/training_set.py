@@ -73,6 +73,7 @@ class TrainingSet:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._features: pl.DataFrame | None = None
+        self._first: pl.DataFrame | None = None
         self._counts: tuple[Counts, ...] | None = None
         self._lock: Lock | None = None
 
@@ -81,7 +82,9 @@ class TrainingSet:
         """The outputs alone, in order."""
         if self._features is None:
             found = self._answers()
-            self._features = outputs(self._request.spine, self._request.query, found, 0, len(self))
+            spine = self._request.spine
+            self._first = spine.own.rows(0, min(_SHOWN, len(self)))
+            self._features = outputs(spine, self._request.query, found, 0, len(self))
         return self._features
 
     @property
@@ -220,11 +223,9 @@ class TrainingSet:
         return html_of(self._title(), self._columns(), self._head())
 
     def _head(self) -> pl.DataFrame | None:
-        if self._features is None:
+        if self._features is None or self._first is None:
             return None
-        return self._request.spine.own.rows(0, min(_SHOWN, len(self))).hstack(
-            self._features[:_SHOWN]
-        )
+        return self._first.hstack(self._features[:_SHOWN])
 
     def _title(self) -> str:
         own = len(self._request.spine.own.schema)

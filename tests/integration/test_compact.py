@@ -15,7 +15,7 @@ from featurestore.jobs.materialize import materialize, materialize_incremental
 from featurestore.jobs.verify import verify
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.time import BUCKET, EVENT, PERIOD, micros
-from featurestore.storage.compaction import crowded, rewrite
+from featurestore.storage.compaction import crowded, in_groups, rewrite
 from tests.commands import environment, fits
 from tests.commands import run as command
 from tests.repos import (
@@ -341,3 +341,15 @@ def test_the_command_says_what_it_did(workspace, valkey):
     assert '"start": null' in as_json
     told = command("compact", "--vacuum", "--json", repo=workspace.config.root, environ=environ)
     assert '"files_after": 8' in told.stdout
+
+
+@pytest.mark.parametrize(("buckets", "periods"), [(0, 0), (1, 0), (200, 0), (200, 7), (3, 900)])
+def test_many_partitions_are_rewritten_some_at_a_time(buckets, periods):
+    """Groups hold every partition once, and few at a time: a bucket's periods stay together."""
+    places = {"bucket": list(range(buckets))} if buckets else {}
+    places |= {"known_period": list(range(periods))} if periods else {}
+    groups = list(in_groups(places))
+    assert [bucket for group in groups for bucket in group["bucket"]] == list(range(buckets))
+    for group in groups:
+        assert group.get("known_period", []) == places.get("known_period", [])
+        assert len(group["bucket"]) == 1 or len(group["bucket"]) * max(1, periods) <= 64

@@ -1,10 +1,13 @@
 """Training sets, written by jobs."""
 
 import os
+import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from featurestore.cli import terminal
 from featurestore.cli.run.typed import moment
@@ -53,6 +56,7 @@ def get_historical(
     if entity_file is not None and not entity_file.is_file():
         raise InvalidRequest(f"--entity-file: {entity_file} is not there; name a Parquet file")
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, _ended)
     with FeatureStore(repo) as store:
         made = store.get_historical_features(
             entity_file,
@@ -74,6 +78,11 @@ def get_historical(
             terminal.as_json(values.written(made, out, beside, seconds))
         else:
             text.written(made, out, beside, seconds)
+
+
+def _ended(number: int, _: object) -> NoReturn:
+    """End as an interrupt does, so that what waits beside the output is removed."""
+    sys.exit(128 + number)
 
 
 def _explain(made: TrainingSet, *, json: bool) -> None:
