@@ -1,7 +1,6 @@
 """Executors: every piece once, within the memory, whatever dies."""
 
 import os
-import signal
 import threading
 import time
 from pathlib import Path
@@ -106,16 +105,3 @@ def test_by_default_all_cores_and_half_the_memory_are_used():
     assert executor.workers == cores() >= 1
     assert executor.memory == half_of_the_machine() >= 64 << 20
     assert Path("/proc/meminfo").is_file() is False or os.sysconf("SC_PHYS_PAGES") > 0
-
-
-def test_signals_still_end_a_join():
-    """An interrupt while tasks run is raised, not swallowed."""
-
-    def work(_, task):
-        if task == 0:
-            os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.01)
-        return task
-
-    with pytest.raises(KeyboardInterrupt):
-        results(LocalExecutor(workers=1), work, None, list(range(50)))
