@@ -89,15 +89,37 @@ class Input:
     feature_id: str | None = None
 
 
+Function = Literal["count", "sum", "mean", "std", "var", "min", "max", "first", "last"]
+"""What a window computes of the inputs that are not null."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What makes a feature of many rows: at a moment t those from floor(t - length, every) to t.
+
+    `length` and `every` are microseconds, `dtype` is that of the input, which the feature's
+    expression gives for each row (see `model.windows`).
+    """
+
+    function: Function
+    length: int
+    every: int
+    dtype: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """One feature: an expression with one output; `reads` are the columns it names, sorted."""
+    """One feature: an expression with one output; `reads` are the columns it names, sorted.
+
+    Without a `window` the expression's output is the feature's value, else the window's input.
+    """
 
     id: str
     name: str
     dtype: str
     expression: Expression
     reads: tuple[Column, ...]
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -123,7 +123,13 @@ def _feature_id(frame: str, feature: Feature, in_file: Mapping[str, str]) -> str
         feature.dtype,
         _columns(feature.reads, in_file),
         feature.expression.spellings[0].data,
+        *_window(feature),
     )
+
+
+def _window(feature: Feature) -> tuple[Part, ...]:
+    one = feature.window
+    return () if one is None else (("window", one.function, one.length, one.every, one.dtype),)
 
 
 def _on_demand_id(view: View, feature: Feature) -> str:

@@ -5,7 +5,8 @@ a time, and a period is as far as an interval's replacement, or a compaction, re
 """
 
 from featurestore.model.documents import View
-from featurestore.model.schema import parse_dtype, value_bytes
+from featurestore.model.schema import value_bytes
+from featurestore.model.windows import stored_columns
 
 BUCKET_BYTES = 128 << 20
 MOST_BUCKETS = 4096
@@ -22,7 +23,7 @@ _TIMES = 3 * 8 + 4
 def row_bytes(view: View) -> int:
     """Estimate the bytes of a stored row: keys, times, revision, features."""
     dtypes = [key.polars for key in view.join_keys]
-    dtypes += [parse_dtype(feature.dtype) for feature in view.features]
+    dtypes += [column.polars for column in stored_columns(view)]
     return _TIMES + sum(map(value_bytes, dtypes))
 
 

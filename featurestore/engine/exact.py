@@ -1,0 +1,94 @@
+"""Sums of floats that do not depend on the order of additions: two float64 for one number.
+
+A value is `high + low`, where `low` is what `high` rounds away: some 106 bits together, so that a
+sum comes out the same, to the last bit, whatever was added first (but where the digits of one sum
+span more than that). What is not finite stands in `high`; its `low` means nothing.
+
+Sources: D. Knuth, The Art of Computer Programming 2, 4.2.2 (two-sum); T. Dekker, A floating-point
+technique for extending the available precision, 1971 (splitting, two-product).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_SPLIT = 134_217_729.0
+_EDGE = 2.0**63
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """Numbers of twice the precision of float64, side by side."""
+
+    high: Floats
+    low: Floats
+
+    def __add__(self, other: "Exact") -> "Exact":
+        """Add, number by number; infinities and NaN as float64 adds them."""
+        total, error = _two_sum(self.high, other.high)
+        return _renormalized(total, error + (self.low + other.low))
+
+    def take(self, places: NDArray[np.int64]) -> "Exact":
+        """Give the numbers at some places; one beyond the ends is the first or last."""
+        return Exact(self.high.take(places, mode="clip"), self.low.take(places, mode="clip"))
+
+    def floats(self) -> Floats:
+        """Give the nearest float64 of each; never -0.0, and NaN of one kind."""
+        finite = np.isfinite(self.high)
+        rounded = np.where(finite, self.high + np.where(finite, self.low, 0.0), self.high) + 0.0
+        return np.where(np.isnan(rounded), np.nan, rounded)
+
+    def integers(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Give whole numbers as int64, and whether each fits; one that does not is 0."""
+        inside = (self.high < _EDGE) | ((self.high == _EDGE) & (self.low < 0))
+        inside &= (self.high > -_EDGE) | ((self.high == -_EDGE) & (self.low >= 0))
+        # 2**63 itself has no int64: half of it twice, the low part between, stays in range.
+        half = np.where(inside, self.high / 2, 0.0)
+        whole = np.floor(half)
+        rest = (half - whole) * 2 + np.where(inside, self.low, 0.0)
+        number = whole.astype(np.int64)
+        return number + rest.astype(np.int64) + number, inside
+
+
+def zeros(count: int) -> Exact:
+    """Give so many zeros."""
+    return Exact(np.zeros(count), np.zeros(count))
+
+
+def exact(values: NDArray[np.generic]) -> Exact:
+    """Give numbers as they are: floats, Booleans and integers of any width, also beyond 2**53."""
+    high = values.astype(np.float64)
+    if values.dtype.kind not in "iu" or values.dtype.itemsize < np.dtype(np.int64).itemsize:
+        return Exact(high, np.zeros(len(high)))
+    whole = values.astype(np.int64)
+    upper, lower = (whole >> 32).astype(np.float64) * 2.0**32, (whole & 0xFFFFFFFF).astype(float)
+    return Exact(*_two_sum(upper, lower))
+
+
+def squared(values: Exact) -> Exact:
+    """Give the squares; one beyond float64 is infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = values.high * values.high
+        spread = values.high * _SPLIT
+        upper = spread - (spread - values.high)
+        lower = values.high - upper
+        error = ((upper * upper - square) + 2 * upper * lower) + lower * lower
+        error = np.where(np.isfinite(error), error, 0.0) + 2 * values.high * values.low
+        return _renormalized(square, error)
+
+
+def _two_sum(one: Floats, two: Floats) -> tuple[Floats, Floats]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = one + two
+        of_two = total - one
+        error = (one - (total - of_two)) + (two - of_two)
+        return total, np.where(np.isfinite(total), error, 0.0)
+
+
+def _renormalized(high: Floats, low: Floats) -> Exact:
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = high + low
+        return Exact(total, np.where(np.isfinite(total), low - (total - high), 0.0))
