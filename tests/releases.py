@@ -22,7 +22,7 @@ from featurestore.model.schema import Column
 from featurestore.model.time import micros
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.redis import OnlineStore
-from featurestore.storage.rows import RowLayout, row_columns
+from featurestore.storage.rows import layout_of
 
 NOON = datetime(2013, 7, 1, 12, tzinfo=UTC)
 
@@ -65,7 +65,7 @@ def load_rows(
 ) -> None:
     """Put rows of a view (key and feature columns, event times in µs) and mark its table."""
     place = (table or table_of(view)).id
-    layout = RowLayout(columns=row_columns(view))
+    layout = layout_of(view)
     schema = {key.name: key.polars for key in view.join_keys}
     schema |= {column.name: column.polars for column in layout.columns}
     exact = frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())

@@ -3,9 +3,9 @@
 May import the engine, the model, feast and pandas. Its law: no user code runs in a process that
 serves, trains or keeps books; a repo is imported in child processes, and documents come back.
 
-`load` gives a repo's documents and is free of feast. `FeatureView`, `OnDemandFeatureView` and what
-turns such objects into documents in process, `document` and `projections`, import feast when they
-are first asked for.
+`load` gives a repo's documents and is free of feast. `FeatureView`, `OnDemandFeatureView`, `Window`
+and what turns such objects into documents in process, `document` and `projections`, import feast
+when they are first asked for.
 """
 
 from importlib import import_module
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from featurestore.definitions.reading import projections
     from featurestore.definitions.repo import document
     from featurestore.definitions.views import FeatureView
+    from featurestore.definitions.windows import Window
 
-__all__ = ["FeatureView", "OnDemandFeatureView", "document", "load", "projections"]
+__all__ = ["FeatureView", "OnDemandFeatureView", "Window", "document", "load", "projections"]
 
 _HOMES = {
     "FeatureView": "featurestore.definitions.views",
     "OnDemandFeatureView": "featurestore.definitions.on_demand",
+    "Window": "featurestore.definitions.windows",
     "document": "featurestore.definitions.repo",
     "projections": "featurestore.definitions.reading",
 }

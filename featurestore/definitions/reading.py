@@ -16,6 +16,7 @@ from feast.feature_view_projection import FeatureViewProjection
 from featurestore.definitions.dtypes import family, from_feast, from_value
 from featurestore.definitions.on_demand import OnDemandFeatureView
 from featurestore.definitions.views import FeatureView
+from featurestore.definitions.windows import aggregates
 from featurestore.errors import InvalidDefinition, SourceError
 from featurestore.model import declare, expressions
 from featurestore.model.documents import Info, Projection, Service, Source, View
@@ -50,11 +51,13 @@ def batch_view(view: feast.FeatureView, scope: Scope) -> View:
     if isinstance(view, FeatureView):
         for feature, expr in view.expressions.items():
             _refuse(f"{view.name}.features.{feature}", expressions.reads(expr), refused)
+        for feature, made in view.windows.items():
+            _refuse(f"{view.name}.features.{feature}", expressions.reads(made.input()), refused)
         return declare.batch_view(
             name=view.name,
             join_keys=keys,
             source=source,
-            features=view.expressions,
+            features=view.written,
             filter=view.filter,
             ttl=view.ttl,
             known_at=view.known_at,
@@ -63,6 +66,8 @@ def batch_view(view: feast.FeatureView, scope: Scope) -> View:
             event_id=view.event_id,
             info=_info(view),
         )
+    if getattr(view, "aggregations", None):
+        return _aggregated(view, source, keys)
     columns = _plain_columns(view, source, keys, refused)
     _refuse(f"{view.name}.schema", columns, refused)
     _check_fields(view, source)
@@ -73,6 +78,21 @@ def batch_view(view: feast.FeatureView, scope: Scope) -> View:
         columns=columns,
         ttl=view.ttl,
         info=_info(view),
+    )
+
+
+def _aggregated(view: feast.FeatureView, source: Source, keys: Mapping[str, str | None]) -> View:
+    """Give the document of a Feast view whose features are its aggregations."""
+    made = aggregates(view.name, view.aggregations)
+    for one in view.features:
+        if one.name not in made:
+            raise InvalidDefinition(
+                f"{view.name}.schema.{one.name}: no aggregation gives it"
+                f"{suggest(one.name, made)}; a view of rows and windows is "
+                "featurestore.definitions.FeatureView"
+            )
+    return declare.batch_view(
+        name=view.name, join_keys=keys, source=source, features=made, info=_info(view)
     )
 
 

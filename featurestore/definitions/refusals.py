@@ -114,8 +114,6 @@ def _feature_view(view: feast.FeatureView) -> str | None:
             "Polars expressions with featurestore.definitions.FeatureView, or compute the columns "
             "upstream"
         )
-    if getattr(view, "aggregations", None):
-        return "aggregations are not computed; compute the aggregate upstream as a source column"
     if view.batch_source is None:
         return "the view has no source; set source=FileSource(…)"
     reason = refusal(view.stream_source) if view.stream_source else _batch(view.batch_source)
@@ -130,11 +128,13 @@ def _state(view: BaseFeatureView) -> str | None:
     return None
 
 
-def _stream_view(_: object) -> str:
-    return (
-        "a stream view runs Python over a stream; compute the columns upstream, and push fresh "
-        "rows through a PushSource"
-    )
+def _stream_view(view: feast.StreamFeatureView) -> str | None:
+    if view.udf or not view.aggregations or not isinstance(view.stream_source, PushSource):
+        return (
+            "a stream view runs Python over a stream; compute the columns upstream, and push fresh "
+            "rows through a PushSource"
+        )
+    return _feature_view(view)
 
 
 def _on_demand(view: feast.OnDemandFeatureView) -> str | None:

@@ -1,6 +1,6 @@
 """The feature view that carries Polars expressions, on top of Feast's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from featurestore.definitions.dtypes import to_feast
 from featurestore.engine.transform import Program, program, select, transform
 from featurestore.errors import InvalidDefinition, SourceError
 from featurestore.model import expressions
-from featurestore.model.declare import KnownAt
+from featurestore.model.declare import Aggregate, KnownAt, window_dtype
 from featurestore.model.documents import Feature, Source
 from featurestore.model.schema import Column, dtype_name
 from featurestore.model.time import normal_dtype, normalize_schema, to_moment
@@ -34,7 +34,8 @@ class FeatureView(feast.FeatureView):  # type: ignore[misc]
     Args:
         name: The view's name.
         source: A `FileSource` (Parquet or Delta), or a `PushSource` over one.
-        features: Name and expression of each feature: one row in, one row out.
+        features: Name and expression of each feature: one row in, one row out; or a function of the
+            rows that a `Window` covers.
         entities: Whose features these are; none for a view with one value per moment.
         ttl: How old a row may be and still count, edge included; zero or None: no bound.
         filter: Rows for which this expression is not true do not exist for the view.
@@ -43,7 +44,8 @@ class FeatureView(feast.FeatureView):  # type: ignore[misc]
         delay: How long after its event time a row becomes known.
         time_zone: The zone of naive source times; UTC if not given.
         settle: How far before its watermark an incremental run reads again.
-        event_id: The column that, with the key, tells one event from another.
+        event_id: The column that, with the key, tells one event from another: windows count its
+            newest row only. Without it every row is an event, and rows cannot be pushed to windows.
         columns: The source's columns and dtypes, for when its file is not there to read.
         online: Feast's switch; the store always keeps both sides.
         offline: Feast's switch; the store always keeps both sides.
@@ -62,7 +64,7 @@ class FeatureView(feast.FeatureView):  # type: ignore[misc]
         *,
         name: str,
         source: DataSource,
-        features: Mapping[str, pl.Expr],
+        features: Mapping[str, pl.Expr | Aggregate],
         entities: Sequence[feast.Entity] | None = None,
         ttl: timedelta | None = NO_BOUND,
         filter: pl.Expr | None = None,  # noqa: A002 - the word users write
@@ -79,7 +81,11 @@ class FeatureView(feast.FeatureView):  # type: ignore[misc]
         owner: str = "",
         org: str = "",
     ) -> None:
-        self.expressions = checked_expressions(name, features)
+        windows = {n: one for n, one in _named(features).items() if isinstance(one, Aggregate)}
+        rest = {n: one for n, one in _named(features).items() if n not in windows}
+        self.expressions = checked_expressions(name, rest, but=windows)
+        self.windows = windows
+        self.written = dict(features)
         self.entity_objects = tuple(entities or ())
         self.filter = filter
         self.known_at = known_at
@@ -96,7 +102,7 @@ class FeatureView(feast.FeatureView):  # type: ignore[misc]
                 f"{name}.time_zone: '{time_zone}' is no time zone; give a name such as "
                 "'America/New_York'"
             )
-        self.dtypes = feature_dtypes(self.expressions, _schema_here(source, self.columns))
+        self.dtypes = _dtypes(features, _schema_here(source, self.columns))
         super().__init__(
             name=name,
             source=source,
@@ -135,7 +141,7 @@ class FeatureView(feast.FeatureView):  # type: ignore[misc]
         """Compute the features of source rows: the way to test a view in plain pytest.
 
         `frame` holds source columns, named as in expressions; the answer holds the join keys that
-        it has, then every feature, for each row that the filter keeps, in order.
+        it has, then every feature but windows, for each row that the filter keeps, in order.
 
         Raises:
             InvalidDefinition: an expression is refused, or reads a column the frame lacks.
@@ -148,13 +154,19 @@ class FeatureView(feast.FeatureView):  # type: ignore[misc]
         return transform(rows, compiled(self.name, self.expressions, rows), keep=keys)
 
 
-def checked_expressions(name: str, features: Mapping[str, pl.Expr]) -> Mapping[str, pl.Expr]:
-    """Give the features back if each is a named Polars expression.
+def _named(features: Mapping[str, pl.Expr | Aggregate]) -> Mapping[str, Any]:
+    return features if isinstance(features, Mapping) else {}
+
+
+def checked_expressions(
+    name: str, features: Mapping[str, pl.Expr], *, but: Collection[str] = ()
+) -> Mapping[str, pl.Expr]:
+    """Give the features back if each is a named Polars expression; some may be something else.
 
     Raises:
         InvalidDefinition: something is no expression, or there is none.
     """
-    if not isinstance(features, Mapping) or not features:
+    if not features and not but:
         raise InvalidDefinition(f"{name}.features: give at least one name and Polars expression")
     for feature, expr in features.items():
         if not isinstance(expr, pl.Expr):
@@ -202,9 +214,13 @@ def copied(view: Copied) -> Copied:
 
 def _spellings(view: FeatureView) -> tuple[object, ...]:
     written = {name: expr.meta.serialize() for name, expr in view.expressions.items()}
+    windows = {
+        name: (one.function, one.length, one.every, one.input().meta.serialize())
+        for name, one in view.windows.items()
+    }
     predicate = None if view.filter is None else view.filter.meta.serialize()
     rules = (view.known_at, view.delay, view.time_zone, view.settle, view.event_id, view.columns)
-    return (written, predicate, *rules)
+    return (written, windows, predicate, *rules)
 
 
 def _check_spans(name: str, **spans: timedelta | None) -> None:
@@ -253,6 +269,20 @@ def _schema_here(
             return None
     mapped = normalize_schema(columns, tuple(batch.field_mapping.items()))
     return {column.name: column.polars for column in mapped}
+
+
+def _dtypes(
+    features: Mapping[str, pl.Expr | Aggregate], schema: Mapping[str, pl.DataType] | None
+) -> dict[str, str | None]:
+    """Give each feature's dtype name, windows among them; None where only loading can tell."""
+    return {
+        name: (
+            window_dtype(made.function, _dtype(name, made.input(), schema))
+            if isinstance(made, Aggregate)
+            else _dtype(name, made, schema)
+        )
+        for name, made in features.items()
+    }
 
 
 def feature_dtypes(

@@ -17,10 +17,11 @@ from featurestore.model.documents import Table, View
 from featurestore.model.facts import Facts
 from featurestore.model.needs import Need, needs
 from featurestore.model.time import CREATED, EVENT, REVISION, Interval
+from featurestore.model.windows import NUMBER, row_order
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.ledger import Run
 from featurestore.storage.redis import KEYS_PER_SCRIPT, SCRIPTS_PER_PIPELINE
-from featurestore.storage.rows import RowLayout, row_columns
+from featurestore.storage.rows import RowLayout, layout_of
 
 MARGIN = 86_400_000
 """How long Redis keeps a row beyond the ttl that needs it, milliseconds."""
@@ -192,9 +193,7 @@ def latest(view: View, rows: pl.DataFrame) -> pl.DataFrame:
 
 def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
     """Give the packed rows as Redis stores them."""
-    return RowLayout(columns=row_columns(view)).encode(
-        rows, rows[EVENT], rows[CREATED], rows[REVISION]
-    )
+    return layout_of(view).encode(rows, *_header(rows))
 
 
 def needed(known: Facts) -> dict[str, Need]:
@@ -233,8 +232,8 @@ def lowered_winners(view: View, before: pl.DataFrame, after: pl.DataFrame) -> pl
     moved = before.join(after, on=place, how="anti", nulls_equal=True)
     newest = latest(view, pl.concat([before, after]))
     lowered = moved.join(newest, on=place, how="semi", nulls_equal=True)
-    times = (lowered[name] for name in (EVENT, CREATED, REVISION))
-    headers = pl.Series(HEADER, RowLayout(columns=()).encode(lowered, *times), dtype=pl.Binary)
+    layout = RowLayout(columns=(), numbered=layout_of(view).numbered)
+    headers = pl.Series(HEADER, layout.encode(lowered, *_header(lowered)), dtype=pl.Binary)
     return lowered.select(*(k.name for k in view.join_keys), headers)
 
 
@@ -254,6 +253,11 @@ def _repair(workspace: Workspace, view: View, table: Table, run: Run, lowered: p
     return repaired + online.repair(table.id, _keys(view, gone), gone[HEADER].to_list(), nothing)
 
 
+def _header(rows: pl.DataFrame) -> list[pl.Series]:
+    """Give the times, revisions and (with windows) numbers of stored rows."""
+    return [rows[name] for name in (EVENT, CREATED, REVISION, NUMBER) if name in rows.columns]
+
+
 def _place(view: View) -> list[str]:
     """Name the columns that tell a view's stored rows apart."""
-    return [*(k.name for k in view.join_keys), EVENT, CREATED, REVISION]
+    return list(row_order(view))

@@ -20,7 +20,7 @@ from featurestore.model.steps import Backfill, Respell, Step, current
 from featurestore.storage.keys import canonical_keys, check_alias
 from featurestore.storage.launcher import EmbeddedServer
 from featurestore.storage.redis import OnlineStore
-from featurestore.storage.rows import RowLayout, row_columns
+from featurestore.storage.rows import layout_of
 
 _ASKED = 20
 """Rows that Redis is asked the memory of."""
@@ -138,7 +138,7 @@ def _cost(workspace: Workspace, known: Facts, alias: str, view: View) -> Cost:
 
 
 def _packed(view: View) -> int:
-    layout = RowLayout(columns=row_columns(view))
+    layout = layout_of(view)
     return layout.dtype.itemsize + _VARIABLE * len(layout.variable)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 
 from featurestore.model.documents import View
-from featurestore.model.time import CREATED, EVENT, KNOWN, REVISION, Interval
+from featurestore.model.time import KNOWN, REVISION, Interval
+from featurestore.model.windows import row_identity, stored_features
 from featurestore.storage.bits import same_bits
 
 _BEFORE = "__before"
@@ -24,14 +25,14 @@ def revise(
     if before.is_empty():
         first = pl.repeat(0, rows.height, dtype=pl.UInt32, eager=True)
         return rows.with_columns(first.alias(REVISION)), _around(rows[KNOWN])
-    identity = [*(key.name for key in view.join_keys), EVENT, CREATED]
+    identity = row_identity(view)
     places = before.select(*identity, REVISION).with_row_index(_BEFORE)
     held = rows.select(identity).join(
         places, on=identity, how="left", nulls_equal=True, maintain_order="left"
     )
     again, old = held[_BEFORE].is_not_null().arg_true(), held[_BEFORE].drop_nulls()
     moved = np.zeros(len(again), np.bool_)
-    for feature in view.features:
+    for feature in stored_features(view):
         was, now = before[feature.name].gather(old), rows[feature.name].gather(again)
         moved |= ~same_bits(was, now).to_numpy()
     revision = held[REVISION].fill_null(0).to_numpy().copy()

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from featurestore.model.documents import Feature, Function, View, Window
 from featurestore.model.fingerprint import digest
 from featurestore.model.schema import INTEGERS, NUMBERS, SCALARS, Column
+from featurestore.model.time import CREATED, EVENT, REVISION
 
 NUMBER = "__event"
 """The stored column that tells events apart: of a view with `event_id` a number made of the id
@@ -102,7 +103,7 @@ def stored_features(view: View) -> tuple[Feature, ...]:
 def stored_columns(view: View) -> tuple[Column, ...]:
     """Give the columns that a view's table has beside keys, times and revision."""
     columns = tuple(Column(name=one.name, dtype=one.dtype) for one in stored_features(view))
-    return (*columns, Column(name=NUMBER, dtype="int64")) if windows(view) else columns
+    return (*columns, *(Column(name=name, dtype="int64") for name in _number(view)))
 
 
 def stored_names(view: View, names: Sequence[str]) -> tuple[str, ...]:
@@ -114,8 +115,22 @@ def stored_names(view: View, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def identity(view: View) -> tuple[str, ...]:
-    """Name the columns beside key, event and created time that tell a view's rows apart."""
+def numbered(view: View) -> bool:
+    """Say whether a view's events are told apart by an id, so that windows count each once."""
+    return view.event_id is not None and bool(windows(view))
+
+
+def row_identity(view: View) -> tuple[str, ...]:
+    """Name the columns that tell the rows of a view apart, of one state of its source."""
+    return (*(key.name for key in view.join_keys), EVENT, CREATED, *_number(view))
+
+
+def row_order(view: View) -> tuple[str, ...]:
+    """Name the columns in whose order a key's stored rows answer, its join keys first."""
+    return (*(key.name for key in view.join_keys), EVENT, CREATED, REVISION, *_number(view))
+
+
+def _number(view: View) -> tuple[str, ...]:
     return (NUMBER,) if windows(view) else ()
 
 

@@ -10,7 +10,7 @@ from featurestore.model.query import Compute, Lookup, Query
 from featurestore.model.schema import Column
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving.wire import LIST, shape_of
-from featurestore.storage.rows import RowLayout, row_columns
+from featurestore.storage.rows import RowLayout, layout_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ def _read(lookup: Lookup, live: LiveView, release: int) -> Read:
             f"{live.view.name}: {live.view.version} has no table in release {release}; run "
             "`featurestore materialize START END`, then `featurestore promote`"
         )
-    layout = RowLayout(columns=row_columns(lookup.view))
+    layout = layout_of(lookup.view)
     places = bitmap_places(layout)
     return Read(
         lookup=lookup,

@@ -10,7 +10,8 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from featurestore.errors import Conflict, FeatureStoreError
 from featurestore.model.documents import Table, View
-from featurestore.model.time import BUCKET, CREATED, EVENT, REVISION
+from featurestore.model.time import BUCKET
+from featurestore.model.windows import row_order
 from featurestore.storage.damage import writing
 from featurestore.storage.files import below, data_files
 from featurestore.storage.layout import WHOLE, encoding, partitions, stored_schema
@@ -124,7 +125,7 @@ def _within(places: Places) -> str:
 def _sorted(view: View, table: Table, files: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Give each partition's rows by key and time, as they are stored."""
     schema = stored_schema(view, table)
-    order = [*(key.name for key in view.join_keys), EVENT, CREATED, REVISION]
+    order = list(row_order(view))
     places = partitions(table)
     for place, listed in files.sort(places).group_by(places, maintain_order=True):
         rows = scan_files(listed["file"].to_list()).collect()

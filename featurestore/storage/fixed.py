@@ -14,8 +14,8 @@ _HEADER = [
     ("event", ">u8"),
     ("created", ">u8"),
     ("revision", ">u4"),
-    ("kind", "u1"),
 ]
+_NUMBER, _KIND = ("number", ">u8"), ("kind", "u1")
 _STORED = {"bool": "u1", "date": "<i4", "datetime": "<i8"}
 
 Bools = NDArray[np.bool_]
@@ -82,11 +82,14 @@ def blocks_of(columns: Sequence[Column]) -> tuple[Block, ...]:
     )
 
 
-def record(blocks: Sequence[Block], columns: int, variable: int) -> np.dtype[np.void]:
+def record(
+    blocks: Sequence[Block], columns: int, variable: int, *, numbered: bool
+) -> np.dtype[np.void]:
     """Give the NumPy dtype of all that stands before the variable bytes of a row."""
+    header = [*_HEADER, _NUMBER, _KIND] if numbered else [*_HEADER, _KIND]
     fields = [found for number, block in enumerate(blocks) for found in block.fields(number)]
     bitmap = ("valid", "u1", ((columns + 7) // 8,))
-    return np.dtype([*_HEADER, bitmap, *fields, ("lengths", "<u4", (variable,))])
+    return np.dtype([*header, bitmap, *fields, ("lengths", "<u4", (variable,))])
 
 
 def store(heads: NDArray[np.void], number: int, at: int, block: Block, series: pl.Series) -> None:

@@ -7,7 +7,6 @@ from deltalake import ColumnProperties, WriterProperties
 
 from featurestore.model.documents import Table, View
 from featurestore.model.layout import row_bytes
-from featurestore.model.schema import Column
 from featurestore.model.time import (
     BEGINNING,
     BUCKET,
@@ -19,6 +18,7 @@ from featurestore.model.time import (
     REVISION,
     Interval,
 )
+from featurestore.model.windows import stored_columns
 from featurestore.storage.keys import bucket_of
 
 _FEWEST, _MOST = 16_384, 131_072
@@ -42,7 +42,7 @@ def table_schema(view: View) -> dict[str, pl.DataType]:
         CREATED: MOMENT,
         KNOWN: MOMENT,
         REVISION: pl.UInt32(),
-        **{f.name: Column(name=f.name, dtype=f.dtype).polars for f in view.features},
+        **{column.name: column.polars for column in stored_columns(view)},
     }
 
 

@@ -25,14 +25,13 @@ from featurestore.model.documents import Table, View
 from featurestore.model.time import (
     BEGINNING,
     BUCKET,
-    CREATED,
     EVENT,
     KNOWN,
     MOMENT,
-    REVISION,
     Interval,
     inside,
 )
+from featurestore.model.windows import row_order, stored_features
 from featurestore.storage.damage import damaged, reading, writing
 from featurestore.storage.files import DataFile, data_files, reader
 from featurestore.storage.layout import (
@@ -288,7 +287,7 @@ class OfflineStore:
         Args:
             view: the view whose table it is.
             table: the table.
-            features: the feature columns wanted (all by default).
+            features: the stored features wanted, inputs of windows among them (all by default).
             version: the Delta version to read (the newest by default).
             known: keep only rows that became known in this interval.
             checksums: sha256 by file path as the ledger recorded them; each file is verified once
@@ -301,7 +300,7 @@ class OfflineStore:
         lazy = self._scanned(view, table, version, known, checksums or {})
         schema = table_schema(view)
         if features is not None:
-            dropped = {f.name for f in view.features} - set(features)
+            dropped = {one.name for one in stored_features(view)} - set(features)
             schema = {n: d for n, d in schema.items() if n not in dropped}
         with reading(view, table):
             return lazy.select(schema.keys()).collect().cast(pl.Schema(schema))
@@ -324,7 +323,7 @@ class OfflineStore:
         """
         lazy = self._scanned(view, table, version, known, checksums or {})
         dtypes = table_schema(view)
-        place = [*(key.name for key in view.join_keys), EVENT, CREATED, REVISION]
+        place = row_order(view)
         wanted = chosen.lazy().select(
             pl.col(name).cast(stored_dtype(dtypes[name])) for name in place
         )

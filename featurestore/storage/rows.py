@@ -6,10 +6,11 @@ ones, and their bytes:
 ======== ===== =====================================================================
  field   bytes content
 ======== ===== =====================================================================
-format   1     1
+format   1     1, or 2 with a number
 event    8     event time, µs UTC, big-endian with the sign bit flipped
 created  8     created time, likewise; null is the lowest
 revision 4     unsigned, big-endian
+number   8     format 2 only: tells events of one time apart, big-endian, sign bit flipped
 kind     1     1 = value, 0 = tombstone
 valid    ⌈n/8⌉ a bit per column, 1 = valid, lowest bit first
 fixed    …     little-endian, columns of one dtype side by side; arrays with a bitmap each
@@ -17,9 +18,10 @@ lengths  4·v   unsigned, little-endian
 variable …     UTF-8, or a list: flag byte, elements[, a validity byte per element if flag = 1]
 ======== ===== =====================================================================
 
-Bytes of two rows of one key compare as (event, created, revision, kind). Null slots are zero, so
-equal rows are equal bytes; NaN payloads and signed zeros are kept. Columns stand in the order of
-(dtype, name), whatever order they are named in. A row does not name its columns: the table does.
+Bytes of two rows of one key compare as (event, created, revision[, number], kind). Null slots are
+zero, so equal rows are equal bytes; NaN payloads and signed zeros are kept. Columns stand in the
+order of (dtype, name), whatever order they are named in. A row does not name its columns: the table
+does.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,6 +36,7 @@ from numpy.typing import NDArray
 from featurestore.errors import CorruptData
 from featurestore.model.documents import View
 from featurestore.model.schema import Column
+from featurestore.model.windows import row_features, windows
 from featurestore.storage.fixed import (
     Block,
     Bools,
@@ -48,7 +51,8 @@ from featurestore.storage.fixed import (
 from featurestore.storage.variable import cut, is_variable, pack, unpack
 
 HEADER_BYTES = 22
-FORMAT = 1
+"""Of format 1."""
+_PLAIN, _NUMBERED = 1, 2
 _SIGN = np.uint64(1 << 63)
 
 _take: Callable[[bytes, slice], bytes] = bytes.__getitem__
@@ -57,19 +61,25 @@ Times = NDArray[np.int64]
 
 
 def row_columns(view: View) -> tuple[Column, ...]:
-    """Give the columns of a view's rows: all its features, by name, whoever asks for which."""
-    return tuple(sorted(Column(name=one.name, dtype=one.dtype) for one in view.features))
+    """Give the columns of a view's rows: all its row features, by name, whoever asks for which."""
+    return tuple(sorted(Column(name=one.name, dtype=one.dtype) for one in row_features(view)))
+
+
+def layout_of(view: View) -> "RowLayout":
+    """Give how the rows of a view are packed in Redis."""
+    return RowLayout(columns=row_columns(view), numbered=bool(windows(view)))
 
 
 @dataclass(frozen=True, slots=True)
 class RowLayout:
-    """How rows of these columns are packed.
+    """How rows of these columns are packed, and whether each has a number beside its times.
 
     Raises:
         ValueError: two columns share a name, or a dtype is not supported.
     """
 
     columns: tuple[Column, ...]
+    numbered: bool = False
     blocks: tuple[Block, ...] = field(init=False)
     variable: tuple[Column, ...] = field(init=False)
     dtype: np.dtype[np.void] = field(init=False, repr=False, compare=False)
@@ -84,7 +94,8 @@ class RowLayout:
         blocks = blocks_of(fixed)
         object.__setattr__(self, "blocks", blocks)
         object.__setattr__(self, "variable", tuple(variable))
-        object.__setattr__(self, "dtype", record(blocks, len(stored), len(variable)))
+        dtype = record(blocks, len(stored), len(variable), numbered=self.numbered)
+        object.__setattr__(self, "dtype", dtype)
 
     def encode(
         self,
@@ -92,21 +103,23 @@ class RowLayout:
         event_time: pl.Series,
         created: pl.Series | None,
         revision: int | pl.Series,
+        number: pl.Series | None = None,
     ) -> list[bytes]:
         """Pack each row of a frame that has the layout's columns in their exact dtypes.
 
         `event_time` and `created` are UTC microseconds (Datetime or Int64); `created` may be null.
+        A `number` (Int64) is packed where the layout has one.
 
         Raises:
             ValueError: a column has another dtype, or an event time is null.
         """
-        heads = self._heads(event_time, created, revision, kind=1)
+        heads = self._heads(event_time, created, revision, number, kind=1)
         valid = np.empty((frame.height, len(self.columns)), np.bool_)
-        for number, block in enumerate(self.blocks):
+        for group, block in enumerate(self.blocks):
             for at, name in enumerate(block.names):
                 series = _exact(frame, Column(name=name, dtype=block.dtype))
                 valid[:, block.start + at] = validity(series)
-                store(heads, number, at, block, series)
+                store(heads, group, at, block, series)
         pieces = []
         for at, column in enumerate(self.variable):
             series = _exact(frame, column)
@@ -119,14 +132,18 @@ class RowLayout:
         return list(map(b"".join, zip(packed, *pieces, strict=True))) if pieces else packed
 
     def tombstones(
-        self, event_time: pl.Series, created: pl.Series | None, revision: int | pl.Series
+        self,
+        event_time: pl.Series,
+        created: pl.Series | None,
+        revision: int | pl.Series,
+        number: pl.Series | None = None,
     ) -> list[bytes]:
         """Pack rows that say: at this moment the entity has no value.
 
         Raises:
             ValueError: an event time is null.
         """
-        return _split(self._heads(event_time, created, revision, kind=0))
+        return _split(self._heads(event_time, created, revision, number, kind=0))
 
     def decode(self, rows: Sequence[bytes | None]) -> "Decoded":
         """Unpack rows of this layout; None stands for a row that is absent.
@@ -145,8 +162,8 @@ class RowLayout:
             raise _corrupt(f"a row's length is not the {width} bytes of its columns")
         fixed = list(map(_take, filled, repeat(slice(0, width)))) if self.variable else filled
         heads = np.frombuffer(b"".join(fixed), self.dtype) if count else np.empty(0, self.dtype)
-        if (heads["format"] != FORMAT).any():
-            raise _corrupt(f"a row's format is not {FORMAT}")
+        if (heads["format"] != self._format).any():
+            raise _corrupt(f"a row's format is not {self._format}")
         if (heads["kind"] > 1).any():
             raise _corrupt("a row is neither value nor tombstone")
         if (sizes != width + heads["lengths"].sum(axis=1, dtype=np.int64)).any():
@@ -156,7 +173,7 @@ class RowLayout:
     def _filled(self, rows: Sequence[bytes | None], present: Bools) -> list[bytes]:
         boxed = np.empty(len(rows), object)
         boxed[:] = rows
-        boxed[~present] = bytes([FORMAT]) + bytes(self.dtype.itemsize - 1)
+        boxed[~present] = bytes([self._format]) + bytes(self.dtype.itemsize - 1)
         filled: list[bytes] = boxed.tolist()
         return filled
 
@@ -165,19 +182,26 @@ class RowLayout:
         event_time: pl.Series,
         created: pl.Series | None,
         revision: int | pl.Series,
+        number: pl.Series | None,
         *,
         kind: int,
     ) -> NDArray[np.void]:
         if event_time.null_count():
             raise ValueError("an event time is null")
         heads = np.zeros(len(event_time), self.dtype)
-        heads["format"] = FORMAT
+        heads["format"] = self._format
         heads["event"] = _biased(event_time)
         if created is not None:
             heads["created"] = np.where(validity(created), _biased(created), np.uint64(0))
         heads["revision"] = revision if isinstance(revision, int) else revision.to_numpy()
+        if self.numbered and number is not None:
+            heads["number"] = _biased(number)
         heads["kind"] = kind
         return heads
+
+    @property
+    def _format(self) -> int:
+        return _NUMBERED if self.numbered else _PLAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

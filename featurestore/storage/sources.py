@@ -26,7 +26,8 @@ from featurestore.model.time import (
     normal_dtype,
     to_moment,
 )
-from featurestore.storage.keys import cast_keys
+from featurestore.model.windows import NUMBER, numbered
+from featurestore.storage.keys import cast_keys, numbers_of
 from featurestore.storage.remote import (
     cause,
     delta_place,
@@ -145,8 +146,9 @@ def raw_rows(
 
     The frame holds the columns the view's expressions read, under their names, and beside them
     `__event_timestamp`, `__created_timestamp` (null where there is none), `__known_at` (all UTC
-    microseconds) and `__key_<name>` for every join key, cast to its declared dtype. Rows with a
-    null event timestamp have a null `__known_at` and are kept, for the caller's filter to judge.
+    microseconds) and `__key_<name>` for every join key, cast to its declared dtype; with windows
+    and an event id also the number that stands for it. Rows with a null event timestamp have a null
+    `__known_at` and are kept, for the caller's filter to judge.
 
     Raises:
         SourceError: the source cannot be read or lacks a column, or a local time does not exist.
@@ -213,7 +215,10 @@ def _keyed(rows: pl.DataFrame, view: View) -> pl.DataFrame:
     renamed = {f"{PRIVATE}key_{k.name}": k.name for k in view.join_keys}
     found = rows.select(renamed.keys()).rename(renamed)
     cast = cast_keys(found, view.join_keys, f"{view.name}.source")
-    return rows.with_columns(cast.rename({name: private for private, name in renamed.items()}))
+    keyed = rows.with_columns(cast.rename({name: private for private, name in renamed.items()}))
+    if not numbered(view):
+        return keyed
+    return keyed.with_columns(numbers_of(rows, _event_id(view)).alias(NUMBER))
 
 
 def extent(view: View, root: Path, end: int) -> tuple[int, int]:
@@ -333,7 +338,13 @@ def _needed(view: View, source: Source) -> Sequence[str]:
 
 
 def _read_columns(view: View) -> list[Column]:
-    return [*(c for f in view.features for c in f.reads), *view.filter_reads]
+    own = [_event_id(view)] if numbered(view) else []
+    return [*(c for f in view.features for c in f.reads), *view.filter_reads, *own]
+
+
+def _event_id(view: View) -> Column:
+    assert view.source is not None
+    return next(column for column in view.source.columns if column.name == view.event_id)
 
 
 def _zoned(name: str, dtype: pl.DataType, zone: str | None) -> pl.Expr:

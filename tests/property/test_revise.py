@@ -4,9 +4,9 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.jobs.compute import canonical
 from featurestore.jobs.revise import revise
 from featurestore.model.time import CREATED, EVENT, KNOWN, REVISION
+from featurestore.storage.unique import canonical
 from tests.columns import columns
 from tests.tables import make_view, stored
 

@@ -11,7 +11,7 @@ from featurestore.jobs.tables import Place, place_of, shown
 from featurestore.model.documents import LiveView, Release, View
 from featurestore.model.time import CREATED, EVENT, KNOWN, Interval, inside
 from featurestore.storage.keys import canonical_keys
-from featurestore.storage.rows import RowLayout, row_columns
+from featurestore.storage.rows import layout_of
 
 IN_REDIS = "offline = Redis"
 KEPT = "old = new"
@@ -91,7 +91,7 @@ def _in_words(view: View, wrong: pl.DataFrame) -> pl.DataFrame:
     """Name the features that differ in rows of other bytes; else the row itself."""
     if wrong.is_empty():
         return pl.DataFrame(schema=FAULT)
-    layout = RowLayout(columns=row_columns(view))
+    layout = layout_of(view)
     keys, names = [k.name for k in view.join_keys], [f.name for f in view.features]
     other = "another row"
     both = wrong.filter(pl.col(_FOUND).is_not_null() & pl.col(_WANTED).is_not_null())

@@ -1,6 +1,7 @@
 """Views over a source: every rule their declaration must keep."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Literal, get_args
 
@@ -16,11 +17,13 @@ from featurestore.model.declare.rules import (
     output_dtype,
     polars,
 )
-from featurestore.model.documents import Expression, Feature, Info, Source, View
+from featurestore.model.declare.windows import Aggregate, check_input
+from featurestore.model.documents import Expression, Feature, Info, Source, View, Window
 from featurestore.model.identity import identified
 from featurestore.model.names import suggest
 from featurestore.model.schema import INTEGERS, KEYS, Column
 from featurestore.model.time import RESERVED
+from featurestore.model.windows import output_of
 
 _LONGEST = timedelta(days=3_650_000)
 KnownAt = Literal["created", "event"]
@@ -31,7 +34,7 @@ def batch_view(
     name: str,
     join_keys: Mapping[str, str | None],
     source: Source,
-    features: Mapping[str, pl.Expr] | None = None,
+    features: Mapping[str, pl.Expr | Aggregate] | None = None,
     columns: Sequence[str] | None = None,
     filter: pl.Expr | None = None,  # noqa: A002 - the word users write
     ttl: timedelta | None = None,
@@ -43,9 +46,10 @@ def batch_view(
 ) -> View:
     """Give the document of a view over a source.
 
-    `join_keys` maps each join key to its declared dtype name (None: the source column's). Without
-    `features` the view is a plain one: its features are `columns`, or every source column that is
-    neither a key nor a time. A ttl of None, zero or over ten thousand years means no bound.
+    `join_keys` maps each join key to its declared dtype name (None: the source column's). A feature
+    is an expression of a row, or a function of the rows that a window covers. Without `features`
+    the view is a plain one: its features are `columns`, or every source column that is neither a
+    key nor a time. A ttl of None, zero or over ten thousand years means no bound.
 
     Raises:
         InvalidDefinition: any part does not fit; the message names it by its dotted path.
@@ -55,7 +59,7 @@ def batch_view(
     _check_source(name, source, schema)
     _check_zone(name, source.time_zone)
     if event_id is not None:
-        _need(event_id, schema, source, f"{name}.event_id")
+        _check_event_id(name, event_id, schema, source)
     keys = tuple(
         Column(name=key, dtype=_key_dtype(name, key, dtype, schema, source))
         for key, dtype in sorted(join_keys.items())
@@ -124,6 +128,16 @@ def _check_source(view: str, source: Source, schema: Mapping[str, str]) -> None:
             )
 
 
+def _check_event_id(view: str, column: str, schema: Mapping[str, str], source: Source) -> None:
+    path = f"{view}.event_id"
+    _need(column, schema, source, path)
+    if schema[column] not in KEYS:
+        raise InvalidDefinition(
+            f"{path}: column '{column}' is {schema[column]}; an event's id is a string, an integer "
+            "or a date: cast it upstream"
+        )
+
+
 def _need(column: str, schema: Mapping[str, str], source: Source, path: str) -> None:
     if column not in schema:
         raise InvalidDefinition(
@@ -169,7 +183,7 @@ def _plain(
     source: Source,
     schema: Mapping[str, str],
     columns: Sequence[str] | None,
-) -> dict[str, pl.Expr]:
+) -> Mapping[str, pl.Expr | Aggregate]:
     apart = {k.name for k in keys} | {source.timestamp_field, source.created_field}
     names = columns if columns is not None else [c for c in schema if c not in apart]
     for column in names:
@@ -198,7 +212,12 @@ def _filter(
 ) -> tuple[Expression | None, tuple[Column, ...]]:
     if predicate is None:
         return None, ()
-    path = f"{view}.filter"
+    return _predicate(predicate, source, f"{view}.filter")
+
+
+def _predicate(
+    predicate: pl.Expr, source: Source, path: str
+) -> tuple[Expression, tuple[Column, ...]]:
     encoded = expressions.encode(predicate, path=path)
     reads = _reads(predicate, source.columns, f"source '{source.name}'", path)
     dtype = expressions.output_dtype(predicate, polars(source.columns), path=path)
@@ -207,12 +226,31 @@ def _filter(
     return encoded, reads
 
 
-def _batch_feature(view: str, feature: str, expr: pl.Expr, source: Source) -> Feature:
+def _batch_feature(view: str, feature: str, made: pl.Expr | Aggregate, source: Source) -> Feature:
     path = f"{view}.features.{feature}"
+    if isinstance(made, Aggregate):
+        return _window_feature(feature, made, source, path)
+    return _row_feature(feature, made, source, path)
+
+
+def _row_feature(feature: str, expr: pl.Expr, source: Source, path: str) -> Feature:
     encoded = expressions.encode(expr, path=path)
     reads = _reads(expr, source.columns, f"source '{source.name}'", path)
     dtype = output_dtype(expr, source.columns, path)
     return Feature(id="", name=feature, dtype=dtype, expression=encoded, reads=reads)
+
+
+def _window_feature(feature: str, made: Aggregate, source: Source, path: str) -> Feature:
+    """Give the document of a window feature; what it says of its filter is that of a view's."""
+    length, every = made.spans(path)
+    if made.filter is not None:
+        _predicate(made.filter, source, f"{path}.filter")
+    if made.of is not None:
+        expressions.check(made.of, path=path)
+    row = _row_feature(feature, made.input(), source, path)
+    check_input(made.function, row.dtype, path)
+    window = Window(function=made.function, length=length, every=every, dtype=row.dtype)
+    return replace(row, dtype=output_of(made.function, row.dtype), window=window)
 
 
 def _duration(path: str, span: timedelta) -> int:

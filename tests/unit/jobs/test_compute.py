@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from featurestore.errors import SourceError
-from featurestore.jobs.compute import canonical, closed, feature_rows
+from featurestore.jobs.compute import closed, feature_rows
 from featurestore.model.time import (
     BEGINNING,
     CREATED,
@@ -20,6 +20,7 @@ from featurestore.model.time import (
     micros,
     normalize_schema,
 )
+from featurestore.storage.unique import canonical
 from tests.declared import source, view
 
 ALL = Interval(start=BEGINNING, end=253_402_300_799_999_999)
