@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -129,6 +130,13 @@ def applied(repo, url, *views, now=NOW):
         who="test",
     )
     return workspace
+
+
+def in_buckets(workspace, view, buckets, period=None):
+    """Make a view's next table in so many buckets, and by periods, whatever its size."""
+    table = workspace.ledger.next_table(view.data_id)
+    made = replace(table, buckets=buckets, period=period)
+    return workspace.ledger.add_table(made, now=workspace.clock())
 
 
 def released(workspace, alias="prod"):

@@ -7,7 +7,7 @@ that it may run anywhere, twice, and in any order.
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -79,7 +79,41 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-class LocalExecutor:
+class Bounded:
+    """What every executor is made of: the memory and the workers that it may use.
+
+    Raises:
+        InvalidRequest: the memory is no size, or there is no worker.
+    """
+
+    def __init__(self, *, memory: int | str | None, workers: int) -> None:
+        if not isinstance(workers, int) or workers < 1:
+            raise InvalidRequest(f"workers: {workers!r} run nothing; give 1 or more")
+        self._memory = half_of_the_machine() if memory is None else parse_memory(memory)
+        self._workers = workers
+
+    def __repr__(self) -> str:
+        memory = f"{self._memory / 2**30:.3g}GiB"
+        return f"{type(self).__name__}(memory='{memory}', workers={self._workers})"
+
+    @property
+    def memory(self) -> int:
+        """The bytes that the pieces under way at one time may hold together."""
+        return self._memory
+
+    @property
+    def workers(self) -> int:
+        """How many pieces run at one time."""
+        return self._workers
+
+    def has_room(self, running: Collection[int], following: int, sizes: Sequence[int]) -> bool:
+        """Say whether a task may begin beside those that run; one always may, however large."""
+        held = sum(sizes[number] for number in running)
+        fits = held + sizes[following] <= self._memory
+        return not running or (len(running) < self._workers and fits)
+
+
+class LocalExecutor(Bounded):
     """Runs pieces on threads of this process, as many at a time as the memory allows.
 
     Args:
@@ -92,23 +126,7 @@ class LocalExecutor:
     """
 
     def __init__(self, *, memory: int | str | None = None, workers: int | None = None) -> None:
-        if workers is not None and (not isinstance(workers, int) or workers < 1):
-            raise InvalidRequest(f"workers: {workers!r} run nothing; give 1 or more")
-        self._memory = half_of_the_machine() if memory is None else parse_memory(memory)
-        self._workers = workers or cores()
-
-    def __repr__(self) -> str:
-        return f"LocalExecutor(memory='{self._memory / 2**30:.3g}GiB', workers={self._workers})"
-
-    @property
-    def memory(self) -> int:
-        """The bytes that the pieces under way at one time may hold together."""
-        return self._memory
-
-    @property
-    def workers(self) -> int:
-        """How many pieces run at one time."""
-        return self._workers
+        super().__init__(memory=memory, workers=cores() if workers is None else workers)
 
     def run(
         self,
@@ -122,13 +140,8 @@ class LocalExecutor:
         running: dict[Future[Result], int] = {}
         with ThreadPoolExecutor(self._workers) as pool:
             while waiting or running:
-                held = sum(sizes[number] for number in running.values())
-                while waiting and len(running) < self._workers:
-                    fits = held + sizes[waiting[0]] <= self._memory
-                    if running and not fits:
-                        break
+                while waiting and self.has_room(running.values(), waiting[0], sizes):
                     number = waiting.popleft()
-                    held += sizes[number]
                     running[pool.submit(work, shared, tasks[number])] = number
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:

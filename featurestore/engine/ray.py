@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
 
-from featurestore.engine.executor import half_of_the_machine, parse_memory
-from featurestore.errors import InvalidRequest, Unavailable, Unsupported
+from featurestore.engine.executor import Bounded
+from featurestore.errors import Unavailable, Unsupported
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
@@ -19,7 +19,7 @@ _AGAIN = 3
 """How often a piece is run again whose worker died."""
 
 
-class RayExecutor:
+class RayExecutor(Bounded):
     """Runs pieces as tasks of the Ray cluster that this process is connected to.
 
     Where it is connected to none, `RAY_ADDRESS` says which; without it one is started on this
@@ -36,24 +36,8 @@ class RayExecutor:
     """
 
     def __init__(self, *, workers: int = 2, memory: int | str | None = None) -> None:
-        if workers < 1:
-            raise InvalidRequest(f"workers: {workers} run nothing; give 1 or more")
+        super().__init__(memory=memory, workers=workers)
         self._ray = _ray()
-        self._workers = workers
-        self._memory = half_of_the_machine() if memory is None else parse_memory(memory)
-
-    def __repr__(self) -> str:
-        return f"RayExecutor(workers={self._workers}, memory={self._memory})"
-
-    @property
-    def memory(self) -> int:
-        """The bytes that the pieces under way at one time may hold together."""
-        return self._memory
-
-    @property
-    def workers(self) -> int:
-        """How many pieces run at one time."""
-        return self._workers
 
     def run(
         self,
@@ -76,7 +60,7 @@ class RayExecutor:
         running: dict[Any, int] = {}
         try:
             while waiting or running:
-                while waiting and self._has_room(running.values(), waiting[-1], sizes):
+                while waiting and self.has_room(running.values(), waiting[-1], sizes):
                     number = waiting.pop()
                     running[remote.remote(common, tasks[number])] = number
                 done, _ = ray.wait(list(running), num_returns=1)
@@ -92,11 +76,6 @@ class RayExecutor:
         finally:
             for one in running:
                 ray.cancel(one)
-
-    def _has_room(self, running: Any, following: int, sizes: Sequence[int]) -> bool:
-        held = sum(sizes[number] for number in running)
-        fits = held + sizes[following] <= self._memory
-        return not running or (len(running) < self._workers and fits)
 
 
 def _ray() -> Any:

@@ -25,8 +25,8 @@ Why = Literal["never run", "asked for", "new", "source changed"]
 class Due:
     """A run that is due: an interval of a version's table (None: a new one), and why.
 
-    `rows` are those that the source knows in it now, where they were counted. What is `new` since
-    the watermark begins the view's settle span before it.
+    `rows` are those that the source knows in it now, where they were counted. What is `new` begins
+    the view's settle span before the watermark, or where the source does if that is later.
     """
 
     view: View
@@ -63,7 +63,8 @@ def asked(workspace: Workspace, view: View, table: Table | None, interval: Inter
 def since(workspace: Workspace, view: View, table: Table | None, end: int) -> Work:
     """Tell the runs that bring a table to a moment: what is new, and where its source changed.
 
-    A table whose watermark is past the moment is left as it is. Pieces that were read from the
+    A table whose watermark is past the moment is left as it is, and so is what it holds from before
+    the first row that the source still knows. Pieces that were read from the
     source in the state that it is in now, or found to be right in it, are not looked at.
 
     Raises:
@@ -76,11 +77,22 @@ def since(workspace: Workspace, view: View, table: Table | None, end: int) -> Wo
     if table is None or done is None:
         whole = Interval(start=min(BEGINNING, end - 1), end=end)
         return Work(due=_runs(source, view, table, whole, "never run"))
-    new = Interval(start=min(max(BEGINNING, done - view.settle), end - 1), end=end)
+    new = Interval(start=_settled(view, source.first(), done, end), end=end)
     intervals, checked = _changed(workspace, table, source, new)
     again = [run for one in intervals for run in _runs(source, view, table, one, "source changed")]
     # What is new comes first: nothing that is wrong with old rows holds it up.
-    return Work(due=(*_runs(source, view, table, new, "new"), *again), checked=checked)
+    fresh = _runs(source, view, table, new, "new") if new.start < end else ()
+    return Work(due=(*fresh, *again), checked=checked)
+
+
+def _settled(view: View, first: int | None, done: int, end: int) -> int:
+    """Give where what is new begins: not before the first moment that the source still knows of.
+
+    What was known earlier it may have let go of, as a file of the last hour does.
+    """
+    if first is None or first > done:
+        return done
+    return min(max(BEGINNING, done - view.settle, first - 1), end - 1)
 
 
 def _changed(
@@ -99,6 +111,7 @@ def _changed(
         [
             Interval(start=one.start, end=min(one.end, new.start))
             for one in changed(doubts, found.reads, found.first)
+            if one.start < new.start
         ],
         Checked(source=state, number=number) if state else None,
     )

@@ -15,6 +15,7 @@ from featurestore.jobs.facts import facts
 from featurestore.jobs.run import (
     Outcome,
     Report,
+    finish,
     first_table,
     going_on,
     raise_all,
@@ -78,6 +79,8 @@ def materialize_incremental(
         beside = not live and _is_live(workspace, view.name)
         with going_on(failed), suppress(Conflict) if beside else nullcontext():
             work = _since(workspace, view, table, end, beside=beside)
+            if table is not None and not work.due:
+                _finish(workspace, view, table)
             _carry_out(workspace, work, report or silent, outcomes)
     raise_all(failed)
     return tuple(outcomes)
@@ -122,6 +125,12 @@ def _since(
     """Tell what is due of a table; one beside the live one is begun by `backfill`."""
     begun = table is not None and workspace.ledger.covered(table.id)
     return since(workspace, view, table, end) if begun or not beside else Work()
+
+
+def _finish(workspace: Workspace, view: View, table: Table) -> None:
+    """Finish what died of a table's runs, as a run would; whoever is writing to it does so too."""
+    with suppress(Conflict):
+        finish(workspace, view, table)
 
 
 def _carry_out(workspace: Workspace, work: Work, report: Report, outcomes: list[Outcome]) -> None:

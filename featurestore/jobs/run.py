@@ -268,7 +268,6 @@ def _commit(
     base = workspace.offline.version(view, table)
     before = stored_rows(workspace, view, table, version=base, known=interval)
     rows, changed = revise(view, before, rows)
-    height = rows.height
     run = Run(
         id=run_id,
         table_id=table.id,
@@ -276,7 +275,7 @@ def _commit(
         version=view.id,
         interval=interval,
         source=came_from.source,
-        rows=height,
+        rows=rows.height,
         base_version=base,
         delta_version=None,
         state="writing",

@@ -28,11 +28,7 @@ def row_bytes(view: View) -> int:
 
 
 def buckets_for(view: View, rows: int) -> int:
-    """Give a power of two, so that a bucket takes about 128 MiB in memory; one without join keys.
-
-    Source: a join in buckets of 70 MB took a third of the memory of one in a piece, and as long
-    (`make bench ARGS=joins`).
-    """
+    """Give a power of two, so that a bucket takes about 128 MiB; one without join keys."""
     if not view.join_keys:
         return 1
     wanted = -(-rows * row_bytes(view) // BUCKET_BYTES)

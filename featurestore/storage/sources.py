@@ -186,28 +186,17 @@ def known_times(
     return _collect(kept, view).to_series().to_physical()
 
 
-def counts(
-    view: View, root: Path, intervals: Sequence[Interval], version: int | None = None
-) -> tuple[int, ...]:
-    """Count the source rows known in each of some intervals, in one pass over their times.
+def totals(
+    view: View, root: Path, sums: Sequence[pl.Expr], version: int | None = None
+) -> tuple[int | None, ...]:
+    """Aggregate all rows of a view's source, in one pass over what of `raw_rows` the sums read.
 
     Raises:
         SourceError: the source cannot be read or lacks a column, or a local time does not exist.
     """
-    sums = [
-        inside(pl.col("__known_at"), one).sum().cast(pl.Int64).alias(str(number))
-        for number, one in enumerate(intervals)
-    ]
-    return _collect(_timed(view, root, version).select(sums), view).row(0) if sums else ()
-
-
-def size(view: View, root: Path, version: int | None = None) -> int:
-    """Count all rows of a view's source, whenever they are known.
-
-    Raises:
-        SourceError: the source cannot be read or lacks a column.
-    """
-    return int(_collect(_timed(view, root, version).select(pl.len()), view).item())
+    lazy = _timed(view, root, version).select(sums)
+    with _reading(view):
+        return lazy.collect(engine="streaming").row(0)
 
 
 def _keyed(rows: pl.DataFrame, view: View) -> pl.DataFrame:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from featurestore.model.documents import View
 from featurestore.model.pieces import Read
-from featurestore.model.time import Interval
+from featurestore.model.time import Interval, inside
 from featurestore.storage.source_state import SourceState, source_state
-from featurestore.storage.sources import counts, known_times, raw_batches, raw_rows, size
+from featurestore.storage.sources import known_times, raw_batches, raw_rows, totals
 
+_KNOWN = pl.col("__known_at")
 _BY = f"1/{pl.__version__}/{platform.machine()}"
 """What a digest of rows depends on beside the rows: Polars may hash them otherwise next time."""
 
@@ -75,14 +76,24 @@ class ViewSource:
 
     def counts(self, intervals: Sequence[Interval]) -> tuple[int, ...]:
         """Count the rows known in each of some intervals."""
-        return counts(self._view, self._root, intervals, self._state.version)
+        counts = [inside(_KNOWN, one).sum().cast(pl.Int64) for one in intervals]
+        return tuple(one or 0 for one in self._totals(counts))
+
+    def first(self) -> int | None:
+        """Give the first moment that it knows a row of; None where it knows none."""
+        return self._totals([_KNOWN.to_physical().min()])[0]
+
+    def _totals(self, sums: Sequence[pl.Expr]) -> tuple[int | None, ...]:
+        named = [one.alias(str(number)) for number, one in enumerate(sums)]
+        return totals(self._view, self._root, named, self._state.version) if named else ()
 
     def shares(self, interval: Interval, most: int) -> tuple[Interval, ...]:
         """Cut an interval so that about `most` rows became known in each part, or fewer.
 
         Rows that became known at the same microsecond stay together.
         """
-        if size(self._view, self._root, self._state.version) <= most:
+        (whole,) = self._totals([pl.len()])
+        if (whole or 0) <= most:
             return (interval,)
         rows = self.counts([interval])[0]
         parts = -(-rows // most)
@@ -126,7 +137,7 @@ class _Sums:
         self.first: int | None = None
 
     def add(self, rows: pl.DataFrame) -> None:
-        known = rows.filter(pl.col("__known_at").is_not_null())
+        known = rows.filter(_KNOWN.is_not_null())
         first = first_known(known)
         if first is None:
             return

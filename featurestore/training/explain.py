@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from featurestore.model.query import Query
+from featurestore.model.words import count, size
 from featurestore.training.assemble import Read
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +43,7 @@ class Explanation:
             read, left = _files(one.files, one.bytes), _files(one.pruned, one.pruned_bytes)
             lines += [
                 f"{one.version}  ({one.features} features as {used})",
-                f"  {one.data}: {one.rows:,} rows in {_many(one.buckets, 'bucket')}",
+                f"  {one.data}: {one.rows:,} rows in {count(one.buckets, 'bucket')}",
                 f"  reads {read}, prunes {left}",
             ]
         lines += [f"{version}  computed of the columns above" for version in self.computed]
@@ -78,16 +77,5 @@ def _view(read: Read) -> Explained:
     )
 
 
-def _files(count: int, size: int) -> str:
-    return f"{_many(count, 'file')} ({_size(size)})"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def _size(count: int) -> str:
-    size, unit = float(count), 0
-    while size >= 1000 and unit < len(_UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:,.0f} {_UNITS[unit]}" if unit == 0 else f"{size:,.1f} {_UNITS[unit]}"
+def _files(number: int, held: int) -> str:
+    return f"{count(number, 'file')} ({size(held)})"

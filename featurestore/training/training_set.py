@@ -22,7 +22,7 @@ from featurestore.training.assemble import Read, answers, check_coverage, output
 from featurestore.training.explain import Explanation, explained
 from featurestore.training.join import counts_created
 from featurestore.training.lock import make_lock
-from featurestore.training.progress import Progress
+from featurestore.training.progress import progress
 from featurestore.training.shown import html_of
 from featurestore.training.spine import Spine, read_spine
 from featurestore.training.tables import Tables
@@ -121,7 +121,7 @@ class TrainingSet:
 
     def _answers(self, folder: Path | None = None) -> tuple[Answers, ...]:
         asked = self._request
-        with Progress(len(self) * len(asked.query.lookups)) as report:
+        with progress(len(self) * len(asked.query.lookups)) as report:
             try:
                 found = answers(
                     asked.spine,

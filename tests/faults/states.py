@@ -7,8 +7,10 @@ from pathlib import Path
 
 import polars as pl
 
+from featurestore.jobs.materialize import materialize
+from featurestore.model.time import micros
 from tests.faults.dying import JOBS, opened, run
-from tests.repos import at, history, landings, notebook
+from tests.repos import applied, at, history, in_buckets, landings, notebook, pace, released, write
 
 ONE = history(features={"last_delay": pl.col("delay") * 1, "late": pl.col("delay") > 15})
 TWO = history(features={"last_delay": pl.col("delay") * 2, "late": pl.col("delay") > 25})
@@ -52,6 +54,21 @@ def save(workspace, client, folder):
     workspace.close()
     shutil.copytree(workspace.config.root, folder)
     return Saved(folder=folder, keys=dump(client))
+
+
+def corrected(server, client, root, *, until, source):
+    """Save a live table in four buckets that two runs wrote, and whose source changed since.
+
+    The first run ends after `until` hours, the second after a day.
+    """
+    repo = write(root / "repo", ROWS)
+    workspace = applied(repo, server.url, ONE, pace(ONE))
+    in_buckets(workspace, ONE, 4)
+    for start, end in ((0, until), (until, 24)):
+        materialize(workspace, micros(at(start)), micros(at(end)))
+    released(workspace)
+    write(repo, source)
+    return save(workspace, client, root / "saved")
 
 
 def bring_back(saved, client, repo):

@@ -2,26 +2,21 @@
 
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from featurestore.errors import Conflict
-from featurestore.jobs.materialize import materialize
-from featurestore.model.time import micros
 from tests.faults.states import (
     CHANGED,
-    ONE,
-    ROWS,
     again,
     answers,
     bring_back,
+    corrected,
     ended,
-    save,
     start,
 )
-from tests.repos import HOUR, NOW, applied, at, landings, pace, released, write
+from tests.repos import HOUR, NOW, landings, write
 from tests.servers import wait_until
 
 AFTER = NOW + HOUR
@@ -39,15 +34,7 @@ ANSWER = ([11.0, 5.0], [False, False])
 def saved(server, client, tmp_path_factory):
     """A live table in four buckets, of several files each; its source was corrected since."""
     root = tmp_path_factory.mktemp("states")
-    repo = write(root / "repo", ROWS)
-    workspace = applied(repo, server.url, ONE, pace(ONE))
-    table = replace(workspace.ledger.next_table(ONE.data_id), buckets=4)
-    workspace.ledger.add_table(table, now=workspace.clock())
-    for first, last in ((0, 2), (2, 24)):
-        materialize(workspace, micros(at(first)), micros(at(last)))
-    released(workspace)
-    write(repo, CHANGED)
-    return save(workspace, client, root / "saved")
+    return corrected(server, client, root, until=2, source=CHANGED)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Sudden death at the system calls of compaction and vacuum: no row, no locked version is lost."""
 
 import signal
-from dataclasses import replace
 from datetime import timedelta
 
 import polars as pl
@@ -21,7 +20,18 @@ from tests.faults.tracing import (
     table_of,
     why_not,
 )
-from tests.repos import NOW, applied, at, history, landings, notebook, offline_rows, released, write
+from tests.repos import (
+    NOW,
+    applied,
+    at,
+    history,
+    in_buckets,
+    landings,
+    notebook,
+    offline_rows,
+    released,
+    write,
+)
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 JOB = "shrink"
@@ -70,8 +80,7 @@ def grown(server, client, tmp_path_factory):
     settings = repo / "feature_store.yaml"
     settings.write_text(settings.read_text() + KEEP_NOTHING)
     workspace = applied(repo, server.url, VIEW)
-    table = replace(workspace.ledger.next_table(VIEW.data_id), buckets=4)
-    workspace.ledger.add_table(table, now=workspace.clock())
+    in_buckets(workspace, VIEW, 4)
     for hour in (8, 16, 24):
         materialize_incremental(workspace, micros(at(hour)))
     released(workspace)

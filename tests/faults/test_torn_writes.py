@@ -5,25 +5,21 @@ committed stays, nothing half of it is seen, and a rerun ends where an undisturb
 """
 
 import signal
-from dataclasses import replace
 
 import polars as pl
 import pytest
 
 from featurestore.errors import Unavailable
-from featurestore.jobs.materialize import materialize
-from featurestore.model.time import micros
 from tests.faults.dying import opened
 from tests.faults.states import (
     ANSWERS,
     CHANGED,
     ONE,
-    ROWS,
     again,
     answers,
     bring_back,
+    corrected,
     ended,
-    save,
     tables,
 )
 from tests.faults.tracing import (
@@ -35,7 +31,7 @@ from tests.faults.tracing import (
     table_of,
     why_not,
 )
-from tests.repos import NOW, applied, at, landings, offline_rows, pace, released, write
+from tests.repos import NOW, landings, offline_rows
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 JOB = "rewrite"
@@ -77,15 +73,7 @@ HARMLESS = {"log-unlink-EIO"}
 def saved(server, client, tmp_path_factory):
     """A live table in four buckets, written by two runs; its source was corrected since."""
     root = tmp_path_factory.mktemp("states")
-    repo = write(root / "repo", ROWS)
-    workspace = applied(repo, server.url, ONE, pace(ONE))
-    table = replace(workspace.ledger.next_table(ONE.data_id), buckets=4)
-    workspace.ledger.add_table(table, now=workspace.clock())
-    for start, end in ((0, 3), (3, 24)):
-        materialize(workspace, micros(at(start)), micros(at(end)))
-    released(workspace)
-    write(repo, NEWER)
-    return save(workspace, client, root / "saved")
+    return corrected(server, client, root, until=3, source=NEWER)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Compaction: fewer files, the same answers; and what vacuuming leaves."""
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tests.repos import (
     at,
     dump,
     history,
+    in_buckets,
     landings,
     notebook,
     offline_rows,
@@ -50,8 +50,7 @@ SPINE = pl.DataFrame(
 def workspace(tmp_path, valkey, project):
     """A repo whose table was written by six runs, in four buckets and by days."""
     made = applied(write(tmp_path / "repo", ROWS, name=project), valkey.url, ONE)
-    table = replace(made.ledger.next_table(ONE.data_id), buckets=4, period=12 * 3_600_000_000)
-    made.ledger.add_table(table, now=made.clock())
+    in_buckets(made, ONE, 4, period=12 * 3_600_000_000)
     for hour in range(4, 28, 4):
         materialize_incremental(made, micros(at(hour)))
     yield made

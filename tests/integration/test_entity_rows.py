@@ -1,6 +1,5 @@
 """Entity rows as callers bring them, over tables in several buckets: joined, or refused by name."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -13,7 +12,7 @@ from featurestore.jobs.materialize import materialize
 from featurestore.model.declare import batch_view
 from featurestore.model.documents import Source
 from featurestore.model.time import EVENT, micros, normalize_schema
-from tests.repos import applied, at, landings, notebook, write
+from tests.repos import applied, at, in_buckets, landings, notebook, write
 
 ROWS = landings(*((f"{n}", 1 + n % 3, None, float(n), n) for n in range(40)))
 NUMBERED = ROWS.with_columns(flight=pl.col("plane").cast(pl.Int64), carrier=pl.lit("XX"))
@@ -42,8 +41,7 @@ def store(tmp_path_factory, valkey):
     root = write(tmp_path_factory.mktemp("rows"), NUMBERED, name="entity-rows")
     workspace = applied(root, valkey.url, FLIGHT, CARRIER)
     for view, buckets in ((FLIGHT, 8), (CARRIER, 2)):
-        table = replace(workspace.ledger.next_table(view.data_id), buckets=buckets)
-        workspace.ledger.add_table(table, now=workspace.clock())
+        in_buckets(workspace, view, buckets)
     materialize(workspace, micros(at(0)), micros(at(24)))
     with notebook(workspace) as store:
         yield store

@@ -100,7 +100,14 @@ def test_an_error_of_a_task_is_the_stores_own(executor):
     assert type(caught.value) is CorruptData
 
 
-def test_workers_must_work_on_ray_too():
-    """No worker would never end."""
-    with pytest.raises(InvalidRequest, match="workers: 0"):
-        RayExecutor(workers=0)
+@pytest.mark.parametrize("given", [0, 1.5, "2"])
+def test_workers_must_work_on_ray_too(given):
+    """No worker would never end, and there is no half of one."""
+    with pytest.raises(InvalidRequest, match=r"workers: .* run nothing"):
+        RayExecutor(workers=given)
+
+
+def test_an_executor_on_ray_prints_its_memory_as_people_write_it():
+    """As a local one does."""
+    executor = RayExecutor(memory=3 << 29, workers=2)
+    assert repr(executor) == "RayExecutor(memory='1.5GiB', workers=2)"

@@ -243,16 +243,31 @@ def test_what_the_source_let_go_of_stays(workspace):
     assert stored(workspace).height == before.height - 1
 
 
+@pytest.mark.parametrize("first", [24 * 6 + 1, 24 * 7 + 2, 24 * DAYS])
+def test_what_the_source_let_go_of_of_late_stays_too(workspace, first):
+    """A file of this hour only, or one with no row yet, takes none of the settle span's rows."""
+    to(workspace, 6)
+    before = stored(workspace)
+    assert before.filter(pl.col(EVENT) == at(24 * 6)).height == 1
+    as_file(workspace.config.root, rows().filter(pl.col("at") >= at(first)))
+    for _ in range(2):
+        to(workspace, DAYS)
+        found = stored(workspace)
+        assert found.filter(pl.col(EVENT) <= at(24 * 6)).equals(before)
+        assert found.height == before.height + rows().filter(pl.col("at") >= at(first)).height
+        assert dump(workspace) == rebuilt(workspace)
+
+
 class Killed(Exception):
     """Stands for a process that dies."""
 
 
-def dying(nth):
-    """Give a report that dies when the n-th run is about to write."""
+def dying(nth, at_stage="writing"):
+    """Give a report that dies when the n-th run is about to write, or comes to another stage."""
     left = [nth]
 
     def report(view, stage, rows):
-        left[0] -= stage == "writing"
+        left[0] -= stage == at_stage
         if not left[0]:
             raise Killed
 
@@ -269,6 +284,18 @@ def test_a_long_interval_is_several_runs_and_a_kill_loses_one(workspace, monkeyp
     assert [one.why for one in done] == ["new"] * 2
     assert done[0].interval.start > micros(at(24 * 3))
     assert stored(workspace, REVISION).equals(expected(workspace))
+    assert dump(workspace) == rebuilt(workspace)
+
+
+def test_a_killed_run_is_finished_though_its_source_holds_nothing_now(workspace):
+    """What was committed is served, where the source leaves nothing to compute again."""
+    with pytest.raises(Killed):
+        to(workspace, 6, report=dying(1, "serving"))
+    before = stored(workspace)
+    as_file(workspace.config.root, rows().clear())
+    assert to(workspace, 6) == ()
+    assert [one.state for one in workspace.ledger.runs()] == ["served"]
+    assert stored(workspace).equals(before)
     assert dump(workspace) == rebuilt(workspace)
 
 

@@ -196,6 +196,16 @@ def test_a_job_says_what_it_would_read(run, tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["spine.parquet"]
 
 
+def test_entity_rows_may_be_a_folder_of_files(run, tmp_path):
+    """As other jobs write them; of a folder that holds none it says so, not that it is missing."""
+    words = ("get-historical", "-e", tmp_path / "spine", "-f", "history:seats", "--explain")
+    (tmp_path / "spine").mkdir()
+    assert "entity_df: cannot be read" in run(*words, code=1).stderr
+    for part, rows in enumerate((SPINE[:1], SPINE[1:])):
+        rows.write_parquet(tmp_path / "spine" / f"{part}.parquet")
+    assert "4 entity rows" in run(*words).stdout
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [

@@ -1,6 +1,5 @@
 """The join over Delta tables, in buckets and periods, written by runs: equal to that of a draft."""
 
-from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 
@@ -13,7 +12,7 @@ from featurestore.jobs.materialize import materialize_incremental
 from featurestore.jobs.tables import DraftTables, StoredTables
 from featurestore.model.time import EVENT, MOMENT, micros
 from featurestore.training import training_set
-from tests.repos import HOUR, applied, at, history, landings, source, write
+from tests.repos import HOUR, applied, at, history, in_buckets, landings, source, write
 from tests.tables import ask
 
 TABLES = count()
@@ -57,8 +56,7 @@ def test_files_that_are_pruned_change_nothing(repo, rows, spine, view, layout, a
     landings(*rows).write_parquet(folder / path)
     one = history(name=name, source=source(path=path), settle=timedelta(0), **view)
     workspace = applied(folder, url, one)
-    table = replace(workspace.ledger.next_table(one.data_id), **layout)
-    workspace.ledger.add_table(table, now=workspace.clock())
+    in_buckets(workspace, one, **layout)
     for hour in RUNS:
         materialize_incremental(workspace, micros(at(hour)))
     moments = [None if hour is None else at(hour) for _, hour in spine]

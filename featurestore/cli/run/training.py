@@ -53,7 +53,7 @@ def get_historical(
         None if one is None else moment(one, name)
         for one, name in zip(span, ("--start", "--end"), strict=True)
     )
-    if entity_file is not None and not entity_file.is_file():
+    if entity_file is not None and not entity_file.exists():
         raise InvalidRequest(f"--entity-file: {entity_file} is not there; name a Parquet file")
     began = time.monotonic()
     signal.signal(signal.SIGTERM, _ended)

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from featurestore.cli.terminal import grouped, out, table
-from featurestore.cli.text.words import between, count, minute, size, span, stamp
+from featurestore.cli.text.words import between, minute, span, stamp
 from featurestore.jobs.compact import Compacted
 from featurestore.jobs.due import Due
 from featurestore.jobs.proof.difference import Difference, Example, Spread
@@ -27,6 +27,7 @@ from featurestore.model.steps import (
     Verify,
 )
 from featurestore.model.time import BEGINNING, Interval, show
+from featurestore.model.words import count, size
 
 _COLORS: Mapping[str, str] = {
     "additive": "green",

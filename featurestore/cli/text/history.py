@@ -7,7 +7,7 @@ from rich.tree import Tree
 
 from featurestore.cli.terminal import facts, grouped, out, table
 from featurestore.cli.text.building import changes
-from featurestore.cli.text.words import MINUTE, between, columns, known, size, span, stamp, title
+from featurestore.cli.text.words import MINUTE, between, columns, known, span, stamp, title
 from featurestore.cli.values.locks import state
 from featurestore.cli.values.plain import text, texts
 from featurestore.jobs.commit import DIRTY
@@ -18,6 +18,7 @@ from featurestore.model.documents import Project, Service, View
 from featurestore.model.lineage import Lineage, Node
 from featurestore.model.query import resolve
 from featurestore.model.time import Interval, second, show, watermark
+from featurestore.model.words import size
 from featurestore.storage.documents import Entry
 from featurestore.storage.ledger import Run
 

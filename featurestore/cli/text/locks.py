@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from rich.markup import escape
 
 from featurestore.cli.terminal import facts, out
-from featurestore.cli.text.words import count
 from featurestore.cli.values.locks import state, versions
 from featurestore.jobs.locks import Kept
 from featurestore.model.facts import Registered
 from featurestore.model.time import second
+from featurestore.model.words import count
 
 
 def kept(found: Kept) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from featurestore.cli.terminal import facts, out, table
-from featurestore.cli.text.words import count, size
+from featurestore.model.words import count, size
 from featurestore.training import TrainingSet
 from featurestore.training.explain import Explanation
 

@@ -6,12 +6,13 @@ from operator import itemgetter
 from rich.markup import escape
 
 from featurestore.cli.terminal import grouped, out, table
-from featurestore.cli.text.words import count, known, size, stamp
+from featurestore.cli.text.words import known, stamp
 from featurestore.jobs.collect import Collection
 from featurestore.jobs.proof.stored import KEPT
 from featurestore.jobs.publish import Published
 from featurestore.jobs.verify import COMPLETE, Verified
 from featurestore.model.time import second
+from featurestore.model.words import count, size
 
 
 def verified(found: Verified, *, live: bool) -> None:

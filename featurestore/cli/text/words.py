@@ -1,4 +1,4 @@
-"""How numbers, sizes, moments and names are written."""
+"""How moments, durations, dtypes and titles are written."""
 
 from collections.abc import Callable, Sequence
 
@@ -44,20 +44,6 @@ def span(us: int | None) -> str:
         if us and us % size == 0:
             return f"{us // size}{unit}"
     return f"{us / 1e6:g}s"
-
-
-def count(number: int, what: str) -> str:
-    """Write so many of something."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
-
-
-def size(number: float) -> str:
-    """Write a size in bytes."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:,.3g} TB"
 
 
 def known(number: int | None, write: Callable[[int], str]) -> str:
