@@ -1,0 +1,228 @@
+"""Values of window features for training: many (key, moment) questions over one part's events.
+
+Which events count is found once for all features (`engine.spans`), what they give column by column
+(`engine.ranges`): a column is read, aggregated for all windows and functions that want it, and let
+go. Where several stretches answer one question their results are put together in any order: sums
+are exact, and first and last are told by the place of their event.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, get_args
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from featurestore.engine.exact import Exact, variances, zeros
+from featurestore.engine.ranges import Array, Pick, counts, ends, extremes, square_sums, sums
+from featurestore.engine.spans import NEVER, Events, Integers, Layer, Span, layers
+from featurestore.model.documents import Function, Window
+from featurestore.model.schema import parse_dtype
+from featurestore.model.windows import output_of
+
+Read = Callable[[Sequence[str]], pl.DataFrame]
+"""Gives input columns of all events, in their order."""
+
+_BEGINNING = -(2**63)
+_ADDED: frozenset[Function] = frozenset({"sum", "mean", "var", "std"})
+_SQUARED: frozenset[Function] = frozenset({"var", "std"})
+_PICKS: Mapping[Function, Pick] = MappingProxyType({"min": np.minimum, "max": np.maximum})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A feature called `name`, which a window makes of the column `input`."""
+
+    window: Window
+    input: str
+    name: str
+
+
+def window_values(
+    events: Events, key: Integers, at: Integers, asked: Sequence[Asked], read: Read
+) -> list[pl.Series]:
+    """Give the values of features for questions: a key's number (-1: no events) and a moment.
+
+    One series for each feature, in `output_of` its input's dtype and as long as `key`; moments are
+    UTC microseconds.
+    """
+    windows = list(dict.fromkeys(_stretch(one) for one in asked))
+    found = list(layers(events, key, at, [_tails(at, *window) for window in windows]))
+    values: dict[Asked, pl.Series] = {}
+    for name in dict.fromkeys(one.input for one in asked):
+        column = _input(read([name])[name])
+        inputs = [column.take(layer.rows) for layer in found]
+        work = _Work(whole=column, layers=found, inputs=inputs, height=len(key))
+        mine = {one: windows.index(_stretch(one)) for one in asked if one.input == name}
+        values.update(work.values(mine))
+    return [values[one] for one in asked]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Input:
+    """A column of events: plain values, 0 for a null, and which are not null (None: all)."""
+
+    values: Array
+    valid: NDArray[np.bool_] | None
+
+    def take(self, rows: Integers | None) -> "_Input":
+        if rows is None:
+            return self
+        valid = None if self.valid is None else self.valid.take(rows)
+        return _Input(values=self.values.take(rows), valid=valid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Work:
+    """What there is to do for one input, whole and by layer; `height` counts the questions.
+
+    Windows go by their place; each method gives what all layers hold together, by window.
+    """
+
+    whole: _Input
+    layers: Sequence[Layer]
+    inputs: Sequence[_Input]
+    height: int
+
+    def values(self, asked: Mapping[Asked, int]) -> Iterator[tuple[Asked, pl.Series]]:
+        """Give the values of some features, each of the window at a place."""
+
+        def windows(*functions: Function) -> list[int]:
+            return sorted({at for one, at in asked.items() if one.window.function in functions})
+
+        count = self.counts(windows(*get_args(Function)), self.inputs)
+        total = self.sums(windows(*_ADDED), square=False)
+        squares = self.sums(windows(*_SQUARED), square=True)
+        picked = {of: self.extremes(windows(of), of) for of in _PICKS}
+        ended = {of: self.ends(windows(of), last=of == "last") for of in ("first", "last")}
+        for one, at in asked.items():
+            function, dtype = one.window.function, output_of(one.window.function, one.window.dtype)
+            there = count[at] > 0
+            found: Array
+            match function:
+                case "count":
+                    found, there = count[at], np.ones(self.height, np.bool_)
+                case "sum" if dtype == "int64":
+                    found, there = total[at].integers()
+                case "sum":
+                    found, there = total[at].floats(), np.ones(self.height, np.bool_)
+                case "mean":
+                    found = total[at].floats() / np.maximum(count[at], 1)
+                case "var" | "std":
+                    found, there = variances(count[at], total[at], squares[at]), count[at] > 1
+                    found = np.sqrt(found) if function == "std" else found
+                case "min" | "max":
+                    found = picked[function][at]
+                case "first" | "last":
+                    found = ended[function][at]
+            yield one, _series(one.name, found, there, parse_dtype(dtype))
+
+    def counts(self, windows: Sequence[int], inputs: Sequence[_Input]) -> dict[int, Integers]:
+        """Count what is not null."""
+        found = {at: np.zeros(self.height, np.int64) for at in windows}
+        for spans, column in self._by_layer(windows, inputs):
+            for at, span, part in zip(windows, spans, counts(column.valid, spans), strict=True):
+                found[at][span.asked] += part
+        return found
+
+    def sums(self, windows: Sequence[int], *, square: bool) -> dict[int, Exact]:
+        """Add up the inputs or their squares."""
+        found = {at: zeros(self.height) for at in windows}
+        add = square_sums if square else sums
+        for spans, column in self._by_layer(windows, self.inputs):
+            for at, span, part in zip(windows, spans, add(column.values, spans), strict=True):
+                total, here = found[at], span.asked
+                both = Exact(total.high[here], total.low[here]) + part
+                total.high[here], total.low[here] = both.high, both.low
+        return found
+
+    def extremes(self, windows: Sequence[int], function: Function) -> dict[int, Array]:
+        """Give the least or greatest; NaN only where all are, and 0.0 for -0.0."""
+        if not windows:
+            return {}
+        pick, identity = _PICKS[function], _identity(self.whole.values.dtype, function)
+        numbers = [_numbers(column) for column in self.inputs]
+        found = {at: np.full(self.height, identity) for at in windows}
+        for spans, column in self._by_layer(windows, numbers):
+            values = column.values
+            if column.valid is not None:
+                values = np.where(column.valid, values, identity)
+            parts = extremes(values, spans, pick, identity)
+            for at, span, part in zip(windows, spans, parts, strict=True):
+                found[at][span.asked] = pick(found[at][span.asked], part)
+        if self.whole.values.dtype.kind != "f":
+            return found
+        count = self.counts(windows, numbers)
+        return {at: np.where(count[at] > 0, found[at] + 0, found[at] * np.nan) for at in windows}
+
+    def ends(self, windows: Sequence[int], *, last: bool) -> dict[int, Array]:
+        """Give the first or last input that is not null."""
+        best = np.maximum if last else np.minimum
+        rows = {at: np.full(self.height, -1 if last else NEVER) for at in windows}
+        for (spans, column), layer in zip(
+            self._by_layer(windows, self.inputs), self.layers, strict=True
+        ):
+            for at, span, (part, some) in zip(
+                windows, spans, ends(column.valid, spans, last=last), strict=True
+            ):
+                places = part if layer.rows is None else layer.rows.take(part, mode="clip")
+                places = np.where(some, places, rows[at][span.asked])
+                rows[at][span.asked] = best(rows[at][span.asked], places)
+        values = self.whole.values
+        if not len(values):
+            return {at: np.zeros(self.height, values.dtype) for at in windows}
+        return {at: values.take(found, mode="clip") for at, found in rows.items()}
+
+    def _by_layer(
+        self, windows: Sequence[int], inputs: Sequence[_Input]
+    ) -> Iterator[tuple[list[Span], _Input]]:
+        for layer, column in zip(self.layers, inputs, strict=True):
+            yield [layer.spans[at] for at in windows], column
+
+
+def _stretch(one: Asked) -> tuple[int, int]:
+    return one.window.length, one.window.every
+
+
+def _tails(at: Integers, length: int, every: int) -> Integers:
+    """Give the first moment that a window covers, as `model.windows.tail` does for one."""
+    least = _BEGINNING + length + every
+    tails = (np.maximum(at, least) - length) // every * every
+    return np.where(at < least, _BEGINNING, tails)
+
+
+def _input(column: pl.Series) -> _Input:
+    plain = column.to_physical()
+    if not plain.null_count():
+        return _Input(values=plain.to_numpy(), valid=None)
+    filled = plain.fill_null(value=False) if plain.dtype == pl.Boolean else plain.fill_null(0)
+    return _Input(values=filled.to_numpy(), valid=plain.is_not_null().to_numpy())
+
+
+def _numbers(column: _Input) -> _Input:
+    """Count NaN as null."""
+    if column.values.dtype.kind != "f" or not (odd := np.isnan(column.values)).any():
+        return column
+    return _Input(values=column.values, valid=~odd if column.valid is None else column.valid & ~odd)
+
+
+def _identity(dtype: np.dtype[Any], function: Function) -> Any:
+    """Give what the least (or greatest) of anything and it is that thing."""
+    if dtype.kind == "b":
+        return np.bool_(function == "min")
+    if dtype.kind == "f":
+        return dtype.type(np.inf if function == "min" else -np.inf)
+    limits = np.iinfo(dtype)
+    return dtype.type(limits.max if function == "min" else limits.min)
+
+
+def _series(name: str, values: Array, there: NDArray[np.bool_], dtype: pl.DataType) -> pl.Series:
+    """Make a column; where a value is not there it is null, and NaN is of one kind."""
+    if values.dtype.kind == "f":
+        values = np.where(np.isnan(values), values.dtype.type(np.nan), values)
+    column = pl.Series(name, values).cast(dtype)
+    if there.all():
+        return column
+    return pl.select(pl.when(pl.Series(there)).then(column).alias(name)).to_series()
