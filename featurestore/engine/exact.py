@@ -1,8 +1,8 @@
 """Sums of floats that do not depend on the order of additions: two float64 for one number.
 
-A value is `high + low`, where `low` is what `high` rounds away: some 106 bits together, so that a
+A value is `high + low`, where `low` is what `high` rounds away: some 104 bits together, so that a
 sum comes out the same, to the last bit, whatever was added first (but where the digits of one sum
-span more than that). What is not finite stands in `high`; its `low` means nothing.
+span more than that). What is not finite stands in `high`, with 0 in `low`.
 
 Sources: D. Knuth, The Art of Computer Programming 2, 4.2.2 (two-sum); T. Dekker, A floating-point
 technique for extending the available precision, 1971 (splitting, two-product).
@@ -30,6 +30,12 @@ class Exact:
         """Add, number by number; infinities and NaN as float64 adds them."""
         total, error = _two_sum(self.high, other.high)
         return _renormalized(total, error + (self.low + other.low))
+
+    def __mul__(self, factor: Floats | float) -> "Exact":
+        """Multiply, number by number; by a power of two without loss, save where it overflows."""
+        product, error = _two_product(self.high, factor)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _renormalized(product, error + self.low * factor)
 
     def take(self, places: NDArray[np.int64]) -> "Exact":
         """Give the numbers at some places; one beyond the ends is the first or last."""
@@ -70,14 +76,21 @@ def exact(values: NDArray[np.generic]) -> Exact:
 
 def squared(values: Exact) -> Exact:
     """Give the squares; one beyond float64 is infinite."""
+    square, error = _two_product(values.high, values.high)
     with np.errstate(over="ignore", invalid="ignore"):
-        square = values.high * values.high
-        spread = values.high * _SPLIT
-        upper = spread - (spread - values.high)
-        lower = values.high - upper
-        error = ((upper * upper - square) + 2 * upper * lower) + lower * lower
-        error = np.where(np.isfinite(error), error, 0.0) + 2 * values.high * values.low
-        return _renormalized(square, error)
+        return _renormalized(square, error + 2 * values.high * values.low)
+
+
+def variances(count: NDArray[np.int64], sums: Exact, squares: Exact) -> Floats:
+    """Give the sample variance of so many numbers, of their sum and the sum of their squares.
+
+    NaN below two numbers, and where something is not finite, be it the count times the squares.
+    """
+    numbers = count.astype(np.float64)
+    spread = (squares * numbers + squared(sums) * -1.0).floats()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = np.maximum(spread, 0.0) / (numbers * (numbers - 1))
+    return np.where((numbers > 1) & np.isfinite(variance), variance, np.nan)
 
 
 def _two_sum(one: Floats, two: Floats) -> tuple[Floats, Floats]:
@@ -85,10 +98,28 @@ def _two_sum(one: Floats, two: Floats) -> tuple[Floats, Floats]:
         total = one + two
         of_two = total - one
         error = (one - (total - of_two)) + (two - of_two)
-        return total, np.where(np.isfinite(total), error, 0.0)
+        return total, _finite(error)
+
+
+def _two_product(one: Floats, two: Floats | float) -> tuple[Floats, Floats]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        product = one * two
+        (upper, lower), (above, below) = _halves(one), _halves(two)
+        error = ((upper * above - product) + upper * below + lower * above) + lower * below
+        return product, _finite(error)
+
+
+def _halves(values: Floats | float) -> tuple[Floats | float, Floats | float]:
+    spread = values * _SPLIT
+    upper = spread - (spread - values)
+    return upper, values - upper
 
 
 def _renormalized(high: Floats, low: Floats) -> Exact:
     with np.errstate(over="ignore", invalid="ignore"):
-        total = high + low
-        return Exact(total, np.where(np.isfinite(total), low - (total - high), 0.0))
+        total = high + _finite(low)
+        return Exact(total, _finite(low - (total - high)))
+
+
+def _finite(values: Floats) -> Floats:
+    return np.where(np.isfinite(values), values, 0.0)
