@@ -63,7 +63,9 @@ def _script(name: str) -> Script:
     return Script(files("featurestore.storage").joinpath("lua", name).read_text("utf-8"))
 
 
-_PUT, _REPAIR, _SWAP = map(_script, ("put.lua", "repair.lua", "swap.lua"))
+_PUT, _REPAIR, _SWAP, _EXCHANGE = map(
+    _script, ("put.lua", "repair.lua", "swap.lua", "exchange.lua")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +179,29 @@ class OnlineStore:
         chunks = zip(_chunks(keys), _chunks(pairs), strict=True)
         calls = (([*chunk], [*chain.from_iterable(two)]) for chunk, two in chunks)
         return self._run(_REPAIR, calls)
+
+    def exchange(
+        self,
+        table_id: str,
+        canonical: Sequence[bytes],
+        expected: Sequence[bytes | None],
+        new: Sequence[bytes | None],
+        *,
+        expire_ms: int | None = None,
+    ) -> list[bool]:
+        """Replace values that still begin as expected (None: there is none); say which were.
+
+        A new value of None removes what is there. The expiry counts from this call. Of two that
+        expect the same one is written; the other reads again.
+        """
+        keys = redis_keys(self.project, table_id, canonical)
+        _same_length(keys, expected, new)
+        expiry = b"" if expire_ms is None else str(expire_ms)
+        pairs = list(zip((e or b"" for e in expected), (n or b"" for n in new), strict=True))
+        chunks = zip(_chunks(keys), _chunks(pairs), strict=True)
+        calls = (([*chunk], [expiry, *chain.from_iterable(two)]) for chunk, two in chunks)
+        replies = self._replies(_EXCHANGE, calls)
+        return [reply == 1 for reply in chain.from_iterable(replies)]
 
     def read(
         self, wanted: Sequence[tuple[str, Sequence[bytes | None]]]
@@ -353,19 +378,25 @@ class OnlineStore:
                 yield ours
 
     def _run(self, script: Script, calls: Iterator[tuple[list[bytes], list[Any]]]) -> int:
-        total = 0
+        return sum(self._replies(script, calls))
+
+    def _replies(
+        self, script: Script, calls: Iterator[tuple[list[bytes], list[Any]]]
+    ) -> Iterator[Any]:
+        """Give what each call replies; it is sent when its reply is asked for."""
         while batch := list(islice(calls, SCRIPTS_PER_PIPELINE)):
             with self._answers():
                 replies = self._pipeline("EVALSHA", script.sha, batch)
                 unknown = [isinstance(reply, NoScriptError) for reply in replies]
                 if any(unknown):
-                    again = self._pipeline("EVAL", script.text, [*compress(batch, unknown)])
-                    replies = [r for r, u in zip(replies, unknown, strict=True) if not u] + again
+                    again = iter(self._pipeline("EVAL", script.text, [*compress(batch, unknown)]))
+                    replies = [
+                        next(again) if u else r for r, u in zip(replies, unknown, strict=True)
+                    ]
                 for reply in replies:
                     if isinstance(reply, Exception):
                         raise reply
-                total += sum(replies)
-        return total
+            yield from replies
 
     def _pipeline(
         self, command: str, script: str, batch: list[tuple[list[bytes], list[Any]]]

@@ -1,0 +1,222 @@
+"""The laws of window states: merged in any order or built at once, they answer as events do."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featurestore.engine.answers import series, values
+from featurestore.engine.tiles import built, fresh, merged
+from featurestore.model.schema import SCALARS
+from featurestore.model.tiles import States, plan_of
+from featurestore.model.windows import TAKES
+from featurestore.storage.states import decode_states, encode_states
+from tests.windows import answer, counted, feature, frame, rank, view
+
+OWNERS = 3
+EXACT = ("count", "first", "last", "min", "max")
+FLOATS = (0.0, -0.0, 1.5, -2.25, 0.1, 1e16, -1e16, 3e-5, math.inf, -math.inf, math.nan)
+LENGTHS = st.sampled_from([(60, 60), (60, 7), (60, 12), (100, 30), (45, 45), (20, 10), (333, 90)])
+
+
+def inputs(dtype):
+    """Draw inputs of a dtype; dates and datetimes as numbers."""
+    if dtype == "bool":
+        return st.none() | st.booleans()
+    if dtype in ("float32", "float64"):
+        return st.none() | st.sampled_from(FLOATS) | st.integers(-50, 50).map(float)
+    kind = {"date": "int32", "datetime": "int64"}.get(dtype, dtype)
+    low, high = int(np.iinfo(kind).min), int(np.iinfo(kind).max)
+    low = low + 1 if dtype == "datetime" else low
+    return st.none() | st.sampled_from([low, 0, 1, high]) | st.integers(low, high)
+
+
+@st.composite
+def views(draw, *, event_id="id"):
+    """Draw a view of a few windows over a few inputs."""
+    dtypes = draw(st.lists(st.sampled_from([*SCALARS]), min_size=1, max_size=3, unique=True))
+    dtypes = [dtype for dtype in dtypes if dtype != "string"] or ["float64"]
+    spans = draw(st.lists(LENGTHS, min_size=1, max_size=3, unique=True))
+    features = {}
+    for dtype in dtypes:
+        takes = [name for name, taken in TAKES.items() if dtype in taken]
+        for function in draw(st.lists(st.sampled_from(takes), min_size=1, max_size=5)):
+            one = feature(function, dtype, *draw(st.sampled_from(spans)))
+            features[one.name] = one
+    return view(*features.values(), event_id=event_id)
+
+
+@st.composite
+def events(draw, of, *, most=25):
+    """Draw events of a few entities, with ties, some known late; no two of one number."""
+    dtypes = {one.window.dtype for one in of.features}
+    made = []
+    for number in range(draw(st.integers(0, most))):
+        at = draw(st.integers(-250, 250))
+        created = draw(st.none() | st.integers(at - 5, at + 60))
+        made.append(
+            {
+                "owner": draw(st.integers(0, OWNERS - 1)),
+                "event": at,
+                "created": created,
+                "known": max(at, created if created is not None else at),
+                "revision": draw(st.integers(0, 2)),
+                "number": number,
+                "inputs": {dtype: draw(inputs(dtype)) for dtype in dtypes},
+            }
+        )
+    return made
+
+
+def owners(found):
+    """Give the owner of each event."""
+    return np.array([event["owner"] for event in found], np.int64)
+
+
+def push(of, states, found, *, lateness=10**6, arrived=1):
+    """Merge events; give the states, by way of their bytes, and which events were refused."""
+    plan = plan_of(of)
+    states, refused = merged(
+        plan, states, frame(of, found), owners(found), lateness=lateness, arrived=arrived
+    )
+    return decode_states(plan, encode_states(plan, states)), refused
+
+
+def build(of, found, *, lateness=0, kept=None):
+    """Build states of events at once."""
+    rows = frame(of, found)
+    return built(plan_of(of), OWNERS, rows, owners(found), lateness=lateness, kept=kept)
+
+
+def check(of, states, found, *, later=(0, 1, 5, 44, 61, 150, 10_000)):
+    """Every window of every entity is that of its events, at its newest known-at and after it."""
+    versions = of.event_id is not None
+    for owner in range(OWNERS):
+        own = counted([e for e in found if e["owner"] == owner], versions=versions)
+        newest = max((event["known"] for event in own), default=0)
+        for after in later:
+            found_now = values(plan_of(of), states, newest + after, of.features)
+            for one, (shown, valid) in zip(of.features, found_now, strict=True):
+                expected = answer(one, own, newest + after)
+                assert valid[owner] == (expected is not None), (one.name, after, expected)
+                same(one, shown[owner], expected or 0)
+
+
+def same(one, shown, expected):
+    """A value is as expected: to the last bit, but variances to some digits."""
+    if isinstance(expected, float) and math.isnan(expected):
+        assert math.isnan(shown), one.name
+    elif one.window.function in ("var", "std"):
+        assert shown == pytest.approx(expected, rel=1e-12, abs=1e-300), one.name
+    else:
+        assert shown == expected, one.name
+        assert math.copysign(1, shown) == math.copysign(1, expected) or shown == 0, one.name
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_pushed_in_any_batches_is_as_built_at_once(data):
+    """Within the lateness, batches and orders make no difference: not in values, not in bytes."""
+    of = data.draw(views())
+    found = data.draw(events(of))
+    plan, states, left = plan_of(of), States.none(plan_of(of), OWNERS), found
+    left = data.draw(st.permutations(found))
+    while left:
+        size = data.draw(st.integers(1, len(left)))
+        batch, left = left[:size], left[size:]
+        states, refused = push(of, states, batch, arrived=0)
+        assert not refused.any()
+    check(of, states, found)
+    at_once = build(of, found, lateness=10**6)
+    assert encode_states(plan, states) == encode_states(plan, at_once)
+
+
+@settings(max_examples=60)
+@given(st.data(), st.integers(0, 200), st.sampled_from(["id", None]))
+def test_built_tiles_answer_as_their_events_do(data, lateness, event_id):
+    """However much is folded into tiles, every window has the value of its events."""
+    of = data.draw(views(event_id=event_id))
+    found = data.draw(events(of))
+    check(of, build(of, found, lateness=lateness), found)
+
+
+@settings(max_examples=60)
+@given(st.data(), st.integers(0, 200))
+def test_what_is_not_refused_counts_and_what_is_refused_does_not(data, lateness):
+    """Tiles are widened and dropped as time goes on; a refused row changes no byte."""
+    of = data.draw(views())
+    plan = plan_of(of)
+    left = data.draw(events(of))
+    states, taken = States.none(plan, OWNERS), []
+    while left:
+        size = data.draw(st.integers(1, len(left)))
+        batch, left = left[:size], left[size:]
+        before, horizon = encode_states(plan, states), states.horizon
+        states, refused = push(of, states, batch, lateness=lateness)
+        kept = [event for event, no in zip(batch, refused, strict=True) if not no]
+        assert all(event["event"] >= horizon[event["owner"]] for event in kept)
+        assert refused.tolist() == [e["event"] < horizon[e["owner"]] for e in batch]
+        taken += kept
+        untouched = set(range(OWNERS)) - {event["owner"] for event in kept}
+        after = encode_states(plan, states)
+        assert all(before[owner] == after[owner] for owner in untouched)
+    check(of, states, taken)
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_versions_in_any_order_leave_the_greatest(data):
+    """Of rows of one number the greatest counts, with its own time; a repeat changes no byte."""
+    of = data.draw(views())
+    plan = plan_of(of)
+    found = data.draw(events(of))
+    versions = [
+        {**event, "number": event["number"] % 4, "created": event["known"]} for event in found
+    ]
+    states = States.none(plan, OWNERS)
+    for event in data.draw(st.permutations(versions)):
+        states, refused = push(of, states, [event])
+        assert not refused.any()
+    again, _ = push(of, states, versions, arrived=99)
+    assert encode_states(plan, again) == encode_states(plan, states)
+    best = {}
+    for event in versions:
+        key = (event["owner"], event["number"])
+        best[key] = max(best.get(key, event), event, key=rank)
+    ties = [rank(event) for event in versions]
+    if len(ties) == len(set(ties)):
+        check(of, states, list(best.values()))
+
+
+@settings(max_examples=40)
+@given(st.data(), st.integers(0, 300), st.integers(-100, 300))
+def test_a_rebuild_keeps_what_was_pushed_since(data, lateness, known_after):
+    """Built again of what offline knows, and merged with fresher events, nothing is lost."""
+    of = data.draw(views())
+    found = data.draw(events(of))
+    online, refused = push(of, States.none(plan_of(of), OWNERS), found, lateness=10**6)
+    assert not refused.any()
+    offline = [event for event in found if event["known"] <= known_after]
+    kept = fresh(online, known_after=known_after, arrived_since=2)
+    assert kept.event_counts.sum() == len(found) - len(offline)
+    check(of, build(of, offline, lateness=lateness, kept=kept), found)
+    everything = fresh(online, known_after=10**6, arrived_since=1)
+    assert everything.event_counts.sum() == len(found)
+    check(of, build(of, offline, lateness=lateness, kept=everything), found)
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_columns_of_answers_have_the_features_dtypes(data):
+    """An answer as a column has the declared dtype, and is null where there is no value."""
+    of = data.draw(views())
+    found = data.draw(events(of, most=4))
+    states = build(of, found)
+    for one, (shown, valid) in zip(
+        of.features, values(plan_of(of), states, 1000, of.features), strict=True
+    ):
+        column = series(one, (shown, valid))
+        assert column.dtype == SCALARS[one.dtype]
+        assert column.is_not_null().to_list() == valid.tolist()
