@@ -22,6 +22,7 @@ from featurestore.model.time import (
     inside,
     known_at,
 )
+from featurestore.model.windows import stored_columns
 from featurestore.storage.keys import bucket_of
 from featurestore.training.tables import Parts
 
@@ -113,9 +114,7 @@ def stored(view: View, rows: Mapping[str, Sequence[object] | pl.Series]) -> pl.D
     size = len(next(iter(rows.values())))
     filled = {CREATED: [None] * size, REVISION: [0] * size, **rows}
     dtypes: dict[str, pl.DataType] = {column.name: column.polars for column in view.join_keys}
-    dtypes |= {
-        feature.name: Column(name="", dtype=feature.dtype).polars for feature in view.features
-    }
+    dtypes |= {column.name: column.polars for column in stored_columns(view)}
     dtypes |= {EVENT: MOMENT, CREATED: MOMENT, REVISION: pl.UInt32()}
     frame = pl.DataFrame(
         [pl.Series(name, values, dtype=dtypes[name]) for name, values in filled.items()]

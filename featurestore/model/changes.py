@@ -8,6 +8,8 @@ from typing import Literal
 from featurestore.model import expressions
 from featurestore.model.documents import Expression, Feature, Info, Project, Service, Source, View
 from featurestore.model.schema import Column
+from featurestore.model.windows import described
+from featurestore.model.words import span
 
 Kind = Literal["none", "described", "policy", "additive", "breaking", "engine"]
 _ORDER: tuple[Kind, ...] = ("none", "described", "engine", "policy", "additive", "breaking")
@@ -122,6 +124,8 @@ def _features(old: View, new: View) -> Iterator[tuple[Kind, str]]:
 
 
 def _feature(was: Feature, now: Feature) -> str | None:
+    if was.window != now.window:
+        return f"window changed: {described(was)} → {described(now)}"
     if was.dtype != now.dtype:
         return f"dtype changed: {was.dtype} → {now.dtype}"
     if was.expression.spellings[0].data != now.expression.spellings[0].data:
@@ -213,10 +217,7 @@ def _policy(old: View, new: View) -> Iterator[tuple[Kind, str]]:
 
 
 def _span(us: int | None) -> str:
-    if us is None:
-        return "no bound"
-    days, rest = divmod(us, 86_400_000_000)
-    return f"{days}d" if not rest else f"{us / 1e6:g}s"
+    return "no bound" if us is None else span(us)
 
 
 def _described(

@@ -5,7 +5,7 @@ known at t. Tables store no window's value: they store its input, a ROW expressi
 where the window's filter is not true, and a number that tells events of one moment apart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -13,6 +13,7 @@ from featurestore.model.documents import Feature, Function, View, Window
 from featurestore.model.fingerprint import digest
 from featurestore.model.schema import INTEGERS, NUMBERS, SCALARS, Column
 from featurestore.model.time import CREATED, EVENT, REVISION
+from featurestore.model.words import span
 
 NUMBER = "__event"
 """The stored column that tells events apart: of a view with `event_id` a number made of the id
@@ -67,6 +68,14 @@ def every_of(length: int) -> int:
 def tail(moment: int, window: Window) -> int:
     """Give the first moment that a window covers at a moment; both UTC microseconds."""
     return (moment - window.length) // window.every * window.every
+
+
+def described(feature: Feature) -> str:
+    """Say in words what of its rows a feature is: `mean over 7d every 1h`."""
+    one = feature.window
+    if one is None:
+        return "of its own row"
+    return f"{one.function} over {span(one.length)} every {span(one.every)}"
 
 
 def windows(view: View) -> tuple[Feature, ...]:
@@ -134,7 +143,14 @@ def _number(view: View) -> tuple[str, ...]:
     return (NUMBER,) if windows(view) else ()
 
 
-def reach(view: View) -> int:
-    """Give how far back from a moment a view's windows reach at most, microseconds; 0 for none."""
-    spans = (one.window.length + one.window.every for one in view.features if one.window)
-    return max(spans, default=0)
+def reach(features: Iterable[Feature]) -> int:
+    """Give how far back from a moment windows among features reach at most, microseconds."""
+    return max((one.window.length + one.window.every for one in features if one.window), default=0)
+
+
+def age(view: View, asked: Collection[str]) -> int | None:
+    """Give how old an event may be and still count for some features, None for no bound; in µs."""
+    features = [feature for feature in view.features if feature.name in asked]
+    if all(feature.window is not None for feature in features):
+        return reach(features)
+    return None if view.ttl is None else max(view.ttl, reach(features))

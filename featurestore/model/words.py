@@ -1,4 +1,4 @@
-"""How counts and sizes are written, wherever they are read."""
+"""How counts, sizes and spans of time are written, wherever they are read."""
 
 
 def count(number: int, what: str) -> str:
@@ -13,3 +13,11 @@ def size(number: float) -> str:
             return f"{number:.3g} {unit}"
         number /= 1000
     return f"{number:,.3g} TB"
+
+
+def span(us: int) -> str:
+    """Write a span of time, microseconds, in its largest whole unit."""
+    for unit, long in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000)):
+        if us and us % long == 0:
+            return f"{us // long}{unit}"
+    return f"{us / 1e6:g}s"

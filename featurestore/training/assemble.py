@@ -1,6 +1,6 @@
 """From entity rows to pieces of work, and from their answers to output columns."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -12,11 +12,12 @@ from featurestore.engine.transform import program, transform
 from featurestore.model.documents import View
 from featurestore.model.query import Compute, Lookup, Query
 from featurestore.model.time import BEGINNING, Interval
+from featurestore.model.windows import age, numbered, windows
 from featurestore.training.answers import Answers
 from featurestore.training.coverage import needed, require
 from featurestore.training.spine import Spine
 from featurestore.training.spread import Asking, Order, Spread, order_of, spread
-from featurestore.training.tables import Part, Parts, Tables
+from featurestore.training.tables import EmptyPart, Part, Parts, Tables
 from featurestore.training.work import Piece, Use, answer, size_of, wanted_of, width_of
 
 Report = Callable[[int, int, int], None]
@@ -49,8 +50,9 @@ def check_coverage(
     ends = spine.ends
     if ends is None:
         return
-    for view in (one.view for one in versions_of(query)):
-        need = needed(view, *ends, as_known=as_known)
+    for one in versions_of(query):
+        view, asked = one.view, _asked(query, one)
+        need = needed(view, *ends, as_known=as_known, asked=asked)
         if need is not None:
             require(view, need, tables.covered(view), allow_stale=allow_stale)
 
@@ -65,20 +67,31 @@ def reads(spine: Spine, query: Query, tables: Tables) -> tuple[Read, ...]:
     found = []
     for one in versions_of(query):
         uses = ((n, use) for n, use in enumerate(query.lookups) if use.version == one.version)
-        parts = tables.parts(one.view, _events(spine, one.view))
+        parts = tables.parts(one.view, _events(spine, one.view, _asked(query, one)))
         found.append(Read(view=one.view, version=one.version, lookups=tuple(uses), parts=parts))
     return tuple(found)
 
 
-def _events(spine: Spine, view: View) -> Interval:
-    """Give the event times that entity rows can be answered from: not after them, within the ttl.
+def _asked(query: Query, one: Lookup) -> frozenset[str]:
+    """Name the features that a query asks of a version, in whichever lookup."""
+    uses = (use for use in query.lookups if use.version == one.version)
+    return frozenset(feature.name for use in uses for feature in use.features)
+
+
+def _events(spine: Spine, view: View, asked: Collection[str]) -> Interval:
+    """Give the event times that entity rows can be answered from: not after them, not too old.
 
     Rows that became known too late count too: they are what known-at withholds.
     """
     if spine.ends is None:
         return Interval(start=0, end=0)
     first, last = spine.ends
-    return Interval(start=BEGINNING if view.ttl is None else first - view.ttl - 1, end=last)
+    oldest = age(view, asked)
+    # An event with an id may have been moved in time, from anywhere.
+    moved = numbered(view) and any(one.name in asked for one in windows(view))
+    if oldest is None or moved:
+        return Interval(start=BEGINNING, end=last)
+    return Interval(start=first - oldest - 1, end=last)
 
 
 def answers(
@@ -118,7 +131,7 @@ def answers(
                 segments=tuple(one for bucket in laid[number] for one in bucket),
                 folder=folder,
             )
-        for part in read.parts.parts:
+        for part in (*read.parts.parts, *_empty(read)):
             uses = [_uses(n, lookup, read, laid[n][part.bucket]) for n, lookup in read.lookups]
             pieces += _pieces(read.view, part, uses, share, as_known=as_known)
     asking = Asking(
@@ -133,6 +146,18 @@ def answers(
         if report is not None:
             report(done, len(pieces), sum(one.features.height for one in made))
     return tuple(kept[number] for number in range(len(query.lookups)))
+
+
+def _empty(read: Read) -> Iterator[Part]:
+    """Give a part for each bucket without one where windows are asked: of no events some are 0."""
+    asked = {feature.name for _, lookup in read.lookups for feature in lookup.features}
+    if any(one.name in asked for one in windows(read.view)):
+        there = {part.bucket for part in read.parts.parts}
+        yield from (
+            EmptyPart(view=read.view, bucket=bucket)
+            for bucket in range(read.parts.buckets)
+            if bucket not in there
+        )
 
 
 def _names(lookup: Lookup) -> tuple[str, ...]:

@@ -1,24 +1,30 @@
 """Whether tables hold every moment a training set needs, and what to run where they do not."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from featurestore.errors import NotMaterialized
 from featurestore.model.documents import View
 from featurestore.model.time import BEGINNING, Interval, gaps, micros, moment, show, watermark
+from featurestore.model.windows import age
 
 EARLIEST = micros(datetime(1, 1, 1, tzinfo=UTC))
 LATEST = micros(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
 """The first and the last microsecond of the calendar; tables and entity rows lie between."""
 
 
-def needed(view: View, first: int, last: int, *, as_known: bool) -> Interval | None:
+def needed(
+    view: View, first: int, last: int, *, as_known: bool, asked: Collection[str] | None = None
+) -> Interval | None:
     """Give the known-at moments that entity rows from `first` to `last` can depend on.
 
-    A row exactly ttl old counts, so the interval opens one microsecond before it. A row is known
-    `delay` after its event at the earliest; without `as_known` the rows of the last `delay` count
-    too. None if no row can matter (the delay outlasts the ttl).
+    `asked` are the features asked for (None: all). A row exactly ttl old counts, so the interval
+    opens one microsecond before it. A row is known `delay` after its event at the earliest; without
+    `as_known` the rows of the last `delay` count too. None if no row can matter (the delay outlasts
+    the ttl).
     """
-    start = EARLIEST - 1 if view.ttl is None else first - view.ttl + view.delay - 1
+    oldest = age(view, [one.name for one in view.features] if asked is None else asked)
+    start = EARLIEST - 1 if oldest is None else first - oldest + view.delay - 1
     end = last if as_known else last + view.delay
     start, end = max(start, EARLIEST - 1), min(end, LATEST)
     return Interval(start=start, end=end) if start < end else None

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from featurestore.model.documents import View
 from featurestore.model.time import CREATED, EVENT, REVISION
+from featurestore.model.windows import row_order
 
 Integers = NDArray[np.int64]
 Read = Callable[[Sequence[str]], pl.DataFrame]
@@ -35,14 +36,15 @@ class Timeline:
     `keys` holds each key once (`k0`, `k1`, …) with its number (`id`); the ranks of key n are
     `starts[n]` to `starts[n + 1]`. By rank: `event` (UTC microseconds) and `row`, the row's number
     in the part (None: the rank itself). `known` are the moments, key by key in ascending order, at
-    which the row of rank `best` begins to answer (None: its own rank); it is `event` where every
-    row is known at its event.
+    which the row of rank `best` begins to answer (None: its own rank); `since` is by rank when each
+    row became known. Both are `event` where every row is known at its event.
     """
 
     keys: pl.DataFrame
     starts: Integers
     event: Integers
     row: Integers | None
+    since: Integers
     known: Integers
     best: Integers | None
 
@@ -51,11 +53,12 @@ class Timeline:
 class Found:
     """What one lookup found for each entity row, in order.
 
-    `row` numbers the row whose values count (null: none known, or older than the ttl). Of `valued`
-    entity rows that would have a value by event time alone, `withheld` would have had another one:
-    it was not yet known.
+    `key` is the number of its key (-1: none of the part's), `row` that of the row whose values
+    count (null: none known, or older than the ttl). Of `valued` entity rows that would have a value
+    by event time alone, `withheld` would have had another one: it was not yet known.
     """
 
+    key: Integers
     row: pl.Series
     withheld: int
     valued: int
@@ -83,16 +86,18 @@ def timeline(read: Read, view: View) -> Timeline:
     event = rows[EVENT].to_physical().to_numpy()
     known = _known(rows, event, view)
     if not _ascend(ids, event, strictly=True):
-        order = _deciding_order(read, row, ids, event)
+        order = _deciding_order(read, row, ids, event, row_order(view)[-1])
         same = known is event
         ids, event, row = ids[order], event[order], order if row is None else row[order]
         known = event if same else known[order]
-    best = None
+    best, since = None, known
     if known is not event and not _ascend(ids, known, strictly=False):
         shown = np.lexsort((known, ids))
         known, best = known[shown], np.maximum.accumulate(shown)
     starts = np.searchsorted(ids, np.arange(keys.height + 1))
-    return Timeline(keys=keys, starts=starts, event=event, row=row, known=known, best=best)
+    return Timeline(
+        keys=keys, starts=starts, event=event, row=row, since=since, known=known, best=best
+    )
 
 
 def look_up(
@@ -104,11 +109,12 @@ def look_up(
     microseconds. `ttl` is in microseconds, inclusive: a row exactly that old still counts. With
     `as_known` a row answers only from its known-at on, else from its event time on.
     """
+    key = _keys(line, asked, len(time))
     if not len(line.event):
         nothing = pl.repeat(None, len(time), dtype=pl.Int64, eager=True)
-        return Found(row=nothing, withheld=0, valued=0)
-    at = time.to_physical().fill_null(int(_NEVER)).to_numpy()
-    first, end = _stretches(line, asked, len(time))
+        return Found(key=key, row=nothing, withheld=0, valued=0)
+    at = moments(time)
+    first, end = _stretches(line, key)
     by_event = _last_at(line.event, first, end, at)
     rank = by_event
     if as_known and line.known is not line.event:
@@ -120,10 +126,16 @@ def look_up(
     row = rank if line.row is None else line.row.take(rank, mode="clip")
     numbers = pl.DataFrame({"row": row, "fresh": fresh})
     return Found(
+        key=key,
         row=numbers.select(pl.when("fresh").then("row")).to_series(),
         withheld=0 if rank is by_event else int((valued & (by_event != rank)).sum()),
         valued=int(valued.sum()),
     )
+
+
+def moments(time: pl.Series) -> Integers:
+    """Give moments as integers; null is before all others."""
+    return time.to_physical().fill_null(int(_NEVER)).to_numpy()
 
 
 def _answering(rows: pl.DataFrame, view: View) -> tuple[pl.DataFrame, Integers | None]:
@@ -172,8 +184,10 @@ def _ascend(ids: Integers, moments: Integers, *, strictly: bool) -> bool:
     return bool(((ids[1:] > ids[:-1]) | ((ids[1:] == ids[:-1]) & later)).all())
 
 
-def _deciding_order(read: Read, row: Integers | None, ids: Integers, event: Integers) -> Integers:
-    """Sort rows by (key, event, created, revision); a missing created time comes first.
+def _deciding_order(
+    read: Read, row: Integers | None, ids: Integers, event: Integers, last: str
+) -> Integers:
+    """Sort rows by (key, event, created, revision, number); a missing created time comes first.
 
     Rows come in sorted stretches, a few for each file: as one number for key and event, NumPy's
     stable sort merges them in nearly linear time.
@@ -190,22 +204,25 @@ def _deciding_order(read: Read, row: Integers | None, ids: Integers, event: Inte
     resorted = order.to_series().cast(pl.Int64).to_numpy()
     if _ascend(ids[resorted], event[resorted], strictly=True):
         return resorted
-    more = read((CREATED, REVISION))
+    order_of = tuple(dict.fromkeys((CREATED, REVISION, last)))
+    more = read(order_of)
     more = more if row is None else more[row]
     tied = more.with_columns(pl.Series(_ID, ids), pl.Series(EVENT, event))
-    exact = tied.select(pl.arg_sort_by(_ID, EVENT, CREATED, REVISION, nulls_last=False))
+    exact = tied.select(pl.arg_sort_by(_ID, EVENT, *order_of, nulls_last=False))
     return exact.to_series().cast(pl.Int64).to_numpy()
 
 
-def _stretches(
-    line: Timeline, asked: Sequence[pl.Series], height: int
-) -> tuple[Integers, Integers]:
-    """Give the ranks at which the rows of each asked key begin and end; a strange key has none."""
+def _keys(line: Timeline, asked: Sequence[pl.Series], height: int) -> Integers:
+    """Give the number of each asked key, -1 for one that has no rows."""
     if not asked:
-        return np.full(height, line.starts[0]), np.full(height, line.starts[-1])
+        return np.zeros(height, np.int64)
     named = pl.DataFrame([key.alias(f"k{number}") for number, key in enumerate(asked)])
     joined = named.join(line.keys, on=named.columns, how="left", maintain_order="left")
-    number = joined[_ID].cast(pl.Int64).fill_null(-1).to_numpy()
+    return joined[_ID].cast(pl.Int64).fill_null(-1).to_numpy()
+
+
+def _stretches(line: Timeline, number: Integers) -> tuple[Integers, Integers]:
+    """Give the ranks at which the rows of each key begin and end; a strange key has none."""
     first = line.starts.take(number, mode="clip")
     return first, np.where(number < 0, first, line.starts.take(number + 1, mode="clip"))
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from featurestore.model.documents import View
 from featurestore.model.time import Interval
+from featurestore.storage.layout import table_schema
 
 
 class Part(Protocol):
@@ -31,6 +32,20 @@ class Part(Protocol):
         unique in (keys, event, created, revision).
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EmptyPart:
+    """A bucket of a view in which there are no rows."""
+
+    view: View
+    bucket: int
+    rows: int = 0
+
+    def read(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Give some columns of no rows."""
+        dtypes = table_schema(self.view)
+        return pl.DataFrame(schema={name: dtypes[name] for name in columns})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

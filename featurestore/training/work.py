@@ -8,7 +8,9 @@ import polars as pl
 from featurestore.errors import CorruptData
 from featurestore.model.documents import View
 from featurestore.model.schema import parse_dtype, value_bytes
+from featurestore.model.windows import windows
 from featurestore.training.join import look_up, timeline
+from featurestore.training.moving import at_moments, events_of
 from featurestore.training.spread import Asking, Order
 from featurestore.training.tables import Part
 
@@ -58,21 +60,21 @@ def answer(asking: Asking, piece: Piece) -> tuple[Answer, ...]:
             files are not what was written.
     """
     line = timeline(piece.part.read, piece.view)
-    found = []
-    for use in piece.uses:
-        time, keys = asking.rows(use.order, use.start, use.stop)
-        found.append(
-            look_up(
-                line,
-                [keys[name] for name in use.keys],
-                time,
-                ttl=piece.view.ttl,
-                as_known=piece.as_known,
-            )
-        )
-    del line
-    wanted = wanted_of(piece.uses)
+    rows = [_asked(asking, use) for use in piece.uses]
+    found = [
+        look_up(line, keys, time, ttl=piece.view.ttl, as_known=piece.as_known)
+        for keys, time in rows
+    ]
+    moving = {one.name: one for one in windows(piece.view)}
     gathered: list[list[pl.Series]] = [[] for _ in piece.uses]
+    if any(name in moving for use in piece.uses for name in use.features):
+        events = events_of(line, piece.part.read, piece.view, as_known=piece.as_known)
+        for n, (use, (keys, time)) in enumerate(zip(piece.uses, rows, strict=True)):
+            asked = [moving[name] for name in use.features if name in moving]
+            gathered[n] += at_moments(line, events, piece.part.read, asked, found[n], keys, time)
+        del events
+    del line, rows
+    wanted = [name for name in wanted_of(piece.uses) if name not in moving]
     for start in range(0, len(wanted), piece.width):
         names = wanted[start : start + piece.width]
         rows_of = piece.part.read(names).rechunk()
@@ -92,6 +94,12 @@ def answer(asking: Asking, piece: Piece) -> tuple[Answer, ...]:
     )
 
 
+def _asked(asking: Asking, use: Use) -> tuple[list[pl.Series], pl.Series]:
+    """Give the keys and the moments of a use's entity rows."""
+    time, keys = asking.rows(use.order, use.start, use.stop)
+    return [keys[name] for name in use.keys], time
+
+
 def width_of(view: View, names: Iterable[str]) -> int:
     """Estimate the bytes that a row of some features takes."""
     dtypes = {feature.name: parse_dtype(feature.dtype) for feature in view.features}
@@ -105,7 +113,9 @@ def size_of(piece: Piece) -> int:
     groups = (wanted[at : at + piece.width] for at in range(0, len(wanted), piece.width))
     widest = max((width_of(piece.view, names) for names in groups), default=0)
     made = sum(_stretch(use) * (_ASKED + width_of(piece.view, use.features)) for use in piece.uses)
-    return piece.part.rows * max(_LINE + 2 * keys, 2 * widest) + made
+    moving = {one.name for one in windows(piece.view)}
+    line = _LINE + 2 * keys + (_MOVING if moving.intersection(wanted) else 0)
+    return piece.part.rows * max(line, 2 * widest) + made
 
 
 def wanted_of(uses: Sequence[Use]) -> tuple[str, ...]:
@@ -117,8 +127,9 @@ def _stretch(use: Use) -> int:
     return use.stop - use.start
 
 
-_LINE, _ASKED = 64, 64
-"""Bytes that numbers made on the way take, for each stored row and for each entity row."""
+_LINE, _ASKED, _MOVING = 64, 64, 96
+"""Bytes that numbers made on the way take, for each stored row and for each entity row; and of each
+stored row, more with windows."""
 
 
 def _check_dtypes(view: View, rows: pl.DataFrame) -> None:

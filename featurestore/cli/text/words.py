@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from rich.markup import escape
 
 from featurestore.cli.terminal import out
+from featurestore.model import words
 from featurestore.model.schema import Column
 from featurestore.model.time import BEGINNING, Interval, show
 
@@ -38,12 +39,7 @@ def between(one: Interval) -> str:
 
 def span(us: int | None) -> str:
     """Write a duration in its largest whole unit."""
-    if us is None:
-        return "none"
-    for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000)):
-        if us and us % size == 0:
-            return f"{us // size}{unit}"
-    return f"{us / 1e6:g}s"
+    return "none" if us is None else words.span(us)
 
 
 def known(number: int | None, write: Callable[[int], str]) -> str:

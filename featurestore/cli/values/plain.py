@@ -6,6 +6,7 @@ from typing import Any
 from featurestore.model import expressions
 from featurestore.model.documents import Expression, View
 from featurestore.model.time import BEGINNING, Interval, moment
+from featurestore.model.windows import described
 
 
 def interval(one: Interval) -> dict[str, Any]:
@@ -14,8 +15,12 @@ def interval(one: Interval) -> dict[str, Any]:
 
 
 def texts(found: View) -> list[str]:
-    """Give each feature's expression as people read it."""
-    return [text(f.expression, f"{found.name}.{f.name}") for f in found.features]
+    """Give each feature's expression as people read it, and over which window it is taken."""
+    return [
+        f"{described(f)} of {told}" if f.window else told
+        for f in found.features
+        for told in [text(f.expression, f"{found.name}.{f.name}")]
+    ]
 
 
 def text(expression: Expression, path: str) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 import feast
 import pandas as pd
 import pytest
-from feast.aggregation import Aggregation
 from feast.credentials import ConnectionRef
 from feast.data_format import JsonFormat
 from feast.feature_logging import LoggingConfig
@@ -112,11 +111,6 @@ REFUSED = {
         lambda: batch(udf=double, udf_string="double"),
         "batch: a Python or SQL transformation",
         "definitions.FeatureView",
-    ),
-    "aggregations": (
-        lambda: batch(aggregations=[Aggregation(column="a", function="sum")]),
-        "batch: aggregations are not computed",
-        "upstream",
     ),
     "view over views": (
         lambda: plain(name="over", source=[plain()], sink_source=FILE),

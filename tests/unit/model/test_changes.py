@@ -56,14 +56,14 @@ EDITS = {
         {"ttl": timedelta(days=7)},
         {"ttl": timedelta(minutes=90)},
         "policy",
-        ("history.ttl: 7d → 5400s",),
+        ("history.ttl: 7d → 90m",),
     ),
     "no ttl": ({"ttl": timedelta(days=7)}, {}, "policy", ("history.ttl: 7d → no bound",)),
     "the settle span": (
         {},
         {"settle": timedelta(days=1)},
         "policy",
-        ("history.settle: 3600s → 1d",),
+        ("history.settle: 1h → 1d",),
     ),
     "a new feature": (
         {"features": LATE},

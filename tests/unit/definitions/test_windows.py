@@ -1,0 +1,102 @@
+"""Windows as users write them, and Feast's aggregations, mean the same."""
+
+from datetime import timedelta
+
+import feast
+import polars as pl
+import pytest
+from feast.aggregation import Aggregation
+
+from featurestore.definitions import FeatureView, Window, document
+from featurestore.definitions.reading import Scope, batch_view
+from featurestore.definitions.refusals import refusal
+from featurestore.errors import InvalidDefinition
+from featurestore.model.windows import described
+
+PLANE = feast.Entity(name="plane", join_keys=["tailnum"], value_type=feast.ValueType.STRING)
+LATE = pl.col("delay") > 15
+
+
+@pytest.fixture
+def landings(tmp_path):
+    """A source of landings."""
+    path = tmp_path / "landings.parquet"
+    schema = {"tailnum": pl.String, "at": pl.Datetime("us", "UTC"), "delay": pl.Float64}
+    pl.DataFrame(schema=schema).write_parquet(path)
+    return feast.FileSource(name="landings", path=str(path), timestamp_field="at")
+
+
+def view(source, **features):
+    """A view of windows, and of one row feature."""
+    features = {"last_delay": pl.col("delay"), **features}
+    return FeatureView(name="history", entities=[PLANE], source=source, features=features)
+
+
+def test_a_view_has_row_features_and_windows(landings, tmp_path):
+    """Both stand in one view, in the order they were written, with their dtypes."""
+    made = view(landings, share=Window("7d").mean(LATE), most=Window("1d").max(pl.col("delay")))
+    (found,) = document(made, tmp_path)
+    assert [(one.name, one.dtype) for one in found.features] == [
+        ("last_delay", "float64"),
+        ("share", "float64"),
+        ("most", "float64"),
+    ]
+    assert described(found.features[1]) == "mean over 7d every 1h"
+    assert {one.name for one in made.features} == {"last_delay", "share", "most"}
+    assert made[["share"]].projection.features[0].name == "share"
+
+
+def test_views_that_differ_in_a_window_differ(landings):
+    """Feast compares views when it applies them: a changed window is a changed view."""
+    assert view(landings, share=Window("7d").mean(LATE)) != view(
+        landings, share=Window("8d").mean(LATE)
+    )
+
+
+def test_aggregations_of_feast_mean_windows(landings, tmp_path):
+    """An Aggregation on a Feast view is the window of its function, length and slide."""
+    push = feast.PushSource(name="pushed", batch_source=landings)
+    with pytest.warns(RuntimeWarning):
+        theirs = feast.StreamFeatureView(
+            name="history",
+            entities=[PLANE],
+            source=push,
+            timestamp_field="at",
+            aggregations=[
+                Aggregation(column="delay", function="mean", time_window=timedelta(days=7)),
+                Aggregation(
+                    column="delay",
+                    function="max",
+                    time_window=timedelta(days=1),
+                    slide_interval=timedelta(minutes=10),
+                    name="worst",
+                ),
+            ],
+        )
+    assert refusal(theirs) is None
+    found = batch_view(theirs, Scope(root=tmp_path, entities={"plane": PLANE}))
+    ours = FeatureView(
+        name="history",
+        entities=[PLANE],
+        source=push,
+        features={
+            "mean_delay_604800s": Window("7d").mean(pl.col("delay")),
+            "worst": Window("1d", every="10m").max(pl.col("delay")),
+        },
+    )
+    (same,) = document(ours, tmp_path)
+    assert {one.id for one in found.features} == {one.id for one in same.features}
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda: Window("7d").mean(None), "Window.mean.of"),
+        (lambda: Window("7d").sum("delay"), "Window.sum.of: give a Polars expression"),
+        (lambda: Window("7d").count(filter=True), "Window.count.filter"),
+    ],
+)
+def test_a_window_of_no_expression_is_refused(made, told):
+    """What a window is computed of, and its filter, are Polars expressions."""
+    with pytest.raises(InvalidDefinition, match=told):
+        made()
