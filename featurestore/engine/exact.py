@@ -31,11 +31,24 @@ class Exact:
         total, error = _two_sum(self.high, other.high)
         return _renormalized(total, error + (self.low + other.low))
 
+    def __getitem__(self, places: NDArray[np.int64] | slice) -> "Exact":
+        """Give the numbers at some places."""
+        return Exact(self.high[places], self.low[places])
+
+    def __setitem__(self, places: NDArray[np.int64] | slice, other: "Exact") -> None:
+        """Put numbers at some places."""
+        self.high[places], self.low[places] = other.high, other.low
+
     def __mul__(self, factor: Floats | float) -> "Exact":
-        """Multiply, number by number; by a power of two without loss, save where it overflows."""
+        """Multiply, number by number; what is beyond float64 is infinite."""
         product, error = _two_product(self.high, factor)
         with np.errstate(over="ignore", invalid="ignore"):
             return _renormalized(product, error + self.low * factor)
+
+    def scaled(self, power: float) -> "Exact":
+        """Multiply by a power of two; nothing is lost, but for what is beyond float64."""
+        with np.errstate(over="ignore"):
+            return Exact(self.high * power, self.low * power)
 
     def take(self, places: NDArray[np.int64]) -> "Exact":
         """Give the numbers at some places; one beyond the ends is the first or last."""
@@ -69,9 +82,9 @@ def exact(values: NDArray[np.generic]) -> Exact:
     high = values.astype(np.float64)
     if values.dtype.kind not in "iu" or values.dtype.itemsize < np.dtype(np.int64).itemsize:
         return Exact(high, np.zeros(len(high)))
-    whole = values.astype(np.int64)
-    upper, lower = (whole >> 32).astype(np.float64) * 2.0**32, (whole & 0xFFFFFFFF).astype(float)
-    return Exact(*_two_sum(upper, lower))
+    # 2**63 has no int64: the least one stands for it, and what is left over wraps to the right one.
+    rounded = np.where(high < _EDGE, high, -_EDGE).astype(np.int64)
+    return Exact(high, (values.astype(np.int64) - rounded).astype(np.float64))
 
 
 def squared(values: Exact) -> Exact:
@@ -104,7 +117,8 @@ def _two_sum(one: Floats, two: Floats) -> tuple[Floats, Floats]:
 def _two_product(one: Floats, two: Floats | float) -> tuple[Floats, Floats]:
     with np.errstate(over="ignore", invalid="ignore"):
         product = one * two
-        (upper, lower), (above, below) = _halves(one), _halves(two)
+        upper, lower = _halves(one)
+        above, below = (upper, lower) if two is one else _halves(two)
         error = ((upper * above - product) + upper * below + lower * above) + lower * below
         return product, _finite(error)
 
@@ -122,4 +136,6 @@ def _renormalized(high: Floats, low: Floats) -> Exact:
 
 
 def _finite(values: Floats) -> Floats:
-    return np.where(np.isfinite(values), values, 0.0)
+    """Put 0 for what is not finite."""
+    finite = np.isfinite(values)
+    return values if finite.all() else np.where(finite, values, 0.0)

@@ -39,9 +39,9 @@ class Events:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Span:
-    """Stretches of rows `[low, high)`, one for each of the questions that `asked` selects."""
+    """Stretches of rows `[low, high)`, one for each of the questions `asked` (None: of all)."""
 
-    asked: Integers | slice
+    asked: Integers | None
     low: Integers
     high: Integers
 
@@ -59,7 +59,8 @@ def layers(
 ) -> Iterator[Layer]:
     """Give what counts for each question (key, moment), by window: `since` says where each begins.
 
-    A key of -1 has no events. An event that counts is in one stretch of one layer.
+    A key of -1 has no events. An event that counts is in one stretch of one layer. The first layer
+    answers all questions.
     """
     stays = _punctual(events)
     if stays is None:
@@ -113,14 +114,15 @@ def search(
 ) -> Integers:
     """Give where in `[first, end)`, ascending, the values before a moment end; or `through` it.
 
-    A binary search of all questions side by side: as many steps as the longest stretch has bits.
+    A binary search of all questions side by side: as many steps as the longest stretch has bits,
+    each of which passes over half of what is left where the value before its end is before.
     """
-    low, high = first, end
-    before = np.less_equal if through else np.less
-    for _ in range(int((end - first).max(initial=0)).bit_length()):
-        middle = (low + high) >> 1
-        below = (low < high) & before(values.take(middle, mode="clip"), moment)
-        low, high = np.where(below, middle + 1, low), np.where(below, high, middle)
+    low, before = first, np.less_equal if through else np.less
+    for power in reversed(range(int((end - first).max(initial=0)).bit_length())):
+        probe = low + ((1 << power) - 1)
+        passed = before(values.take(probe, mode="clip"), moment)
+        passed &= probe < end
+        low = low + (passed.astype(np.int64) << power)
     return low
 
 
@@ -175,7 +177,7 @@ def _known_by(
     first, end = _bounds(events.starts, key)
     high = search(events.known, first, end, at, through=True)
     lows = (search(events.event, first, high, tail, through=False) for tail in since)
-    return [Span(asked=slice(None), low=low, high=high) for low in lows]
+    return [Span(asked=None, low=low, high=high) for low in lows]
 
 
 def _stabbed(

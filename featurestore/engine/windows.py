@@ -6,8 +6,9 @@ go. Where several stretches answer one question their results are put together i
 are exact, and first and last are told by the place of their event.
 """
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, get_args
 
@@ -15,9 +16,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from featurestore.engine.exact import Exact, variances, zeros
+from featurestore.engine.exact import Exact, variances
 from featurestore.engine.ranges import Array, Pick, counts, ends, extremes, square_sums, sums
-from featurestore.engine.spans import NEVER, Events, Integers, Layer, Span, layers
+from featurestore.engine.spans import NEVER, Events, Integers, Layer, layers
 from featurestore.model.documents import Function, Window
 from featurestore.model.schema import parse_dtype
 from featurestore.model.windows import output_of
@@ -48,6 +49,17 @@ def window_values(
     One series for each feature, in `output_of` its input's dtype and as long as `key`; moments are
     UTC microseconds.
     """
+    order = np.argsort(key)
+    answers = _in_order(events, key.take(order), at.take(order), asked, read)
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return [answer.gather(back) for answer in answers]
+
+
+def _in_order(
+    events: Events, key: Integers, at: Integers, asked: Sequence[Asked], read: Read
+) -> list[pl.Series]:
+    """Answer questions that go through the keys in order, and so through memory."""
     windows = list(dict.fromkeys(_stretch(one) for one in asked))
     found = list(layers(events, key, at, [_tails(at, *window) for window in windows]))
     values: dict[Asked, pl.Series] = {}
@@ -121,22 +133,14 @@ class _Work:
 
     def counts(self, windows: Sequence[int], inputs: Sequence[_Input]) -> dict[int, Integers]:
         """Count what is not null."""
-        found = {at: np.zeros(self.height, np.int64) for at in windows}
-        for spans, column in self._by_layer(windows, inputs):
-            for at, span, part in zip(windows, spans, counts(column.valid, spans), strict=True):
-                found[at][span.asked] += part
-        return found
+        return self._of_all(windows, inputs, lambda one, of: counts(one.valid, of.spans), np.add)
 
     def sums(self, windows: Sequence[int], *, square: bool) -> dict[int, Exact]:
         """Add up the inputs or their squares."""
-        found = {at: zeros(self.height) for at in windows}
         add = square_sums if square else sums
-        for spans, column in self._by_layer(windows, self.inputs):
-            for at, span, part in zip(windows, spans, add(column.values, spans), strict=True):
-                total, here = found[at], span.asked
-                both = Exact(total.high[here], total.low[here]) + part
-                total.high[here], total.low[here] = both.high, both.low
-        return found
+        return self._of_all(
+            windows, self.inputs, lambda one, of: add(one.values, of.spans), operator.add
+        )
 
     def extremes(self, windows: Sequence[int], function: Function) -> dict[int, Array]:
         """Give the least or greatest; NaN only where all are, and 0.0 for -0.0."""
@@ -144,42 +148,48 @@ class _Work:
             return {}
         pick, identity = _PICKS[function], _identity(self.whole.values.dtype, function)
         numbers = [_numbers(column) for column in self.inputs]
-        found = {at: np.full(self.height, identity) for at in windows}
-        for spans, column in self._by_layer(windows, numbers):
-            values = column.values
-            if column.valid is not None:
-                values = np.where(column.valid, values, identity)
-            parts = extremes(values, spans, pick, identity)
-            for at, span, part in zip(windows, spans, parts, strict=True):
-                found[at][span.asked] = pick(found[at][span.asked], part)
+
+        def found(one: _Input, of: Layer) -> list[Array]:
+            values = one.values if one.valid is None else np.where(one.valid, one.values, identity)
+            return extremes(values, of.spans, pick, identity)
+
+        best = self._of_all(windows, numbers, found, pick)
         if self.whole.values.dtype.kind != "f":
-            return found
+            return best
         count = self.counts(windows, numbers)
-        return {at: np.where(count[at] > 0, found[at] + 0, found[at] * np.nan) for at in windows}
+        return {at: np.where(count[at] > 0, best[at] + 0, best[at] * np.nan) for at in windows}
 
     def ends(self, windows: Sequence[int], *, last: bool) -> dict[int, Array]:
         """Give the first or last input that is not null."""
-        best = np.maximum if last else np.minimum
-        rows = {at: np.full(self.height, -1 if last else NEVER) for at in windows}
-        for (spans, column), layer in zip(
-            self._by_layer(windows, self.inputs), self.layers, strict=True
-        ):
-            for at, span, (part, some) in zip(
-                windows, spans, ends(column.valid, spans, last=last), strict=True
-            ):
-                places = part if layer.rows is None else layer.rows.take(part, mode="clip")
-                places = np.where(some, places, rows[at][span.asked])
-                rows[at][span.asked] = best(rows[at][span.asked], places)
-        values = self.whole.values
-        if not len(values):
-            return {at: np.zeros(self.height, values.dtype) for at in windows}
-        return {at: values.take(found, mode="clip") for at, found in rows.items()}
+        none = -1 if last else NEVER
 
-    def _by_layer(
-        self, windows: Sequence[int], inputs: Sequence[_Input]
-    ) -> Iterator[tuple[list[Span], _Input]]:
+        def found(one: _Input, of: Layer) -> list[Integers]:
+            places = ends(one.valid, of.spans, last=last)
+            if of.rows is not None:
+                places = [(of.rows.take(place, mode="clip"), some) for place, some in places]
+            return [np.where(some, place, none) for place, some in places]
+
+        rows = self._of_all(windows, self.inputs, found, np.maximum if last else np.minimum)
+        values = self.whole.values if len(self.whole.values) else np.zeros(1)
+        return {at: values.take(row, mode="clip") for at, row in rows.items()}
+
+    def _of_all(
+        self,
+        windows: Sequence[int],
+        inputs: Sequence[_Input],
+        found: Callable[[_Input, Layer], Sequence[Any]],
+        merge: Callable[[Any, Any], Any],
+    ) -> dict[int, Any]:
+        """Put together what is found in each layer; the first layer answers all questions."""
+        whole: dict[int, Any] = {}
         for layer, column in zip(self.layers, inputs, strict=True):
-            yield [layer.spans[at] for at in windows], column
+            some = replace(layer, spans=[layer.spans[at] for at in windows])
+            for at, span, part in zip(windows, some.spans, found(column, some), strict=True):
+                if span.asked is None:
+                    whole[at] = part
+                else:
+                    whole[at][span.asked] = merge(whole[at][span.asked], part)
+        return whole
 
 
 def _stretch(one: Asked) -> tuple[int, int]:

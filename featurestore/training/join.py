@@ -16,11 +16,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from featurestore.engine.spans import Integers, search
 from featurestore.model.documents import View
 from featurestore.model.time import CREATED, EVENT, REVISION
 from featurestore.model.windows import row_order
 
-Integers = NDArray[np.int64]
 Read = Callable[[Sequence[str]], pl.DataFrame]
 """Gives some columns of all rows, in the same order each time."""
 
@@ -228,17 +228,9 @@ def _stretches(line: Timeline, number: Integers) -> tuple[Integers, Integers]:
 
 
 def _last_at(values: Integers, first: Integers, end: Integers, at: Integers) -> Integers:
-    """Give the last index in `[first, end)` whose value is at most `at`, -1 if there is none.
-
-    A binary search of all rows side by side: as many steps as the longest stretch has bits.
-    """
-    low, high = first, end
-    steps = int((end - first).max(initial=0)).bit_length()
-    for _ in range(steps):
-        middle = (low + high) >> 1
-        below = (low < high) & (values.take(middle, mode="clip") <= at)
-        low, high = np.where(below, middle + 1, low), np.where(below, high, middle)
-    return np.where(low > first, low - 1, -1)
+    """Give the last index in `[first, end)` whose value is at most `at`, -1 if there is none."""
+    after = search(values, first, end, at, through=True)
+    return np.where(after > first, after - 1, -1)
 
 
 def _fresh(line: Timeline, rank: Integers, at: Integers, ttl: int | None) -> NDArray[np.bool_]:

@@ -109,23 +109,27 @@ def expected(function: Function, dtype: str, found: Sequence[Any]) -> Any:  # no
     """Give what a function gives of inputs, without any rounding on the way."""
     if function == "count":
         return len(found)
-    if function == "sum" and output_of(function, dtype) == "int64":
+    if function == "sum":
+        if output_of(function, dtype) == "float64":
+            return total_of(found)
         total = sum(int(value) for value in found)
         return total if LOWEST <= total <= NEVER else None
-    if function == "sum":
-        return total_of(found)
-    if not found:
+    if len(found) < (2 if function in ("var", "std") else 1):
         return None
-    if function in ("first", "last"):
-        return found[0] if function == "first" else found[-1]
-    if function in ("min", "max"):
-        numbers = [value for value in found if value == value]  # noqa: PLR0124 - NaN differs
-        pick = min if function == "min" else max
-        best = pick(numbers) if numbers else math.nan
-        return 0.0 if dtype.startswith("float") and best == 0 else best
+    if function in ("var", "std"):
+        return variance(found, root=function == "std")
     if function == "mean":
         return total_of(found) / len(found)
-    return None if len(found) < 2 else variance(found, root=function == "std")
+    return picked(function, found)
+
+
+def picked(function: Function, found: Sequence[Any]) -> Any:
+    """Give one of the inputs: by its place or by its size, where NaN comes last and 0.0 for -0.0."""
+    if function in ("first", "last"):
+        return found[0 if function == "first" else -1]
+    numbers = [value for value in found if value == value]  # noqa: PLR0124 - NaN differs
+    best = (min if function == "min" else max)(numbers) if numbers else math.nan
+    return best + 0.0 if isinstance(best, float) else best
 
 
 def total_of(found: Sequence[Any]) -> float:
