@@ -1,13 +1,23 @@
 """From raw source rows to computed ones: what materialization, drafts and pushes share."""
 
+import numpy as np
 import polars as pl
 
+from featurestore.engine.spans import Events, superseded
 from featurestore.engine.transform import program, select, transform
+from featurestore.engine.windows import Asked, window_values
 from featurestore.errors import SourceError
 from featurestore.model import expressions
 from featurestore.model.documents import View
-from featurestore.model.time import CREATED, EVENT, KNOWN
-from featurestore.model.windows import NUMBER, numbered, stored_features
+from featurestore.model.time import BEGINNING, CREATED, EVENT, KNOWN, REVISION
+from featurestore.model.windows import (
+    NUMBER,
+    input_name,
+    numbered,
+    row_order,
+    stored_features,
+    windows,
+)
 
 
 def computed_rows(view: View, rows: pl.DataFrame) -> pl.DataFrame:
@@ -39,6 +49,41 @@ def computed_rows(view: View, rows: pl.DataFrame) -> pl.DataFrame:
     made = program(stored_features(view), path=view.name)
     rows = transform(rows, made, keep=[*private, *own])
     return rows.rename(private).drop_nulls(keys)
+
+
+def windowed(view: View, rows: pl.DataFrame) -> pl.DataFrame:
+    """Compute windows over some stored rows, for each at the moment when it became known.
+
+    Gives the rows by key and time, with the window features beside their own columns.
+    """
+    moving = windows(view)
+    if not moving:
+        return rows
+    if REVISION not in rows.columns:
+        rows = rows.with_columns(pl.lit(0, pl.UInt32).alias(REVISION))
+    rows = rows.sort(row_order(view), nulls_last=False)
+    names = [key.name for key in view.join_keys]
+    turns = [pl.col(name).ne_missing(pl.col(name).shift()) for name in names]
+    first = rows.select(pl.any_horizontal(pl.lit(value=False), *turns)).to_series().to_numpy()
+    key = np.cumsum(first[1:] if len(first) else first, dtype=np.int64)
+    key = np.append(np.zeros(min(1, rows.height), np.int64), key)
+    event, created, known = (
+        rows[name].to_physical().fill_null(BEGINNING).to_numpy() for name in (EVENT, CREATED, KNOWN)
+    )
+    gone = None
+    if numbered(view):
+        number, revision = (rows[name].cast(pl.Int64).to_numpy() for name in (NUMBER, REVISION))
+        gone = superseded(
+            key=key, number=number, created=created, revision=revision, event=event, known=known
+        )
+    starts = np.searchsorted(key, np.arange(int(key[-1]) + 2 if rows.height else 1))
+    asked = [
+        Asked(window=one.window, input=input_name(one), name=one.name)
+        for one in moving
+        if one.window is not None
+    ]
+    events = Events(starts=starts, event=event, known=known, gone=gone)
+    return rows.with_columns(window_values(events, key, known, asked, rows.select))
 
 
 def _refuse_null(view: View, rows: pl.DataFrame, name: str, column: str) -> None:

@@ -8,6 +8,7 @@ ones, or by the rows that both give; else the definition is a new version.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from featurestore.engine.rows import windowed
 from featurestore.errors import FeatureStoreError
 from featurestore.jobs.compute import feature_rows
 from featurestore.jobs.online import stored_rows
@@ -210,8 +211,8 @@ def _against_stored(
     if table is None or interval is None:
         return None
     try:
-        stored = stored_rows(workspace, old, table, version=None, known=interval)
-        computed = feature_rows(new, workspace.config.root, interval)
+        stored = windowed(old, stored_rows(workspace, old, table, version=None, known=interval))
+        computed = windowed(new, feature_rows(new, workspace.config.root, interval))
     except FeatureStoreError as error:
         return f"its rows cannot be compared: {error}"
     return differences(old, new, stored, computed, features)

@@ -12,12 +12,13 @@ import polars as pl
 
 from featurestore.errors import Conflict
 from featurestore.jobs.facts import committed, facts, need_of
+from featurestore.jobs.states import rebuild_states
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.facts import Facts
 from featurestore.model.needs import Need, needs
-from featurestore.model.time import CREATED, EVENT, REVISION, Interval
-from featurestore.model.windows import NUMBER, row_order
+from featurestore.model.time import BEGINNING, CREATED, EVENT, REVISION, Interval, watermark
+from featurestore.model.windows import NUMBER, numbered, reach, row_order, windows
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.ledger import Run
 from featurestore.storage.redis import KEYS_PER_SCRIPT, SCRIPTS_PER_PIPELINE
@@ -80,11 +81,43 @@ def serve_run(workspace: Workspace, view: View, table: Table, run: Run) -> tuple
             lowered = lowered_winners(view, before.places, after.places)
             hold()
             repaired = _repair(workspace, view, table, run, lowered)
+            if windows(view):
+                _follow(workspace, view, table, run, before.places, after.places, expire, hold)
     else:
         served = load_online(workspace, view, table, needed(facts(workspace)), hold)
     now = workspace.clock()
     workspace.ledger.end_run(run, "served", now=now, served=served, repaired=repaired)
     return served, repaired
+
+
+def _follow(
+    workspace: Workspace,
+    view: View,
+    table: Table,
+    run: Run,
+    before: pl.DataFrame,
+    after: pl.DataFrame,
+    expire: int | None,
+    hold: Callable[[], None],
+) -> None:
+    """Build the window states again of the entities that a run changed, or may have."""
+    names = [key.name for key in view.join_keys]
+    # Where no row is gone, an entity's newest event is not before its newest in the run.
+    stays = before.join(after, on=_place(view), how="anti", nulls_equal=True).is_empty()
+    oldest = after[EVENT].to_physical().min() if stays and not numbered(view) else None
+    reaches = reach(view.features)
+    rebuild_states(
+        workspace,
+        view,
+        table,
+        version=run.delta_version,
+        among=pl.concat([before.select(names), after.select(names)]).unique() if names else None,
+        since=oldest - reaches if isinstance(oldest, int) else BEGINNING,
+        known_after=run.interval.end,
+        arrived_since=run.started,
+        expire_ms=expire,
+        hold=hold,
+    )
 
 
 def _refuse_finished(workspace: Workspace, run: Run) -> None:
@@ -119,6 +152,18 @@ def load_online(
     winners = Winners.find(workspace, view, table, version=committed(workspace, table))
     batches = _held(winners.packed(), hold)
     served = online.put_all(table.id, batches, expire_ms=expire, anyway=True)
+    if windows(view):
+        runs = workspace.ledger.runs(table.id)
+        rebuild_states(
+            workspace,
+            view,
+            table,
+            version=winners.version,
+            known_after=watermark(workspace.ledger.covered(table.id)) or BEGINNING,
+            arrived_since=max((run.started for run in runs), default=workspace.clock()),
+            expire_ms=expire,
+            hold=hold,
+        )
     online.mark(table.id, expire_ms=expire)
     return served
 
@@ -204,6 +249,8 @@ def needed(known: Facts) -> dict[str, Need]:
 def lifetime(view: View, table: Table, needed: Mapping[str, Need]) -> int | None:
     """Give how long Redis must keep a table's rows after it was written to, milliseconds."""
     bound = _longest(view, needed.get(table.id))
+    # What windows cover is kept as long as the row beside it, and the other way round.
+    bound = None if bound is None else max(bound, reach(view.features))
     return None if bound is None else bound // 1000 + MARGIN
 
 

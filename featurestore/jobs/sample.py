@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from featurestore.engine.rows import windowed
 from featurestore.errors import SourceError
 from featurestore.jobs.compute import feature_rows
 from featurestore.jobs.proof.difference import Differences, differences
@@ -30,7 +31,7 @@ def sample(workspace: Workspace, old: View | None, new: View, *, rows: int = ROW
     """Compute both versions of a view over the newest rows of the old one's table and compare.
 
     Features whose id is the same are left out. Both are computed from the source as it is now, so
-    that only the definition can make a difference.
+    that only the definition can make a difference; windows cover the rows compared only.
     """
     told = Sample(view=new.name, before=old.version if old else None, after=new.version)
     if old is None:
@@ -45,8 +46,8 @@ def sample(workspace: Workspace, old: View | None, new: View, *, rows: int = ROW
     moved = [feature.name for feature in new.features if feature.id not in kept]
     root = workspace.config.root
     try:
-        before = feature_rows(relocated(old, new), root, interval)
-        after = feature_rows(new, root, interval)
+        before = windowed(old, feature_rows(relocated(old, new), root, interval))
+        after = windowed(new, feature_rows(new, root, interval))
     except SourceError as error:
         return replace(told, interval=interval, why_not=str(error))
     found = differences(old, new, before, after, moved)

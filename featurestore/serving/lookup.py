@@ -5,10 +5,13 @@ Its only input and output is the reader that is passed in; the moment is a param
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from operator import is_
 
 import numpy as np
 import polars as pl
 
+from featurestore.engine.answers import series, values
 from featurestore.engine.request import cast_request
 from featurestore.engine.transform import transform
 from featurestore.errors import CorruptData, InvalidRequest
@@ -20,8 +23,9 @@ from featurestore.serving import twin
 from featurestore.serving.plan import BlockPlan, Copy, Plan, Read, Step
 from featurestore.serving.wire import ARRAY, ELEMENTS, Array, Grid, Mask, grid_of, put, shape_of
 from featurestore.storage.fixed import masked
-from featurestore.storage.keys import canonical_keys, cast_keys
+from featurestore.storage.keys import canonical_keys, cast_keys, states_of
 from featurestore.storage.rows import Decoded
+from featurestore.storage.states import decode_states
 
 Keys = Sequence[bytes | None]
 Reader = Callable[[Sequence[tuple[str, Keys]]], list[list[bytes | None]]]
@@ -34,12 +38,16 @@ OUTSIDE_MAX_AGE = pb.STATUS_OUTSIDE_MAX_AGE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The rows of one read, judged: `shown` says which rows' values count."""
+    """The rows of one read, judged: `shown` says which rows' values count.
+
+    `moving` are the window features asked for, null where they do not count.
+    """
 
     decoded: Decoded
     shown: Mask
     statuses: Array
     event_times: Array
+    moving: Mapping[str, pl.Series]
 
 
 def answer(
@@ -107,11 +115,55 @@ def _find(
     asked = [
         (one.table, canonical_keys(frame if one.keys else single, one.keys)) for one in plan.reads
     ]
-    rows = read(asked) if asked else []
-    return [
-        _judge(one, found if one.keys else found * count, as_of)
-        for one, found in zip(plan.reads, rows, strict=True)
+    moving = [
+        (states_of(one.table), keys)
+        for one, (_, keys) in zip(plan.reads, asked, strict=True)
+        if one.windows
     ]
+    found = read([*asked, *moving]) if asked else []
+    states = iter(found[len(asked) :])
+    judged = []
+    for one, (_, keys), rows in zip(plan.reads, asked, found[: len(asked)], strict=True):
+        windows = _windows(one, next(states), keys, as_of) if one.windows else None
+        if one.keys:
+            judged.append(_judge(one, rows, windows, as_of))
+        else:
+            repeated = windows and _repeated(windows, count)
+            judged.append(_judge(one, rows * count, repeated, as_of))
+    return judged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """Window features of entities: their columns, and of which entities they are known too late."""
+
+    columns: tuple[pl.Series, ...]
+    early: Mask
+
+
+def _windows(read: Read, packed: list[bytes | None], keys: Keys, as_of: int) -> Moving:
+    """Compute window features of states; of a null key, or known too late, they are null."""
+    assert read.states is not None
+    view = read.lookup.view
+    try:
+        states = decode_states(read.states, packed)
+    except CorruptData as error:
+        raise CorruptData(f"{view.name}.{read.table}: {error}") from error
+    early = states.newest > as_of
+    hidden = early | np.fromiter(map(is_, keys, repeat(None)), np.bool_, len(keys))
+    answers = zip(read.windows, values(read.states, states, as_of, read.windows), strict=True)
+    columns = [series(feature, one) for feature, one in answers]
+    if hidden.any():
+        columns = [masked(column, ~hidden) for column in columns]
+    return Moving(columns=tuple(columns), early=early)
+
+
+def _repeated(one: Moving, count: int) -> Moving:
+    """Give what the one entity of a view without keys has, once for each row."""
+    return Moving(
+        columns=tuple(column.new_from_index(0, count) for column in one.columns),
+        early=np.repeat(one.early, count),
+    )
 
 
 def _typed(column: pl.Series, declared: Column) -> pl.Series:
@@ -120,8 +172,11 @@ def _typed(column: pl.Series, declared: Column) -> pl.Series:
     return pl.Series(declared.name, [None], declared.polars).new_from_index(0, len(column))
 
 
-def _judge(read: Read, rows: list[bytes | None], as_of: int) -> Found:
-    """Say what became of each row: not there, not yet known, too old, null or present."""
+def _judge(read: Read, rows: list[bytes | None], windows: Moving | None, as_of: int) -> Found:
+    """Say what became of each row: not there, not yet known, too old, null or present.
+
+    No row is too old for windows alone.
+    """
     view = read.lookup.view
     try:
         decoded = read.layout.decode(rows)
@@ -134,13 +189,21 @@ def _judge(read: Read, rows: list[bytes | None], as_of: int) -> Found:
     if view.ttl is not None:
         shown &= event >= as_of - view.ttl
     valued = decoded.valid[:, read.asked].any(axis=1)
+    hidden = ~shown if read.asked else np.zeros(len(rows), np.bool_)
+    if windows is not None:
+        early = early | (there & windows.early)
+        valued = np.logical_or.reduce([valued, *(c.is_not_null() for c in windows.columns)])
     statuses = np.select(
-        [~there, early, ~shown, ~valued],
+        [~there, early, hidden, ~valued],
         [NOT_FOUND, NOT_YET_KNOWN, OUTSIDE_MAX_AGE, NULL_VALUE],
         PRESENT,
     )
     return Found(
-        decoded=decoded, shown=shown, statuses=statuses, event_times=np.where(there, event, 0)
+        decoded=decoded,
+        shown=shown,
+        statuses=statuses,
+        event_times=np.where(there, event, 0),
+        moving={column.name: column for column in windows.columns} if windows else {},
     )
 
 
@@ -153,7 +216,9 @@ def _known_at(view: View, decoded: Decoded, event: Array) -> Array:
 
 
 def _stored(found: Found, name: str) -> pl.Series:
-    """Give a stored column, null where its row does not count."""
+    """Give a feature's column, null where its row does not count."""
+    if name in found.moving:
+        return found.moving[name]
     column = found.decoded.series(name)
     return column if found.shown.all() else masked(column, found.shown)
 

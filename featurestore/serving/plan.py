@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from featurestore.engine.transform import Program, program
 from featurestore.errors import NotMaterialized
-from featurestore.model.documents import LiveView
+from featurestore.model.documents import Feature, LiveView
 from featurestore.model.query import Compute, Lookup, Query
 from featurestore.model.schema import Column
+from featurestore.model.tiles import Plan as States
 from featurestore.proto.v1 import feature_store_pb2 as pb
+from featurestore.serving.states import layout
 from featurestore.serving.wire import LIST, shape_of
 from featurestore.storage.rows import RowLayout, layout_of
 
@@ -17,7 +19,8 @@ from featurestore.storage.rows import RowLayout, layout_of
 class Read:
     """One lookup: its table, the caller's key columns, and the places of the features asked for.
 
-    `asked` are the features' places in the validity bitmap of a row.
+    `asked` are the row features' places in the validity bitmap of a row; `windows` are the window
+    features asked for, which the states laid out by `states` answer (None: none are asked).
     """
 
     lookup: Lookup
@@ -25,6 +28,8 @@ class Read:
     keys: tuple[Column, ...]
     layout: RowLayout
     asked: tuple[int, ...]
+    windows: tuple[Feature, ...] = ()
+    states: States | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,14 +142,17 @@ def _read(lookup: Lookup, live: LiveView, release: int) -> Read:
             f"{live.view.name}: {live.view.version} has no table in release {release}; run "
             "`featurestore materialize START END`, then `featurestore promote`"
         )
-    layout = layout_of(lookup.view)
-    places = bitmap_places(layout)
+    packed = layout_of(lookup.view)
+    places = bitmap_places(packed)
+    moving = tuple(feature for feature in lookup.features if feature.window is not None)
     return Read(
         lookup=lookup,
         table=live.table.id,
         keys=tuple(Column(name=caller, dtype=key.dtype) for key, caller in lookup.keys),
-        layout=layout,
-        asked=tuple(places[feature.name] for feature in lookup.features),
+        layout=packed,
+        asked=tuple(places[one.name] for one in lookup.features if one.window is None),
+        windows=moving,
+        states=layout(lookup.view) if moving else None,
     )
 
 
@@ -163,7 +171,7 @@ def _block(dtype: str, query: Query, reads: Sequence[Read]) -> BlockPlan:
     for target, number in enumerate(numbers):
         output = query.outputs[number]
         name = output.feature.name
-        if output.lookup is None or variable:
+        if output.lookup is None or variable or output.feature.window is not None:
             places.append(Place(read=output.lookup, step=output.compute, name=name, target=target))
             continue
         blocks = reads[output.lookup].layout.blocks

@@ -32,7 +32,8 @@ from featurestore.storage.xxh64 import Hashes, alike, cells_of, hash64, hash_row
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN = 80
 _ALIAS = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9_.-]{1,64}")
-_TABLE = re.compile(r"[0-9a-f]{16}\.[0-9]+")
+_STATES = "w"
+_TABLE = re.compile(rf"[0-9a-f]{{16}}\.[0-9]+{_STATES}?")
 _INTEGER = (b"i", "<i8")
 _PAYLOADS = {
     "bool": (b"b", "u1"),
@@ -128,6 +129,16 @@ def redis_keys(project: str, table_id: str, canonical: Sequence[bytes]) -> list[
     prefix = b"}" + table_prefix(project, table_id)
     tags = repeat(b"{")
     return list(map(b"".join, zip(tags, _hex(hash64(canonical)), repeat(prefix), canonical)))
+
+
+def states_of(table_id: str) -> str:
+    """Name what holds the window states of a table's entities, beside their rows."""
+    return f"{table_id}{_STATES}"
+
+
+def table_of(table_id: str) -> str:
+    """Give the table that rows or window states belong to."""
+    return table_id.removesuffix(_STATES)
 
 
 def table_prefix(project: str, table_id: str) -> bytes:

@@ -32,7 +32,15 @@ from featurestore.errors import (
     OnlineDataMissing,
     Unavailable,
 )
-from featurestore.storage.keys import check_alias, check_name, keys_of, redis_keys, table_prefix
+from featurestore.storage.keys import (
+    check_alias,
+    check_name,
+    keys_of,
+    redis_keys,
+    states_of,
+    table_of,
+    table_prefix,
+)
 
 KEYS_PER_SCRIPT = 500
 SCRIPTS_PER_PIPELINE = 16
@@ -208,12 +216,13 @@ class OnlineStore:
     ) -> list[list[bytes | None]]:
         """Give the rows of canonical keys per table, all at one moment; None where there is none.
 
-        Each item of `wanted` is a table id and canonical keys; a key of None has no row.
+        Each item of `wanted` is a table id (or that of its window states, `keys.states_of`) and
+        canonical keys; a key of None has no row.
 
         Raises:
             OnlineDataMissing: a table has no marker: Redis was emptied, or it was never loaded.
         """
-        tables = list(dict.fromkeys(table for table, _ in wanted))
+        tables = list(dict.fromkeys(table_of(table) for table, _ in wanted))
         known = [list(filter(None, canonical)) for _, canonical in wanted]
         places = [redis_keys(self.project, w[0], k) for w, k in zip(wanted, known, strict=True)]
         asked = [*map(self._marker, tables), *chain.from_iterable(places)]
@@ -225,6 +234,15 @@ class OnlineStore:
             if marker is None:
                 raise self._missing(table)
         return [_placed(canonical, found) for _, canonical in wanted]
+
+    def values(self, table_id: str, canonical: Sequence[bytes]) -> list[bytes | None]:
+        """Give what stands under canonical keys, whether or not the table is all here yet."""
+        keys = redis_keys(self.project, table_id, canonical)
+        if not keys:
+            return []
+        with self._answers():
+            found: Any = self.client.mget(keys)
+        return list(found)
 
     def mark(self, table_id: str, *, expire_ms: int | None = None) -> None:
         """Say that a table's rows are all here: from now on it can be read.
@@ -248,7 +266,7 @@ class OnlineStore:
             return bool(self.client.exists(self._marker(table_id)))
 
     def count(self, table_id: str) -> int:
-        """Count a table's rows, for people: it walks all keys of the server."""
+        """Count a table's rows, or its window states, for people: it walks all keys there are."""
         return len(set(chain.from_iterable(self._scan(table_id))))
 
     def memory(self, table_id: str, canonical: Sequence[bytes]) -> list[int]:
@@ -260,11 +278,11 @@ class OnlineStore:
         return [used for used in found if used is not None]
 
     def drop_table(self, table_id: str) -> int:
-        """Remove a table's marker, then its rows, and nothing else; give how many rows went."""
+        """Remove a table's marker, its rows and window states; give how many of them went."""
         with self._answers():
             self.client.unlink(self._marker(table_id))
         removed = 0
-        for keys in self._scan(table_id):
+        for keys in chain(self._scan(table_id), self._scan(states_of(table_id))):
             with self._answers():
                 removed += int(self.client.unlink(*keys))
         return removed

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from featurestore import FeatureStore
 from featurestore.jobs.materialize import materialize, materialize_incremental
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.declare import batch_view, on_demand_view, project, service
-from featurestore.model.documents import Projection, Source
+from featurestore.model.declare import Aggregate, batch_view, on_demand_view, project, service
+from featurestore.model.documents import Function, Projection, Source
 from featurestore.model.schema import Column, parse_dtype
 from featurestore.model.time import micros, normalize_schema
 from featurestore.serving.client import FeatureClient
@@ -43,6 +43,7 @@ SCHEMA = {
     "d": pl.Date(),
     "many": pl.List(pl.Float32()),
     "three": pl.Array(pl.Int8(), 3),
+    "id": pl.Int32(),
 }
 SOURCE = Source(
     name="landings",
@@ -110,7 +111,71 @@ PACE = on_demand_view(
         "known": pl.col("third").is_not_null(),
     },
 )
-VIEWS = (PLANE, BULK, PAIR, CITY, PACE)
+
+
+def window(
+    function: Function, of: str, steps: int, every: int = 1, kept: pl.Expr | None = None
+) -> Aggregate:
+    """Describe a window of some steps."""
+    return Aggregate(
+        function=function, of=pl.col(of), filter=kept, length=steps * STEP, every=every * STEP
+    )
+
+
+WINDOWS = {
+    "many_x": window("count", "x", 3),
+    "sum_x": window("sum", "x", 5, 2),
+    "sum_n": window("sum", "n", 9, 3),
+    "mean_u": window("mean", "u", 4),
+    "late_share": window("mean", "b", 7, 2),
+    "std_y": window("std", "y", 6, 6),
+    "var_n": window("var", "n", 8),
+    "min_x": window("min", "x", 4, 4),
+    "max_y": window("max", "y", 9),
+    "max_d": window("max", "d", 5),
+    "first_n": window("first", "n", 6, 2),
+    "last_at": window("last", "loaded", 7),
+    "kept_u": window("sum", "u", 6, 2, kept=pl.col("b")),
+}
+MOVING = batch_view(
+    name="moving",
+    join_keys={"plane": "string"},
+    source=SOURCE,
+    features={"m": pl.col("x"), **WINDOWS},
+    ttl=4 * STEP,
+    settle=2 * STEP,
+)
+TOLD = batch_view(
+    name="told",
+    join_keys={"plane": "string", "seat": "int16"},
+    source=SOURCE,
+    features={**WINDOWS, "t": pl.col("n")},
+    delay=STEP,
+    settle=STEP,
+    event_id="id",
+)
+TOTAL = batch_view(
+    name="total",
+    join_keys={},
+    source=SOURCE,
+    features={"rows": window("count", "id", 9, 3), "mean_x": window("mean", "x", 3)},
+    filter=pl.col("b"),
+    settle=timedelta(0),
+    event_id="id",
+)
+TREND = on_demand_view(
+    name="trend",
+    sources=[
+        (MOVING, Projection(view="moving", alias="moving")),
+        (TOTAL, Projection(view="total", alias="total")),
+    ],
+    request=[Column(name="miles", dtype="float64")],
+    features={
+        "rate": pl.col("many_x") / pl.col("rows"),
+        "excess": pl.col("mean_x") * pl.col("miles") - pl.col("sum_x"),
+    },
+)
+VIEWS = (PLANE, BULK, PAIR, CITY, PACE, MOVING, TOLD, TOTAL, TREND)
 USES = [
     *(Projection(view=view.name, alias=view.name) for view in VIEWS),
     Projection(view="plane", alias="other", join_key_map=(("plane", "other_plane"),)),
@@ -130,6 +195,7 @@ VALUES = {
     "d": (date(1, 1, 1), date(2024, 2, 29), date(9999, 12, 31), None),
     "many": ([], [None], [float("nan"), -0.0], [0.1] * 5, None),
     "three": ([1, -128, 127], [None, 0, None], None),
+    "id": (0, 1, 2, 3, -1),
 }
 
 Row = tuple[Any, ...]
@@ -269,7 +335,7 @@ RULES = (
 
 
 @settings(
-    max_examples=5,
+    max_examples=3,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

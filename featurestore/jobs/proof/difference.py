@@ -12,6 +12,7 @@ import polars as pl
 from featurestore.model.documents import View
 from featurestore.model.schema import NUMBERS, Column, parse_dtype
 from featurestore.model.time import CREATED, EVENT
+from featurestore.model.windows import NUMBER
 from featurestore.storage.bits import same_bits
 
 EXAMPLES = 3
@@ -88,7 +89,10 @@ def differences(
     a feature that the old version lacks or had in another dtype is described only.
     """
     keys = [key.name for key in new.join_keys]
-    identity = [*keys, EVENT, CREATED]
+    told = NUMBER in before.columns and NUMBER in after.columns
+    identity = [*keys, EVENT, CREATED, *([NUMBER] if told else [])]
+    if not told:
+        before, after = (rows.unique(identity, keep="last") for rows in (before, after))
     if old.join_keys == new.join_keys:
         renamed = after.select(*identity, *(pl.col(one).alias(_NOW + one) for one in features))
         joined = before.join(

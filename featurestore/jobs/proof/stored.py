@@ -1,5 +1,7 @@
 """Two laws of stored rows: Redis has the newest ones, and a kept feature kept its values."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from featurestore.errors import CorruptData
@@ -10,6 +12,7 @@ from featurestore.jobs.proof.trial import MATCH, Trial, settled
 from featurestore.jobs.tables import Place, place_of, shown
 from featurestore.model.documents import LiveView, Release, View
 from featurestore.model.time import CREATED, EVENT, KNOWN, Interval, inside
+from featurestore.model.windows import row_features, row_identity, stored_names
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.rows import layout_of
 
@@ -49,13 +52,13 @@ def in_redis(trial: Trial, one: LiveView) -> Check:
             ),
         )
         found = pl.concat([found, more])
-    values = chosen.select(feature.name for feature in view.features)
-    compared = chosen.height * len(view.features)
+    names = [feature.name for feature in row_features(view)]
+    compared = chosen.height * len(names)
     return Check(
         law=IN_REDIS,
         subject=view.version,
         compared=compared,
-        present=compared - sum(values.null_count().row(0)),
+        present=compared - sum(chosen[name].null_count() for name in names),
         differences=found,
     )
 
@@ -92,7 +95,7 @@ def _in_words(view: View, wrong: pl.DataFrame) -> pl.DataFrame:
     if wrong.is_empty():
         return pl.DataFrame(schema=FAULT)
     layout = layout_of(view)
-    keys, names = [k.name for k in view.join_keys], [f.name for f in view.features]
+    keys, names = [k.name for k in view.join_keys], [f.name for f in row_features(view)]
     other = "another row"
     both = wrong.filter(pl.col(_FOUND).is_not_null() & pl.col(_WANTED).is_not_null())
     found = pl.DataFrame(schema=FAULT)
@@ -142,7 +145,7 @@ def kept(trial: Trial, one: LiveView, current: Release) -> Check:
     if old.view.data_id == one.view.data_id:
         return skipped(KEPT, one.view.version, "it was computed again because it may differ")
     ids = {feature.id for feature in old.view.features}
-    names = [feature.name for feature in one.view.features if feature.id in ids]
+    names = stored_names(one.view, [f.name for f in one.view.features if f.id in ids])
     was, now = place_of(trial.workspace, old.table), trial.place(one)
     if not names or was is None:
         return skipped(KEPT, one.view.version, "no feature kept its id")
@@ -160,7 +163,21 @@ def kept(trial: Trial, one: LiveView, current: Release) -> Check:
         either = pl.concat([before.select(keys), after.select(keys)]).unique(maintain_order=True)
         wanted = trial.sampled(either)
         before, after = (rows.join(wanted, on=keys, how="semi") for rows in (before, after))
-    return _side_by_side(one.view, before, after, names)
+    identity = row_identity(one.view)
+    if identity != row_identity(old.view):
+        identity = (*keys, EVENT, CREATED)
+        before, after = _told_apart(before, after, identity)
+    return _side_by_side(one.view, before, after, names, identity)
+
+
+def _told_apart(
+    before: pl.DataFrame, after: pl.DataFrame, identity: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Leave out rows that share key and times: one table has them all, the other one of them."""
+    twice = [one.filter(one.select(identity).is_duplicated()) for one in (before, after)]
+    shared = pl.concat([one.select(identity) for one in twice]).unique()
+    left = (one.join(shared, on=identity, how="anti", nulls_equal=True) for one in (before, after))
+    return next(left), next(left)
 
 
 def _inside(trial: Trial, view: View, place: Place, known: list[Interval]) -> pl.DataFrame:
@@ -173,10 +190,14 @@ def _in(interval: Interval) -> pl.Expr:
     return inside(pl.col(KNOWN), interval)
 
 
-def _side_by_side(view: View, before: pl.DataFrame, after: pl.DataFrame, names: list[str]) -> Check:
+def _side_by_side(
+    view: View,
+    before: pl.DataFrame,
+    after: pl.DataFrame,
+    names: Sequence[str],
+    identity: Sequence[str],
+) -> Check:
     """Write out which values of the same rows differ, and which rows only one table has."""
-    keys = [k.name for k in view.join_keys]
-    identity = [*keys, EVENT, CREATED]
     old = before.select(*identity, *names, pl.lit(value=True).alias(_OLD))
     new = after.select(
         *identity, *(pl.col(n).alias(_NEW + n) for n in names), pl.lit(value=True).alias(_NEW)

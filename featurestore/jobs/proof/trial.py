@@ -15,6 +15,7 @@ from featurestore.jobs.tables import ALWAYS, Place, StoredTables, place_of
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, Table, View
 from featurestore.model.time import KNOWN, Interval
+from featurestore.model.windows import windows
 from featurestore.serving.client import FeatureClient
 
 SAMPLE = 1_000
@@ -57,7 +58,11 @@ class Trial:
         rows = stored_rows(self.workspace, view, place.table, version=place.version)
         found = matching(latest(view, rows))
         keys = [key.name for key in view.join_keys]
-        self._known[place] = found.select(*keys, MATCH, pl.col(KNOWN).to_physical())
+        # Windows count every event of a key, and so know of its newest from the last known one on.
+        known = matching(rows).group_by(*keys, MATCH).agg(pl.col(KNOWN).max())
+        self._known[place] = (known if windows(view) else found).select(
+            *keys, MATCH, pl.col(KNOWN).to_physical()
+        )
         return found
 
     def known(self, view: View, place: Place) -> pl.DataFrame:

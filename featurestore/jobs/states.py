@@ -1,0 +1,159 @@
+"""Window states built from offline tables: those of all entities, or of some that a run changed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import polars as pl
+
+from featurestore.engine.tiles import built, fresh
+from featurestore.jobs.workspace import Workspace
+from featurestore.model.documents import Table, View
+from featurestore.model.tiles import Integers, States
+from featurestore.model.time import (
+    BEGINNING,
+    CREATED,
+    ENDING,
+    EVENT,
+    KNOWN,
+    REVISION,
+    Interval,
+)
+from featurestore.model.windows import NUMBER, input_name, windows
+from featurestore.serving.states import change_states, layout
+from featurestore.storage.keys import bucket_of, canonical_keys
+from featurestore.storage.layout import table_schema
+from featurestore.storage.redis import OnlineStore
+
+LENIENCE = 60_000_000
+"""How far the clocks of who pushes and of who materializes may be apart, microseconds."""
+
+_AT_ONCE = 4_096
+"""Entities whose states are made at one time."""
+
+_OWNER = "__owner"
+
+
+def rebuild_states(
+    workspace: Workspace,
+    view: View,
+    table: Table,
+    *,
+    version: int | None,
+    among: pl.DataFrame | None = None,
+    since: int = BEGINNING,
+    known_after: int,
+    arrived_since: int,
+    expire_ms: int | None,
+    hold: Callable[[], None],
+) -> int:
+    """Build the window states of a table's entities, or of those `among` some keys; give how many.
+
+    No event before `since` can count for any of them. Of what Redis holds beyond the table only
+    events stay that the table cannot have yet: known after a moment, or pushed at one or later (UTC
+    microseconds). `hold` is called before each write.
+    """
+    online, changed = workspace.online(), 0
+    write = partial(
+        _write,
+        online,
+        view,
+        table,
+        known_after=known_after,
+        arrived_since=arrived_since - LENIENCE,
+        expire_ms=expire_ms,
+    )
+    names = [key.name for key in view.join_keys]
+    seen = [pl.DataFrame() if among is None else among.select(names).clear()]
+    for rows in _by_bucket(workspace, view, table, version, among, since):
+        keys, owner = _owners(rows, names)
+        seen.append(keys)
+        for start in range(0, keys.height, _AT_ONCE):
+            hold()
+            mine = (owner >= start) & (owner < start + _AT_ONCE)
+            some = keys[start : start + _AT_ONCE]
+            changed += write(some, rows.filter(pl.Series(mine)), owner[mine] - start)
+    if not names and len(seen) == 1:
+        changed += write(_owners(_none(view), names)[0], _none(view), np.empty(0, np.int64))
+    if among is not None and names:
+        gone = among.select(names).unique().join(pl.concat(seen), on=names, how="anti")
+        nothing = np.empty(0, np.int64)
+        for start in range(0, gone.height, _AT_ONCE):
+            hold()
+            changed += write(gone[start : start + _AT_ONCE], _none(view), nothing)
+    return changed
+
+
+def _by_bucket(
+    workspace: Workspace,
+    view: View,
+    table: Table,
+    version: int | None,
+    among: pl.DataFrame | None,
+    since: int,
+) -> Iterator[pl.DataFrame]:
+    """Read what states are made of, a bucket at a time."""
+    names = [key.name for key in view.join_keys]
+    if among is None or not names:
+        wanted = None
+    else:
+        wanted = set(bucket_of(among, view.join_keys, table.buckets).to_list())
+    found = workspace.offline.parts(
+        view,
+        table,
+        version=workspace.offline.version(view, table) if version is None else version,
+        events=Interval(start=since, end=ENDING),
+        checksums=workspace.ledger.checksums(table.id),
+    )
+    for part in found.parts:
+        if wanted is not None and part.bucket not in wanted:
+            continue
+        rows = part.read([*names, *_columns(view)])
+        yield rows if among is None or not names else rows.join(among, on=names, how="semi")
+
+
+def _columns(view: View) -> list[str]:
+    inputs = dict.fromkeys(input_name(one) for one in windows(view))
+    return [EVENT, CREATED, KNOWN, REVISION, NUMBER, *inputs]
+
+
+def _none(view: View) -> pl.DataFrame:
+    dtypes = table_schema(view)
+    return pl.DataFrame(schema={name: dtypes[name] for name in _columns(view)})
+
+
+def _owners(rows: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, Integers]:
+    """Give the entities of rows, and the number of each row's; a view without keys has one."""
+    if not names:
+        return pl.DataFrame({"": [0]}), np.zeros(rows.height, np.int64)
+    keys = rows.select(names).unique(maintain_order=True)
+    numbered = keys.with_row_index(_OWNER)
+    owner = rows.select(names).join(numbered, on=names, how="left", maintain_order="left")[_OWNER]
+    return keys, owner.cast(pl.Int64).to_numpy()
+
+
+def _write(
+    online: OnlineStore,
+    view: View,
+    table: Table,
+    keys: pl.DataFrame,
+    rows: pl.DataFrame,
+    owner: Integers,
+    *,
+    known_after: int,
+    arrived_since: int,
+    expire_ms: int | None,
+) -> int:
+    """Write the states that some rows make, and what is kept of those that are there."""
+    plan = layout(view)
+
+    def change(found: States, places: Integers) -> States:
+        kept = fresh(found, known_after=known_after, arrived_since=arrived_since)
+        number = np.full(keys.height, -1, np.int64)
+        number[places] = np.arange(len(places))
+        mine = number[owner]
+        some = rows.filter(pl.Series(mine >= 0))
+        return built(plan, len(places), some, mine[mine >= 0], lateness=view.settle, kept=kept)
+
+    canonical = [key for key in canonical_keys(keys, view.join_keys) if key is not None]
+    return change_states(online, view, table.id, canonical, change, expire_ms=expire_ms, anew=True)
