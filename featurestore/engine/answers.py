@@ -1,20 +1,21 @@
 """What window states answer at a moment: every window asked, of every entity, at once."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from featurestore.engine.exact import Exact, exact, variances
-from featurestore.engine.fold import folded, lifted
+from featurestore.engine.fold import folded, joined, lifted, taken
 from featurestore.model.documents import Feature, Function, Window
 from featurestore.model.schema import INTEGERS, Column
-from featurestore.model.tiles import Integers, Part, Plan, Records, States
+from featurestore.model.tiles import Integers, Plan, Records, States
 from featurestore.model.windows import tail
 
 Bools = NDArray[np.bool_]
+_FEW = 400
+"""Tiles that are sooner folded once for each window than first for each stretch between tails."""
 Answer = tuple[NDArray[np.generic], Bools]
 """One value per entity and whether it is there: a null one is zero.
 
@@ -30,14 +31,11 @@ def values(plan: Plan, states: States, at: int, asked: Sequence[Feature]) -> lis
     """
     windows = [_window(feature) for feature in asked]
     spans = {(one.length, one.every): tail(at, one) for one in windows}
-    tails = np.array(sorted(set(spans.values())), np.int64)
-    cells = _covered(plan, states, tails)
-    found = _folded(plan, cells)
-    numbers = {moment: number for number, moment in enumerate(tails.tolist())}
+    tails = sorted(set(spans.values()))
+    found = _Folded(plan, _covered(plan, states, np.array(tails, np.int64)))
+    numbers = {span: tails.index(moment) for span, moment in spans.items()}
     return [
-        found.answer(
-            window.function, numbers[spans[window.length, window.every]], plan.places[one.name]
-        )
+        found.answer(window.function, numbers[window.length, window.every], plan.places[one.name])
         for one, window in zip(asked, windows, strict=True)
     ]
 
@@ -52,144 +50,116 @@ def series(feature: Feature, answer: Answer) -> pl.Series:
 
 
 def _covered(plan: Plan, states: States, tails: Integers) -> Records:
-    """Fold what windows with these tails cover, in ascending order; shape (entities, tails)."""
-    every, owner = _in_order(plan, states)
-    span = np.searchsorted(tails, every["start"], side="right") - 1
-    if len(span) and span.min() < 0:
-        kept = span >= 0
-        every, owner, span = every[kept], owner[kept], span[kept]
+    """Fold what windows with these tails, ascending, cover; shape (entities, tails)."""
     width = len(tails)
+    pieces, piece = _pieces(plan, states.tiles, states.tile_counts, tails)
+    if len(states.events):
+        events = lifted(plan, states.events)
+        last, of_last = _pieces(plan, events, states.event_counts, tails)
+        pieces, piece = joined(pieces, last), np.concatenate([piece, of_last])
+    # A piece is part of the windows whose tails it does not precede.
+    owner, times = np.divmod(piece, width + 1)
+    starts = np.cumsum(times) - times
+    window = np.repeat(owner * width - starts, times) + np.arange(times.sum())
+    order = np.argsort(window, kind="stable")
+    window, which = window[order], np.repeat(np.arange(len(piece)), times)[order]
+    firsts = _changes(window)
     cells = np.zeros(len(states) * width, plan.tile)
-    if not len(every):
-        return cells.reshape(len(states), width)
-    piece = owner * width + span
-    firsts = np.append(0, np.flatnonzero(piece[1:] != piece[:-1]) + 1)
-    pieces, piece = folded(plan, every, firsts), piece[firsts]
-    if width > 1:
-        # A piece is part of its own window and of all that reach back further.
-        times = piece % width + 1
-        which = np.repeat(np.arange(len(piece)), times)
-        first = np.repeat(np.cumsum(times) - times, times)
-        window = np.repeat(piece - piece % width, times) + np.arange(len(which)) - first
-        order = np.argsort(window, kind="stable")
-        window = window[order]
-        firsts = np.append(0, np.flatnonzero(window[1:] != window[:-1]) + 1)
-        pieces, piece = folded(plan, pieces[which[order]], firsts), window[firsts]
-    cells[piece] = pieces
+    cells[window[firsts]] = folded(plan, taken(pieces, which), firsts)
     return cells.reshape(len(states), width)
 
 
-def _in_order(plan: Plan, states: States) -> tuple[Records, Integers]:
-    """Give tiles, and events as tiles, by entity and time; and the entity of each."""
-    alone = len(states) == 1
-    both = np.concatenate([states.tiles, lifted(plan, states.events)])
-    if alone:
-        return both, np.zeros(len(both), np.int64)
-    numbers = np.arange(len(states))
-    owner = np.repeat(
-        np.concatenate([numbers, numbers]),
-        np.concatenate([states.tile_counts, states.event_counts]),
-    )
-    order = np.argsort(owner, kind="stable")
-    return both[order], owner[order]
+def _pieces(
+    plan: Plan, tiles: Records, counts: Integers, tails: Integers
+) -> tuple[Records, Integers]:
+    """Fold tiles that lie between the same tails; a few are left as they are.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Folded:
-    """What each window covers of each entity, and what all features need that is made of sums.
-
-    Arrays have shape (entities, windows, inputs, or those of `sums` or `squares`).
+    Pieces are numbered (tails + 1) x entity + tails that they do not precede.
     """
+    numbers = np.arange(0, len(counts) * (len(tails) + 1), len(tails) + 1)
+    piece = np.repeat(numbers, counts) + np.searchsorted(tails, tiles["start"], side="right")
+    if len(piece) <= _FEW:
+        return tiles, piece
+    firsts = _changes(piece)
+    return folded(plan, tiles, firsts), piece[firsts]
 
-    plan: Plan
-    cells: Records
-    counts: Integers
-    totals: Exact
-    floats: NDArray[np.float64]
-    spreads: NDArray[np.float64]
+
+def _changes(numbers: Integers) -> Integers:
+    """Give where each run of equal numbers begins."""
+    new = np.empty(len(numbers), np.bool_)
+    new[:1] = True
+    np.not_equal(numbers[1:], numbers[:-1], out=new[1:])
+    return np.flatnonzero(new)
+
+
+class _Folded:
+    """What features are made of, by kind; shapes are (entities, windows, inputs of the kind)."""
+
+    def __init__(self, plan: Plan, cells: Records) -> None:
+        self._plan = plan
+        self._cells = cells
+        self._counts = cells["n"].astype(np.int64)
+        self._there = self._counts > 0
+        self._always = np.ones(len(cells), np.bool_)
+        sums = len(plan.sums)
+        high, low = np.ascontiguousarray(cells["high"]), np.ascontiguousarray(cells["low"])
+        self._totals = Exact(high[..., :sums], low[..., :sums])
+        self._squares = Exact(high[..., sums:], low[..., sums:])
+        self._made: dict[Function, NDArray[np.float64]] = {}
 
     def answer(self, function: Function, number: int, place: int) -> Answer:
         """Give what a function is of one window and input."""
-        count = self.counts[:, number, place]
+        plan, there = self._plan, self._there[:, number, place]
         match function:
             case "count":
-                return count, np.ones(len(count), np.bool_)
+                return self._counts[:, number, place], self._always
             case "sum":
                 return self._sum(number, place)
             case "mean":
-                return _divided(self._float(number, place), count), count > 0
+                at = (plan.ints + plan.sums).index(place)
+                return self._of("mean", self._means)[:, number, at], there
             case "var" | "std":
-                found = self.spreads[:, number, self.plan.squares.index(place)]
-                enough = count > 1
-                spread = np.where(enough, found, 0.0)
-                return np.sqrt(spread) if function == "std" else spread, enough
-        return self._picked(function, number, place), count > 0
+                found = self._of("var", self._spreads)
+                if function == "std":
+                    found = self._of("std", lambda: np.sqrt(found))
+                enough = self._counts[:, number, place] > 1
+                return found[:, number, plan.squares.index(place)], enough
+        pick = next(p for p in plan.picks if p.part == function and place in p.inputs)
+        picked = self._cells[pick.name][:, number, pick.inputs.index(place)]
+        return picked.astype(np.bool_) if pick.dtype == "bool" else picked, there
+
+    def _of(
+        self, function: Function, make: Callable[[], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        if function not in self._made:
+            self._made[function] = make()
+        return self._made[function]
 
     def _sum(self, number: int, place: int) -> Answer:
-        plan, count = self.plan, len(self.cells)
+        plan = self._plan
         if place in plan.ints:
-            whole = self.cells["ints"][:, number, plan.ints.index(place)]
-            return whole, np.ones(count, np.bool_)
+            return self._cells["ints"][:, number, plan.ints.index(place)], self._always
         at = plan.sums.index(place)
         if plan.columns[place].dtype in INTEGERS:
-            return Exact(self.totals.high[:, number, at], self.totals.low[:, number, at]).integers()
-        return self.floats[:, number, at], np.ones(count, np.bool_)
+            totals = self._totals
+            return Exact(totals.high[:, number, at], totals.low[:, number, at]).integers()
+        return self._of("sum", self._totals.floats)[:, number, at], self._always
 
-    def _float(self, number: int, place: int) -> NDArray[np.float64]:
-        if place in self.plan.ints:
-            whole = self.cells["ints"][:, number, self.plan.ints.index(place)]
-            return whole.astype(np.float64)
-        return self.floats[:, number, self.plan.sums.index(place)]
+    def _means(self) -> NDArray[np.float64]:
+        plan, floats = self._plan, self._of("sum", self._totals.floats)
+        if plan.ints:
+            floats = np.concatenate([self._cells["ints"].astype(np.float64), floats], axis=-1)
+        return floats / np.maximum(self._counts[..., plan.ints + plan.sums], 1)
 
-    def _picked(self, part: Part, number: int, place: int) -> NDArray[np.generic]:
-        pick = next(p for p in self.plan.picks if p.part == part and place in p.inputs)
-        found = self.cells[pick.name][:, number, pick.inputs.index(place)]
-        if pick.dtype == "bool":
-            return found.astype(np.bool_)
-        return (
-            np.where(np.isnan(found), found.dtype.type(np.nan), found)
-            if (found.dtype.kind == "f")
-            else found
-        )
-
-
-def _folded(plan: Plan, cells: Records) -> _Folded:
-    counts = cells["n"].astype(np.int64)
-    exact = Exact(np.ascontiguousarray(cells["high"]), np.ascontiguousarray(cells["low"]))
-    sums = len(plan.sums)
-    totals = Exact(exact.high[..., :sums], exact.low[..., :sums])
-    squares = Exact(exact.high[..., sums:], exact.low[..., sums:])
-    return _Folded(
-        plan=plan,
-        cells=cells,
-        counts=counts,
-        totals=totals,
-        floats=totals.floats(),
-        spreads=_spreads(plan, cells, counts, totals, squares),
-    )
-
-
-def _spreads(
-    plan: Plan, cells: Records, counts: Integers, totals: Exact, squares: Exact
-) -> NDArray[np.float64]:
-    """Give the variances of the inputs whose squares are summed."""
-    if not plan.squares:
-        return squares.high
-    high, low = np.empty_like(squares.high), np.empty_like(squares.high)
-    for at, place in enumerate(plan.squares):
-        if place in plan.ints:
-            whole = cells["ints"][..., plan.ints.index(place)]
-            number = exact(whole.reshape(-1))
-            high[..., at] = number.high.reshape(whole.shape)
-            low[..., at] = number.low.reshape(whole.shape)
-        else:
-            column = plan.sums.index(place)
-            high[..., at], low[..., at] = totals.high[..., column], totals.low[..., column]
-    return variances(counts[..., plan.squares], Exact(high, low), squares)
-
-
-def _divided(sums: NDArray[np.float64], count: Integers) -> NDArray[np.float64]:
-    return np.where(count > 0, sums / np.maximum(count, 1), 0.0)
+    def _spreads(self) -> NDArray[np.float64]:
+        plan = self._plan
+        ints = exact(self._cells["ints"].reshape(-1))
+        shape = self._cells["ints"].shape
+        high = np.concatenate([ints.high.reshape(shape), self._totals.high], axis=-1)
+        low = np.concatenate([ints.low.reshape(shape), self._totals.low], axis=-1)
+        at = [(plan.ints + plan.sums).index(place) for place in plan.squares]
+        sums, counts = Exact(high[..., at], low[..., at]), self._counts[..., plan.squares]
+        return np.where(counts > 1, variances(counts, sums, self._squares), 0.0)
 
 
 def _window(feature: Feature) -> Window:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from featurestore.engine.fold import folded, lifted
+from featurestore.engine.fold import folded, joined, lifted, taken
 from featurestore.model.tiles import NO_CREATED, Integers, Plan, Records, States
 from featurestore.model.time import BEGINNING, CREATED, EVENT, KNOWN, REVISION
 from featurestore.model.windows import NUMBER
@@ -40,7 +40,7 @@ def built(
     """
     events = _events(plan, rows, arrived=0)
     if kept is not None and len(kept.events):
-        events = np.concatenate([kept.events, events])
+        events = joined(kept.events, events)
         owner = np.concatenate([_owners(kept.event_counts), owner])
     nothing = States.none(plan, owners)
     return _with(plan, nothing, *_winners(plan, events, owner), lateness=lateness)
@@ -57,7 +57,7 @@ def merged(
     """
     events = _events(plan, rows, arrived=arrived)
     refused = events["event"] < states.horizon[owner]
-    events = np.concatenate([events[~refused], states.events])
+    events = joined(taken(events, ~refused), states.events)
     owner = np.concatenate([owner[~refused], _owners(states.event_counts)])
     return _with(plan, states, *_winners(plan, events, owner), lateness=lateness), refused
 
@@ -74,7 +74,7 @@ def fresh(states: States, *, known_after: int, arrived_since: int) -> States:
         states,
         event_counts=counts.astype(np.int64),
         tile_counts=np.zeros(len(states), np.int64),
-        events=events[kept],
+        events=taken(events, kept),
         tiles=states.tiles[:0],
     )
 
@@ -86,11 +86,11 @@ def _with(plan: Plan, before: States, events: Records, owner: Integers, *, laten
     np.maximum.at(horizon, owner, np.maximum(events["event"], BEGINNING + lateness) - lateness)
     tails = _tails(plan, newest)
     old = events["event"] < horizon[owner]
-    tiles, tile_counts = _tiled(plan, before, tails, events[old], owner[old])
+    tiles, tile_counts = _tiled(plan, before, tails, taken(events, old), owner[old])
     left = ~old
     if not plan.versions:
         left &= events["event"] >= tails.min(axis=0)[owner]
-    events, owner = events[left], owner[left]
+    events, owner = taken(events, left), owner[left]
     counts = np.bincount(owner, minlength=len(before)).astype(np.int64)
     there = (counts + tile_counts) > 0
     return States(
@@ -107,18 +107,20 @@ def _tiled(
     plan: Plan, before: States, tails: Integers, events: Records, owner: Integers
 ) -> tuple[Records, Integers]:
     """Fold events into the tiles of states, and these into as wide ones as windows allow."""
-    tiles = np.concatenate([before.tiles, lifted(plan, events)])
+    tiles = joined(before.tiles, lifted(plan, events))
     owner = np.concatenate([_owners(before.tile_counts), owner])
+    start = tiles["start"].copy()
     width = np.zeros(len(tiles), np.int64)
     for (_, every), tail in zip(plan.spans, tails, strict=True):
-        width = np.gcd(width, np.where(tail[owner] <= tiles["start"], every, 0))
-    tiles["start"] -= tiles["start"] % np.maximum(width, 1)
+        width = np.gcd(width, np.where(tail[owner] <= start, every, 0))
+    start -= start % np.maximum(width, 1)
     # Of one entity, tiles begin before all events that are folded into them: this order is by time.
     order = np.argsort(owner, kind="stable")
     order = order[width[order] > 0]
-    owner, tiles = owner[order], tiles[order]
+    owner, start, tiles = owner[order], start[order], taken(tiles, order)
+    tiles["start"] = start
     new = np.ones(len(tiles), np.bool_)
-    new[1:] = (owner[1:] != owner[:-1]) | (tiles["start"][1:] != tiles["start"][:-1])
+    new[1:] = (owner[1:] != owner[:-1]) | (start[1:] != start[:-1])
     firsts = np.flatnonzero(new)
     counts = np.bincount(owner[firsts], minlength=len(before)).astype(np.int64)
     if len(firsts) == len(tiles):
@@ -126,9 +128,9 @@ def _tiled(
     sizes = np.diff(firsts, append=len(tiles))
     many = sizes > 1
     within = np.repeat(many, sizes)
-    found = tiles[firsts]
+    found = taken(tiles, firsts)
     ends = np.cumsum(sizes[many])
-    found[many] = folded(plan, tiles[within], ends - sizes[many])
+    found[many] = folded(plan, taken(tiles, within), ends - sizes[many])
     return found, counts
 
 
@@ -154,19 +156,19 @@ def _winners(plan: Plan, events: Records, owner: Integers) -> tuple[Records, Int
         same &= column[1:] == column[:-1]
     if same.any():
         order = _greatest(plan, events, order, same)
-    events, owner = events[order], owner[order]
+    events, owner = taken(events, order), owner[order]
     keys = ("number", "revision", "created", "event")
     order = np.lexsort((*(events[name] for name in keys), owner))
-    return events[order], owner[order]
+    return taken(events, order), owner[order]
 
 
 def _greatest(plan: Plan, events: Records, order: Integers, same: Bools) -> Integers:
     """Give the places, in an order by event, of the greatest of each run of the same event."""
     group = np.concatenate([[0], np.cumsum(~same)])
     offset = plan.event.fields["valid"][1]  # type: ignore[index]
-    cells = np.ascontiguousarray(events[order]).view(np.uint8).reshape(len(order), -1)
+    found = taken(events, order)
+    cells = found.view(np.uint8).reshape(len(order), -1)
     inputs = np.ascontiguousarray(cells[:, offset:]).view(f"S{cells.shape[1] - offset}")[:, 0]
-    found = events[order]
     keys = (order, inputs, found["arrived"] == 0)
     within = np.lexsort((*keys, found["event"], found["revision"], found["created"], group))
     last = np.append(np.flatnonzero(np.diff(group[within])), len(order) - 1)

@@ -107,8 +107,10 @@ class Plan:
         )
         object.__setattr__(self, "event", event)
         object.__setattr__(self, "tile", tile)
-        shape = (repr(self.columns), repr(event.descr), repr(tile.descr))
-        object.__setattr__(self, "stamp", digest("state", *shape).encode())
+        inputs = tuple((column.name, column.dtype) for column in self.columns)
+        parts = tuple((one.name, one.inputs) for one in self.picks)
+        made = digest("state", inputs, self.ints, self.sums, self.squares, parts)
+        object.__setattr__(self, "stamp", made.encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

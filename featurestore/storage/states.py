@@ -4,7 +4,7 @@
  field  bytes content
 ====== ===== ==================================================================
 format  1     1
-stamp   8     of the layout and all that follows; with `format` it is the head
+stamp   4     CRC-32 of the layout and all that follows
 newest  8     newest known-at that the state knows of, UTC microseconds
 horizon 8     events from this moment on stand one by one, UTC microseconds
 events  4     how many events
@@ -12,13 +12,14 @@ tiles   4     how many tiles
 records …     the events, then the tiles, as `model.tiles` lays them out
 ====== ===== ==================================================================
 
-All numbers are little-endian. A state does not name its columns, but its stamp is of them too.
+All before the records is the head, by which writers tell states of one key apart. Numbers are
+little-endian. A state does not name its columns, but its stamp is of them too.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from operator import is_not
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,42 +29,40 @@ from featurestore.model.tiles import Integers, Plan, Records, States
 from featurestore.model.time import BEGINNING
 
 FORMAT = 1
-HEAD_BYTES = 9
-"""The bytes at the start that are different for different states: format and stamp."""
-
 _HEAD = np.dtype(
     [
         ("format", "u1"),
-        ("stamp", "S8"),
+        ("stamp", "<u4"),
         ("newest", "<i8"),
         ("horizon", "<i8"),
         ("events", "<u4"),
         ("tiles", "<u4"),
     ]
 )
+HEAD_BYTES = _HEAD.itemsize
+_AFTER_STAMP = slice(5, None)
+"""What the stamp is of."""
 
 _take: Callable[[bytes, slice], bytes] = bytes.__getitem__
+_view: Callable[[memoryview, slice], memoryview] = memoryview.__getitem__
 
 
 def encode_states(plan: Plan, states: States) -> list[bytes | None]:
     """Pack each entity's state; None for an entity that has none."""
     heads = np.zeros(len(states), _HEAD)
+    heads["format"] = FORMAT
     heads["newest"], heads["horizon"] = states.newest, states.horizon
     heads["events"], heads["tiles"] = states.event_counts, states.tile_counts
-    bodies = list(
-        map(
-            b"".join,
-            zip(
-                map(_tail, _cut(heads.tobytes(), np.full(len(states), _HEAD.itemsize))),
-                _cut(states.events.tobytes(), states.event_counts * plan.event.itemsize),
-                _cut(states.tiles.tobytes(), states.tile_counts * plan.tile.itemsize),
-                strict=True,
-            ),
-        )
-    )
-    formats = repeat(bytes([FORMAT]))
+    events = _cut(states.events, states.event_counts)
+    tiles = _cut(states.tiles, states.tile_counts)
+    one = np.ones(len(states), np.int64)
+    afters = map(_view, _cut(heads, one), repeat(_AFTER_STAMP))
+    stamps = map(crc32, afters, repeat(crc32(plan.stamp)))
+    for records in (events, tiles):
+        stamps = map(crc32, records, stamps)
+    heads["stamp"] = np.fromiter(stamps, np.uint32, len(states))
     packed = np.empty(len(states), object)
-    packed[:] = list(map(b"".join, zip(formats, _stamps(plan, bodies), bodies, strict=False)))
+    packed[:] = list(map(b"".join, zip(_cut(heads, one), events, tiles, strict=True)))
     packed[~states.present] = None
     found: list[bytes | None] = packed.tolist()
     return found
@@ -89,8 +88,9 @@ def decode_states(plan: Plan, packed: Sequence[bytes | None]) -> States:
     middle = _HEAD.itemsize + events * plan.event.itemsize
     if (sizes != middle + tiles * plan.tile.itemsize).any():
         raise _corrupt("a state's length is not what its events and tiles add up to")
-    stamps = list(map(_take, rows, repeat(slice(1, HEAD_BYTES))))
-    if stamps != _stamps(plan, list(map(_tail, rows))):
+    views: list[memoryview] = list(map(memoryview, rows))  # type: ignore[arg-type]
+    stamps = map(crc32, map(_view, views, repeat(_AFTER_STAMP)), repeat(crc32(plan.stamp)))
+    if heads["stamp"].tolist() != list(stamps):
         raise _corrupt("a state's stamp is not that of its bytes")
     cuts = list(map(slice, repeat(_HEAD.itemsize), middle.tolist()))
     ends = list(map(slice, middle.tolist(), sizes.tolist()))
@@ -99,8 +99,8 @@ def decode_states(plan: Plan, packed: Sequence[bytes | None]) -> States:
         horizon=_spread(there, heads["horizon"], BEGINNING),
         event_counts=_spread(there, events, 0),
         tile_counts=_spread(there, tiles, 0),
-        events=_records(map(_take, rows, cuts), plan.event),
-        tiles=_records(map(_take, rows, ends), plan.tile),
+        events=_records(map(_view, views, cuts), plan.event),
+        tiles=_records(map(_view, views, ends), plan.tile),
     )
 
 
@@ -109,26 +109,14 @@ def head(packed: bytes | None) -> bytes | None:
     return None if packed is None else packed[:HEAD_BYTES]
 
 
-def _stamps(plan: Plan, bodies: Sequence[bytes]) -> list[bytes]:
-    return list(map(_stamp, repeat(plan.stamp), bodies))
+def _cut(records: Records, counts: Integers) -> list[memoryview]:
+    flat = memoryview(records.tobytes())
+    ends = np.cumsum(counts) * records.dtype.itemsize
+    starts = ends - counts * records.dtype.itemsize
+    return list(map(_view, repeat(flat), map(slice, starts.tolist(), ends.tolist())))
 
 
-def _stamp(layout: bytes, body: bytes) -> bytes:
-    made = hashlib.sha1(layout, usedforsecurity=False)
-    made.update(body)
-    return made.digest()[: HEAD_BYTES - 1]
-
-
-def _tail(packed: bytes) -> bytes:
-    return packed[HEAD_BYTES:]
-
-
-def _cut(flat: bytes, sizes: Integers) -> list[bytes]:
-    ends = np.cumsum(sizes)
-    return list(map(_take, repeat(flat), map(slice, (ends - sizes).tolist(), ends.tolist())))
-
-
-def _records(pieces: Iterable[bytes], dtype: np.dtype[np.void]) -> Records:
+def _records(pieces: Iterable[memoryview], dtype: np.dtype[np.void]) -> Records:
     return np.frombuffer(b"".join(pieces), dtype)
 
 

@@ -329,6 +329,72 @@ def test_an_alias_moves_by_compare_and_set(store: OnlineStore, online_server: Se
         store.alias("broken")
 
 
+def test_an_exchange_needs_what_was_read(store: OnlineStore) -> None:
+    """A value is written, replaced or removed only where what its writer read still stands."""
+    keys = [b"new", b"taken", b"same", b"moved", b"gone", b"away"]
+    store.put(TABLE, [b"taken", b"same", b"moved", b"away"], [b"1:a", b"1:b", b"2:c", b"1:d"])
+    expected = [None, None, b"1:", b"1:", b"1:", b"1:"]
+    new = [b"3:n", b"3:t", b"3:s", b"3:m", b"3:g", None]
+    written = store.exchange(TABLE, keys, expected, new)
+    assert written == [True, False, True, False, False, True]
+    assert store.read([(TABLE, keys)]) == [[b"3:n", b"1:a", b"3:s", b"2:c", None, None]]
+    assert store.exchange(TABLE, [b"away"], [None], [None]) == [True]
+    assert store.exchange(TABLE, [b"same"], [b"3:s, and more than there is"], [b"x"]) == [False]
+    assert store.exchange(TABLE, [], [], []) == []
+    with pytest.raises(ValueError, match="one length"):
+        store.exchange(TABLE, [b"a"], [None], [])
+
+
+def test_many_are_exchanged_in_pieces_and_in_place(
+    store: OnlineStore, online_server: Server
+) -> None:
+    """More values than a pipeline takes: each answer is that of its key, after a restart too."""
+    count = KEYS_PER_SCRIPT * SCRIPTS_PER_PIPELINE + 7
+    keys = [b"k%d" % number for number in range(count)]
+    store.put(TABLE, keys[::3], [b"x"] * len(keys[::3]))
+    with online_server.client() as client:
+        client.script_flush()
+    written = store.exchange(TABLE, keys, [None] * count, keys)
+    assert written == [number % 3 > 0 for number in range(count)]
+    (found,) = store.read([(TABLE, keys)])
+    assert found == [key if number % 3 else b"x" for number, key in enumerate(keys)]
+
+
+def test_an_exchanged_value_lives_as_long_as_its_last_writer_says(
+    store: OnlineStore, online_server: Server
+) -> None:
+    """Each write sets the expiry anew, or takes it away; one that is not written leaves it."""
+    (key,) = redis_keys(store.project, TABLE, [b"k"])
+    with online_server.client() as client:
+        store.exchange(TABLE, [b"k"], [None], [b"1"], expire_ms=50_000)
+        assert 40_000 < client.pttl(key) <= 50_000
+        store.exchange(TABLE, [b"k"], [b"2"], [b"3"])
+        assert 40_000 < client.pttl(key) <= 50_000
+        store.exchange(TABLE, [b"k"], [b"1"], [b"3"], expire_ms=20_000)
+        assert 10_000 < client.pttl(key) <= 20_000
+        store.exchange(TABLE, [b"k"], [b"3"], [b"4"])
+        assert client.pttl(key) == -1
+
+
+def test_of_two_that_exchange_at_once_none_is_lost(store: OnlineStore) -> None:
+    """Writers that read, add and exchange, again where another was first, add up."""
+    keys, writers, rounds = [b"one", b"two", b"three"], 4, 12
+
+    def add(_: int) -> None:
+        left = dict.fromkeys(keys, rounds)
+        while left:
+            asked = [*left]
+            (stored,) = store.read([(TABLE, asked)])
+            new = [b"%d;" % (int((old or b"0;")[:-1]) + 1) for old in stored]
+            for key, done in zip(asked, store.exchange(TABLE, asked, stored, new), strict=True):
+                left[key] -= done
+            left = {key: more for key, more in left.items() if more}
+
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(add, range(writers)))
+    assert store.read([(TABLE, keys)]) == [[b"%d;" % (writers * rounds)] * 3]
+
+
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(frames())
 def test_every_dtype_survives_the_server(
