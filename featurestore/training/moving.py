@@ -8,9 +8,10 @@ import polars as pl
 from featurestore.engine.spans import Events, superseded
 from featurestore.engine.windows import Asked, window_values
 from featurestore.model.documents import Feature, View
+from featurestore.model.tiles import Integers
 from featurestore.model.time import CREATED, REVISION
 from featurestore.model.windows import NUMBER, input_name, numbered
-from featurestore.training.join import Found, Integers, Read, Timeline, moments
+from featurestore.training.join import Found, Read, Timeline, moments
 
 
 def events_of(line: Timeline, read: Read, view: View, *, as_known: bool) -> Events:

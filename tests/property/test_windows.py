@@ -105,7 +105,7 @@ def integers(found) -> np.ndarray:
     return np.fromiter(found, np.int64)
 
 
-def expected(function: Function, dtype: str, found: Sequence[Any]) -> Any:  # noqa: PLR0911 - a table
+def expected(function: Function, dtype: str, found: Sequence[Any]) -> Any:  # noqa: PLR0911
     """Give what a function gives of inputs, without any rounding on the way."""
     if function == "count":
         return len(found)
