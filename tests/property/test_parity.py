@@ -335,7 +335,7 @@ RULES = (
 
 
 @settings(
-    max_examples=3,
+    max_examples=5,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -124,7 +124,7 @@ def expected(function: Function, dtype: str, found: Sequence[Any]) -> Any:  # no
 
 
 def picked(function: Function, found: Sequence[Any]) -> Any:
-    """Give one of the inputs: by its place or by its size, where NaN comes last and 0.0 for -0.0."""
+    """Give one of the inputs, by its place or its size; NaN comes last, and 0.0 stands for -0.0."""
     if function in ("first", "last"):
         return found[0 if function == "first" else -1]
     numbers = [value for value in found if value == value]  # noqa: PLR0124 - NaN differs
