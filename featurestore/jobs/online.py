@@ -111,7 +111,7 @@ def _follow(
         view,
         table,
         version=run.delta_version,
-        among=pl.concat([before.select(names), after.select(names)]).unique() if names else None,
+        of=pl.concat([before.select(names), after.select(names)]).unique() if names else None,
         since=oldest - reaches if isinstance(oldest, int) else BEGINNING,
         known_after=run.interval.end,
         arrived_since=run.started,

@@ -1,6 +1,6 @@
 """Window states built from offline tables: those of all entities, or of some that a run changed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -20,7 +20,7 @@ from featurestore.model.time import (
     Interval,
 )
 from featurestore.model.windows import NUMBER, input_name, windows
-from featurestore.serving.states import change_states, layout
+from featurestore.serving.states import among, change_states, entities_of, layout
 from featurestore.storage.keys import bucket_of, canonical_keys
 from featurestore.storage.layout import table_schema
 from featurestore.storage.redis import OnlineStore
@@ -31,8 +31,6 @@ LENIENCE = 60_000_000
 _AT_ONCE = 4_096
 """Entities whose states are made at one time."""
 
-_OWNER = "__owner"
-
 
 def rebuild_states(
     workspace: Workspace,
@@ -40,14 +38,14 @@ def rebuild_states(
     table: Table,
     *,
     version: int | None,
-    among: pl.DataFrame | None = None,
+    of: pl.DataFrame | None = None,
     since: int = BEGINNING,
     known_after: int,
     arrived_since: int,
     expire_ms: int | None,
     hold: Callable[[], None],
 ) -> int:
-    """Build the window states of a table's entities, or of those `among` some keys; give how many.
+    """Build the window states of a table's entities, or of those with some keys; give how many.
 
     No event before `since` can count for any of them. Of what Redis holds beyond the table only
     events stay that the table cannot have yet: known after a moment, or pushed at one or later (UTC
@@ -64,9 +62,9 @@ def rebuild_states(
         expire_ms=expire_ms,
     )
     names = [key.name for key in view.join_keys]
-    seen = [pl.DataFrame() if among is None else among.select(names).clear()]
-    for rows in _by_bucket(workspace, view, table, version, among, since):
-        keys, owner = _owners(rows, names)
+    seen = [pl.DataFrame() if of is None else of.select(names).clear()]
+    for rows in _by_bucket(workspace, view, table, version, of, since):
+        keys, owner = entities_of(rows, view)
         seen.append(keys)
         for start in range(0, keys.height, _AT_ONCE):
             hold()
@@ -74,9 +72,9 @@ def rebuild_states(
             some = keys[start : start + _AT_ONCE]
             changed += write(some, rows.filter(pl.Series(mine)), owner[mine] - start)
     if not names and len(seen) == 1:
-        changed += write(_owners(_none(view), names)[0], _none(view), np.empty(0, np.int64))
-    if among is not None and names:
-        gone = among.select(names).unique().join(pl.concat(seen), on=names, how="anti")
+        changed += write(entities_of(_none(view), view)[0], _none(view), np.empty(0, np.int64))
+    if of is not None and names:
+        gone = of.select(names).unique().join(pl.concat(seen), on=names, how="anti")
         nothing = np.empty(0, np.int64)
         for start in range(0, gone.height, _AT_ONCE):
             hold()
@@ -89,15 +87,15 @@ def _by_bucket(
     view: View,
     table: Table,
     version: int | None,
-    among: pl.DataFrame | None,
+    of: pl.DataFrame | None,
     since: int,
 ) -> Iterator[pl.DataFrame]:
     """Read what states are made of, a bucket at a time."""
     names = [key.name for key in view.join_keys]
-    if among is None or not names:
+    if of is None or not names:
         wanted = None
     else:
-        wanted = set(bucket_of(among, view.join_keys, table.buckets).to_list())
+        wanted = set(bucket_of(of, view.join_keys, table.buckets).to_list())
     found = workspace.offline.parts(
         view,
         table,
@@ -109,7 +107,7 @@ def _by_bucket(
         if wanted is not None and part.bucket not in wanted:
             continue
         rows = part.read([*names, *_columns(view)])
-        yield rows if among is None or not names else rows.join(among, on=names, how="semi")
+        yield rows if of is None or not names else rows.join(of, on=names, how="semi")
 
 
 def _columns(view: View) -> list[str]:
@@ -120,16 +118,6 @@ def _columns(view: View) -> list[str]:
 def _none(view: View) -> pl.DataFrame:
     dtypes = table_schema(view)
     return pl.DataFrame(schema={name: dtypes[name] for name in _columns(view)})
-
-
-def _owners(rows: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, Integers]:
-    """Give the entities of rows, and the number of each row's; a view without keys has one."""
-    if not names:
-        return pl.DataFrame({"": [0]}), np.zeros(rows.height, np.int64)
-    keys = rows.select(names).unique(maintain_order=True)
-    numbered = keys.with_row_index(_OWNER)
-    owner = rows.select(names).join(numbered, on=names, how="left", maintain_order="left")[_OWNER]
-    return keys, owner.cast(pl.Int64).to_numpy()
 
 
 def _write(
@@ -149,11 +137,9 @@ def _write(
 
     def change(found: States, places: Integers) -> States:
         kept = fresh(found, known_after=known_after, arrived_since=arrived_since)
-        number = np.full(keys.height, -1, np.int64)
-        number[places] = np.arange(len(places))
-        mine = number[owner]
-        some = rows.filter(pl.Series(mine >= 0))
-        return built(plan, len(places), some, mine[mine >= 0], lateness=view.settle, kept=kept)
+        mine, number = among(owner, places, keys.height)
+        some = rows.filter(pl.Series(mine))
+        return built(plan, len(places), some, number, lateness=view.settle, kept=kept)
 
     canonical = [key for key in canonical_keys(keys, view.join_keys) if key is not None]
     return change_states(online, view, table.id, canonical, change, expire_ms=expire_ms, anew=True)

@@ -4,13 +4,18 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
+from featurestore.engine.tiles import merged
 from featurestore.errors import CorruptData, Unavailable
 from featurestore.model.documents import View
 from featurestore.model.tiles import Integers, Plan, States, plan_of
-from featurestore.storage.keys import states_of
+from featurestore.storage.keys import canonical_keys, states_of
 from featurestore.storage.redis import OnlineStore
 from featurestore.storage.states import decode_states, encode_states, head
+
+_OWNER = "__owner"
 
 Change = Callable[[States, Integers], States]
 """Gives new states for those found, of the entities at some places."""
@@ -61,6 +66,59 @@ def change_states(
         f"{view.name}: window states of {len(places)} entities were changed by others each time "
         "they were read; push in larger batches, or from fewer processes"
     )
+
+
+def push_states(
+    store: OnlineStore,
+    view: View,
+    table: str,
+    rows: pl.DataFrame,
+    *,
+    now: int,
+    expire_ms: int | None,
+) -> int:
+    """Merge computed rows into their entities' states; give how many came too late for that.
+
+    Those have an event before what a state keeps one by one: they change windows when the table
+    holds them. A row that is there already changes nothing.
+
+    Raises:
+        CorruptData, Unavailable: as `change_states` says.
+    """
+    plan, late = layout(view), np.zeros(rows.height, np.bool_)
+    keys, owner = entities_of(rows, view)
+
+    def change(found: States, places: Integers) -> States:
+        mine, number = among(owner, places, keys.height)
+        merged_ones, refused = merged(
+            plan, found, rows.filter(pl.Series(mine)), number, lateness=view.settle, arrived=now
+        )
+        late[mine] = refused
+        return merged_ones
+
+    canonical = [key for key in canonical_keys(keys, view.join_keys) if key is not None]
+    change_states(store, view, table, canonical, change, expire_ms=expire_ms)
+    return int(late.sum())
+
+
+def entities_of(rows: pl.DataFrame, view: View) -> tuple[pl.DataFrame, Integers]:
+    """Give the entities of rows, and the number of each row's; a view without keys has one."""
+    names = [key.name for key in view.join_keys]
+    if not names:
+        return pl.DataFrame({"": [0]}), np.zeros(rows.height, np.int64)
+    keys = rows.select(names).unique(maintain_order=True)
+    owner = rows.select(names).join(
+        keys.with_row_index(_OWNER), on=names, how="left", maintain_order="left"
+    )
+    return keys, owner[_OWNER].cast(pl.Int64).to_numpy()
+
+
+def among(owner: Integers, places: Integers, entities: int) -> tuple[NDArray[np.bool_], Integers]:
+    """Give which rows belong to entities at some places, and for each the number of its place."""
+    number = np.full(entities, -1, np.int64)
+    number[places] = np.arange(len(places))
+    mine = number[owner] >= 0
+    return mine, number[owner[mine]]
 
 
 def _decoded(plan: Plan, packed: Sequence[bytes | None], *, anew: bool) -> States:
