@@ -25,16 +25,24 @@ from featurestore.jobs.locks import register, retire
 from featurestore.jobs.materialize import materialize_incremental
 from featurestore.jobs.promote import promote, rollback
 from featurestore.jobs.verify import verify
+from featurestore.model.declare import Aggregate
 from featurestore.model.lock import Lock
 from featurestore.model.time import micros
 from tests.repos import DAY, NOW, applied, at, history, landings, notebook, opened, write
 
 KEPT = timedelta(days=7)
 SPINE = pl.DataFrame({"plane": ["a", "b", "a"], "event_timestamp": [at(20), at(20), at(3)]})
-POOL = {
-    (times, days): history(features={"last_delay": pl.col("delay") * times}, ttl=days * DAY)
-    for times, days in ((1, 2), (2, 2), (1, 9), (3, 2))
-}
+
+
+def pooled(times, days):
+    """Describe a version of a row feature and a window."""
+    delay = pl.col("delay") * times
+    mean = Aggregate(function="mean", of=delay, filter=None, length="2d", every="1h")
+    return history(features={"last_delay": delay, "mean_delay": mean}, ttl=days * DAY)
+
+
+POOL = {key: pooled(*key) for key in ((1, 2), (2, 2), (1, 9), (3, 2))}
+ANSWERS = {"last_delay": {"a": 30.0, "b": 20.0}, "mean_delay": {"a": 20.0, "b": 20.0}}
 CHOICES = sorted(POOL)
 NUMBERS = count()
 
@@ -163,9 +171,9 @@ class Versions(RuleBasedStateMachine):
     @precondition(lambda self: self.live is not None)
     @rule()
     def train(self):
-        pinned = f"{POOL[self.live].version}:last_delay"
+        pinned = [f"{POOL[self.live].version}:{name}" for name in ANSWERS]
         with notebook(self.workspace, now=self.now) as store:
-            made = store.get_historical_features(SPINE, [pinned])
+            made = store.get_historical_features(SPINE, pinned)
         register(self.workspace, made.lock, owner="ann")
         self.trained.append(Trained(self.live, made.lock, made.to_polars()))
 
@@ -208,10 +216,12 @@ class Versions(RuleBasedStateMachine):
             return
         with notebook(self.workspace, now=self.now) as store:
             answer = store.get_online_features(
-                ["history:last_delay"], [{"plane": "a"}, {"plane": "b"}], as_of=at(20)
-            )
-        times = self.live[0]
-        assert answer.to_dict()["last_delay"] == [30.0 * times, 20.0 * times]
+                [f"history:{name}" for name in ANSWERS],
+                [{"plane": "a"}, {"plane": "b"}],
+                as_of=at(20),
+            ).to_dict()
+        for name, values in ANSWERS.items():
+            assert answer[name] == [values[plane] * self.live[0] for plane in "ab"]
 
     @invariant()
     def every_lock_is_answered_and_rebuilt(self):
@@ -221,7 +231,8 @@ class Versions(RuleBasedStateMachine):
                     lock=one.lock, entity_rows=[{"plane": "b"}], as_of=at(20)
                 )
                 rebuilt = store.get_historical_features(SPINE, lock=one.lock).to_polars()
-            assert answer.to_dict()["last_delay"] == [20.0 * one.version[0]]
+            for name, values in ANSWERS.items():
+                assert answer.to_dict()[name] == [values["b"] * one.version[0]]
             assert rebuilt.equals(one.frame)
 
     def teardown(self):
