@@ -64,9 +64,11 @@ def _covered(plan: Plan, states: States, tails: Integers) -> Records:
     order = np.argsort(window, kind="stable")
     window, which = window[order], np.repeat(np.arange(len(piece)), times)[order]
     firsts = _changes(window)
-    cells = np.zeros(len(states) * width, plan.tile)
-    cells[window[firsts]] = folded(plan, taken(pieces, which), firsts)
-    return cells.reshape(len(states), width)
+    # Beside what is found lies one tile of nothing, for all windows that cover nothing.
+    cells = joined(folded(plan, taken(pieces, which), firsts), np.zeros(1, plan.tile))
+    places = np.full(len(states) * width, len(firsts))
+    places[window[firsts]] = np.arange(len(firsts))
+    return taken(cells, places).reshape(len(states), width)
 
 
 def _pieces(
@@ -152,14 +154,18 @@ class _Folded:
         return floats / np.maximum(self._counts[..., plan.ints + plan.sums], 1)
 
     def _spreads(self) -> NDArray[np.float64]:
-        plan = self._plan
-        ints = exact(self._cells["ints"].reshape(-1))
-        shape = self._cells["ints"].shape
-        high = np.concatenate([ints.high.reshape(shape), self._totals.high], axis=-1)
-        low = np.concatenate([ints.low.reshape(shape), self._totals.low], axis=-1)
+        plan, sums = self._plan, self._totals
+        if plan.ints:
+            ints = exact(self._cells["ints"].reshape(-1))
+            shape = self._cells["ints"].shape
+            high, low = ints.high.reshape(shape), ints.low.reshape(shape)
+            sums = Exact(
+                np.concatenate([high, sums.high], axis=-1), np.concatenate([low, sums.low], axis=-1)
+            )
         at = [(plan.ints + plan.sums).index(place) for place in plan.squares]
-        sums, counts = Exact(high[..., at], low[..., at]), self._counts[..., plan.squares]
-        return np.where(counts > 1, variances(counts, sums, self._squares), 0.0)
+        counts = self._counts[..., plan.squares]
+        found = variances(counts, Exact(sums.high[..., at], sums.low[..., at]), self._squares)
+        return np.where(counts > 1, found, 0.0)
 
 
 def _window(feature: Feature) -> Window:

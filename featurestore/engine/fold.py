@@ -6,6 +6,7 @@ and no addition rounds: some 106 bits come out the same whatever the stretches w
 Source: S. Rump, T. Ogita, S. Oishi, Accurate Floating-point Summation I, SIAM J. Sci. Comput. 31.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,20 +33,11 @@ def lifted(plan: Plan, events: Records) -> Records:
     columns = len(plan.columns)
     tiles["n"] = np.unpackbits(events["valid"], axis=1, count=columns, bitorder="little")
     values = {dtype: np.ascontiguousarray(events[dtype].T) for dtype in plan.values}
-    place = {at: (dtype, row) for dtype, of in plan.values.items() for row, at in enumerate(of)}
-    for at, (dtype, row) in enumerate(map(place.__getitem__, plan.ints)):
-        tiles["ints"][:, at] = values[dtype][row]
+    for at, place in enumerate(plan.ints):
+        dtype = plan.columns[place].dtype
+        tiles["ints"][:, at] = values[dtype][plan.values[dtype].index(place)]
     if plan.sums or plan.squares:
-        numbers = [exact(values[dtype][row]) for dtype, row in map(place.__getitem__, plan.sums)]
-        squares = [exact(values[dtype][row]) for dtype, row in map(place.__getitem__, plan.squares)]
-        if squares:
-            roots = Exact(np.stack([n.high for n in squares]), np.stack([n.low for n in squares]))
-            above = squared(roots)
-            numbers += map(Exact, above.high, above.low)
-        high = np.stack([number.high for number in numbers])
-        finite = np.isfinite(high)
-        tiles["high"] = np.where(np.isnan(high), np.nan, high + 0.0).T
-        tiles["low"] = np.where(finite, np.stack([number.low for number in numbers]), 0.0).T
+        tiles["high"], tiles["low"] = (part.T for part in _numbers(plan, values))
     for pick in plan.picks:
         found = values[pick.dtype][[plan.values[pick.dtype].index(at) for at in pick.inputs]]
         if found.dtype.kind == "f":
@@ -53,6 +45,24 @@ def lifted(plan: Plan, events: Records) -> Records:
             found = found + 0 if pick.part in ("min", "max") else found
         tiles[pick.name] = found.T
     return tiles
+
+
+def _numbers(plan: Plan, values: Mapping[str, NDArray[Any]]) -> tuple[Floats, Floats]:
+    """Give what is summed of events as exact numbers, those that are squared last."""
+    shape = (len(plan.columns), next(iter(values.values())).shape[1])
+    numbers = Exact(np.zeros(shape), np.zeros(shape))
+    for dtype, places in plan.values.items():
+        number = exact(values[dtype].reshape(-1))
+        numbers.high[list(places)] = number.high.reshape(len(places), -1)
+        numbers.low[list(places)] = number.low.reshape(len(places), -1)
+    high, low = numbers.high[list(plan.sums)], numbers.low[list(plan.sums)]
+    if plan.squares:
+        at = list(plan.squares)
+        above = squared(Exact(numbers.high[at], numbers.low[at]))
+        high, low = np.concatenate([high, above.high]), np.concatenate([low, above.low])
+    if np.isfinite(high).all():
+        return high + 0.0, low + 0.0
+    return np.where(np.isnan(high), np.nan, high + 0.0), np.where(np.isfinite(high), low + 0.0, 0.0)
 
 
 def folded(plan: Plan, tiles: Records, firsts: Integers) -> Records:
@@ -65,11 +75,11 @@ def folded(plan: Plan, tiles: Records, firsts: Integers) -> Records:
         return found
     found["start"] = tiles["start"][firsts]
     counts = _rows(tiles, "n")
-    found["n"] = np.add.reduceat(counts, firsts, axis=1).T
+    found["n"] = np.add.reduceat(counts, firsts, axis=1, dtype=np.uint32).T
     if plan.ints:
         found["ints"] = np.add.reduceat(_rows(tiles, "ints"), firsts, axis=1).T
     if plan.sums or plan.squares:
-        lengths = np.diff(firsts, append=len(tiles))
+        lengths = np.append(firsts[1:], len(tiles)) - firsts
         high, low = _sums(_rows(tiles, "high"), _rows(tiles, "low"), firsts, lengths)
         found["high"], found["low"] = high.T, low.T
     for pick in plan.picks:
@@ -98,8 +108,8 @@ def _plain(records: Records) -> Records:
 
 
 def _rows(tiles: Records, name: str) -> NDArray[Any]:
-    """Give a field with a row per column: folding runs along rows."""
-    return np.ascontiguousarray(tiles[name].T)
+    """Give a copy of a field with a row per column: folding runs along rows."""
+    return np.array(tiles[name].T, order="C")
 
 
 def _extreme(pick: Pick, values: NDArray[Any], valid: Bools, firsts: Integers) -> NDArray[Any]:
@@ -129,21 +139,24 @@ def _chosen(pick: Pick, values: NDArray[Any], valid: Bools, firsts: Integers) ->
 
 
 def _sums(high: Floats, low: Floats, firsts: Integers, lengths: Integers) -> tuple[Floats, Floats]:
+    """Give the sums of stretches; high and low may be overwritten."""
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        top = np.maximum.reduceat(np.abs(high), firsts, axis=1)
+        if np.isfinite(top).all():
+            return _finite_sums(high, low, top, firsts, lengths)
         finite = np.isfinite(high)
-        if finite.all():
-            return _finite_sums(high, low, firsts, lengths)
         odd = np.add.reduceat(np.where(finite, 0.0, high), firsts, axis=1)
-        sums = _finite_sums(np.where(finite, high, 0.0), low, firsts, lengths)
+        high = np.where(finite, high, 0.0)
+        top = np.maximum.reduceat(np.abs(high), firsts, axis=1)
+        sums = _finite_sums(high, low, top, firsts, lengths)
         poisoned = odd != 0
         odd = np.where(np.isnan(odd), np.nan, odd)
         return np.where(poisoned, odd, sums[0]), np.where(poisoned, 0.0, sums[1])
 
 
 def _finite_sums(
-    high: Floats, low: Floats, firsts: Integers, lengths: Integers
+    high: Floats, low: Floats, top: Floats, firsts: Integers, lengths: Integers
 ) -> tuple[Floats, Floats]:
-    top = np.maximum.reduceat(np.abs(high), firsts, axis=1)
     bits = int(lengths.max() + 1).bit_length()
     exponent = np.frexp(top)[1] + bits
     down = np.where(exponent > _HUGE, -_DOWN, 0)
@@ -152,29 +165,26 @@ def _finite_sums(
         spread = np.repeat(down, lengths, axis=1)
         high, low, exponent = np.ldexp(high, spread), np.ldexp(low, spread), exponent + down
     unit = np.repeat(np.ldexp(1.0, exponent), lengths, axis=1)
-    cut = (unit + high) - unit
+    left = np.stack([high, low]) if low.any() else high[None]
+    cut = unit + left[0]
+    cut -= unit
+    left[0] -= cut
     total, rest = np.add.reduceat(cut, firsts, axis=1), np.zeros_like(top)
-    left = high - cut
-    if low.any():
-        left, unit = np.concatenate([left, low]), np.concatenate([unit, unit])
     for _ in range(1 if bits <= _SHORT else 2):
         unit *= 2.0 ** (bits - _DIGITS)
-        cut = (unit + left) - unit
-        left -= cut
-        for part in _parts(np.add.reduceat(cut, firsts, axis=1), len(high)):
+        cuts = unit + left
+        cuts -= unit
+        left -= cuts
+        for part in np.add.reduceat(cuts, firsts, axis=2):
             total, error = _two_sum(total, part)
-            rest = rest + error
-    for part in _parts(np.add.reduceat(left, firsts, axis=1), len(high)):
-        rest = rest + part
+            rest += error
+    for part in np.add.reduceat(left, firsts, axis=2):
+        rest += part
     total, rest = _two_sum(total, rest)
     if huge:
         total, rest = np.ldexp(total, -down), np.ldexp(rest, -down)
         rest = np.where(np.isfinite(total), rest, 0.0)
     return total + 0.0, rest + 0.0
-
-
-def _parts(rows: Floats, size: int) -> list[Floats]:
-    return [rows] if len(rows) == size else [rows[:size], rows[size:]]
 
 
 def _two_sum(one: Floats, two: Floats) -> tuple[Floats, Floats]:

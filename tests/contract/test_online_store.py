@@ -340,6 +340,8 @@ def test_an_exchange_needs_what_was_read(store: OnlineStore) -> None:
     assert store.read([(TABLE, keys)]) == [[b"3:n", b"1:a", b"3:s", b"2:c", None, None]]
     assert store.exchange(TABLE, [b"away"], [None], [None]) == [True]
     assert store.exchange(TABLE, [b"same"], [b"3:s, and more than there is"], [b"x"]) == [False]
+    store.put(TABLE, [b"empty"], [b""])
+    assert store.exchange(TABLE, [b"empty"], [b""], [b"4:e"]) == [True]
     assert store.exchange(TABLE, [], [], []) == []
     with pytest.raises(ValueError, match="one length"):
         store.exchange(TABLE, [b"a"], [None], [])

@@ -104,7 +104,7 @@ def check(of, states, found, *, later=(0, 5, 61, 400)):
             for one, (shown, valid) in zip(of.features, found_now, strict=True):
                 expected = answer(one, own, newest + after)
                 assert valid[owner] == (expected is not None), (one.name, after, expected)
-                same(one, shown[owner], expected or 0)
+                same(one, shown[owner], 0 if expected is None else expected)
 
 
 def same(one, shown, expected):
@@ -115,7 +115,7 @@ def same(one, shown, expected):
         assert shown == pytest.approx(expected, rel=1e-12, abs=1e-300), one.name
     else:
         assert shown == expected, one.name
-        assert math.copysign(1, shown) == math.copysign(1, expected) or shown == 0, one.name
+        assert math.copysign(1, shown) == math.copysign(1, expected), one.name
 
 
 @settings(max_examples=35)

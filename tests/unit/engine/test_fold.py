@@ -1,6 +1,7 @@
 """Unit tests of folding: sums of any stretch are exact, whatever was folded before."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -38,6 +39,19 @@ def test_sums_are_rounded_once_however_they_are_grouped(digits, count):
     parts = folded(PLAN, tiles, cuts)
     assert total(folded(PLAN, parts, np.array([0]))) == [expected]
     assert total(parts) == [math.fsum(part) for part in np.split(numbers, cuts[1:])]
+
+
+@pytest.mark.parametrize("count", [3, 100, 5000])
+def test_a_sum_keeps_what_its_float_rounds_away(count):
+    """High and low together are off by less than 2**-104 of what was added, whatever cancels."""
+    random = np.random.default_rng(count)
+    numbers = random.normal(size=count) * 2.0 ** random.integers(-30, 30, count)
+    numbers[-1] = -math.fsum(numbers[:-1])
+    tiles = folded(PLAN, tiles_of(numbers), np.array([0]))
+    tiles = folded(PLAN, np.concatenate([tiles, tiles_of(numbers / 3)]), np.array([0]))
+    added = [Fraction(number) for number in (*numbers, *(numbers / 3))]
+    found = Fraction(tiles["high"][0, 0]) + Fraction(tiles["low"][0, 0])
+    assert abs(found - sum(added)) * 2**104 <= sum(map(abs, added))
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,14 @@ def test_a_window_moves_on_without_a_write():
     assert answers(of, states, 140) == [0.0, None, None]
 
 
+def test_the_least_and_greatest_are_never_minus_zero():
+    """-0.0 is 0.0 for them, from an event as from a tile; first and last are as they came."""
+    of = view(*(feature(name, "float64", 60, 10) for name in ("min", "max", "first", "last")))
+    for lateness in (0, 100):
+        found = answers(of, build(of, event(10, -0.0), event(12, -0.0), lateness=lateness), 12)
+        assert [math.copysign(1, value) for value in found] == [1, 1, -1, -1]
+
+
 def test_no_state_answers_as_no_event():
     """An entity nobody has seen has 0 for counts and sums, null for the rest."""
     functions = ("count", "sum", "mean", "std", "var", "min", "max", "first", "last")
@@ -131,6 +139,7 @@ def test_rows_before_the_horizon_are_refused():
         ({"created": None}, {"created": -500}),
         ({"created": 3, "revision": 9}, {"created": 4}),
         ({"created": 4, "revision": 1}, {"created": 4, "revision": 2}),
+        ({"created": 4, "revision": 1, "at": 51}, {"created": 4, "revision": 2}),
         ({"created": 4, "at": 50}, {"created": 4, "at": 51}),
         ({"value": 2.0}, {"value": 1.0}),
     ],
