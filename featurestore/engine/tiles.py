@@ -5,8 +5,10 @@ width at a moment divides the `every` of all windows that still cover it. So eac
 moment, from the newest known-at on, is a run of tiles and then of events, and nothing is written as
 time passes. Rows older than the horizon are refused: the state must be built again.
 
-Of versions of one event that both stand in the events zone only the greatest is kept. A version
-whose other version is in a tile already, or that moved before the horizon, is not seen as such.
+What offline does not have yet is kept one by one however old it is, so that building a state again
+loses nothing. Of versions of one event that both stand in the events zone only the greatest is
+kept. A version whose other version is in a tile already, or that moved before the horizon, is not
+seen as such.
 """
 
 from dataclasses import replace
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 from featurestore.engine.fold import folded, joined, lifted, taken
 from featurestore.model.tiles import NO_CREATED, Integers, Plan, Records, States
-from featurestore.model.time import BEGINNING, CREATED, EVENT, KNOWN, REVISION
+from featurestore.model.time import BEGINNING, CREATED, ENDING, EVENT, KNOWN, REVISION
 from featurestore.model.windows import NUMBER
 
 Bools = NDArray[np.bool_]
@@ -30,19 +32,21 @@ def built(
     owner: Integers,
     *,
     lateness: int,
+    settled: int = ENDING,
     kept: States | None = None,
 ) -> States:
     """Build the states of so many entities of all their offline rows, and events kept from online.
 
     `rows` has event, created and known-at (UTC microseconds), revision, number and the inputs;
     `owner` is the number of each row's entity. Of two equal versions offline's is taken. Events up
-    to `lateness` microseconds before an entity's newest are kept one by one.
+    to `lateness` microseconds before an entity's newest are kept one by one, and those known after
+    `settled`: up to then the rows are all that is known.
     """
     events = _events(plan, rows, arrived=0)
     if kept is not None and len(kept.events):
         events = joined(kept.events, events)
         owner = np.concatenate([_owners(kept.event_counts), owner])
-    nothing = States.none(plan, owners)
+    nothing = States.none(plan, owners, settled=settled)
     return _with(plan, nothing, *_winners(plan, events, owner), lateness=lateness)
 
 
@@ -84,6 +88,10 @@ def _with(plan: Plan, before: States, events: Records, owner: Integers, *, laten
     newest, horizon = before.newest.copy(), before.horizon.copy()
     np.maximum.at(newest, owner, events["known"])
     np.maximum.at(horizon, owner, np.maximum(events["event"], BEGINNING + lateness) - lateness)
+    open_ones = events["known"] > before.settled[owner]
+    oldest = np.full(len(before), ENDING, np.int64)
+    np.minimum.at(oldest, owner[open_ones], events["event"][open_ones])
+    horizon = np.maximum(np.minimum(horizon, oldest), before.horizon)
     tails = _tails(plan, newest)
     old = events["event"] < horizon[owner]
     tiles, tile_counts = _tiled(plan, before, tails, taken(events, old), owner[old])
@@ -96,6 +104,7 @@ def _with(plan: Plan, before: States, events: Records, owner: Integers, *, laten
     return States(
         newest=np.where(there, newest, BEGINNING),
         horizon=np.where(there, horizon, BEGINNING),
+        settled=np.where(there, before.settled, BEGINNING),
         event_counts=counts,
         tile_counts=tile_counts,
         events=events,

@@ -139,7 +139,9 @@ def _write(
         kept = fresh(found, known_after=known_after, arrived_since=arrived_since)
         mine, number = among(owner, places, keys.height)
         some = rows.filter(pl.Series(mine))
-        return built(plan, len(places), some, number, lateness=view.settle, kept=kept)
+        return built(
+            plan, len(places), some, number, lateness=view.settle, settled=known_after, kept=kept
+        )
 
     canonical = [key for key in canonical_keys(keys, view.join_keys) if key is not None]
     return change_states(online, view, table.id, canonical, change, expire_ms=expire_ms, anew=True)

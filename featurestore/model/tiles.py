@@ -118,26 +118,30 @@ class States:
     """The states of some entities, side by side; an entity without events and tiles has none.
 
     `newest` is the newest known-at that a state knows of, `horizon` the moment from which on events
-    are kept one by one; both UTC microseconds, the beginning where there is no state. `events` are
-    those of the first entity, then of the second, …, `event_counts` how many each has: in ascending
-    (event, created, revision, number). `tiles` likewise, in ascending start.
+    are kept one by one. All that is known up to `settled` stands in the offline table too: an event
+    known later is kept one by one, so that no rebuilding loses it. They are UTC microseconds, the
+    beginning where there is no state. `events` are those of the first entity, then of the second,
+    …, `event_counts` how many each has: in ascending (event, created, revision, number). `tiles`
+    likewise, in ascending start.
     """
 
     newest: Integers
     horizon: Integers
+    settled: Integers
     event_counts: Integers
     tile_counts: Integers
     events: Records = field(repr=False)
     tiles: Records = field(repr=False)
 
     @classmethod
-    def none(cls, plan: Plan, owners: int) -> Self:
+    def none(cls, plan: Plan, owners: int, *, settled: int = BEGINNING) -> Self:
         """Give entities that have no state."""
         beginning = np.full(owners, BEGINNING, np.int64)
         counts = np.zeros(owners, np.int64)
         return cls(
             newest=beginning,
             horizon=beginning,
+            settled=np.full(owners, settled, np.int64),
             event_counts=counts,
             tile_counts=counts,
             events=np.empty(0, plan.event),

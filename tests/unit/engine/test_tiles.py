@@ -8,7 +8,7 @@ import pytest
 from featurestore.engine.answers import values
 from featurestore.engine.tiles import built, fresh, merged
 from featurestore.model.tiles import States, plan_of
-from featurestore.model.time import BEGINNING
+from featurestore.model.time import BEGINNING, ENDING
 from tests.windows import feature, frame, view
 
 SUM = feature("sum", "float64", 60, 10)
@@ -74,7 +74,9 @@ def test_tiles_are_as_wide_as_the_windows_that_reach_them_allow(spans, newest, t
 def test_tiles_grow_wider_and_go_as_time_passes():
     """What only longer windows cover is folded together; what none covers is gone."""
     of = view(SUM, feature("sum", "float64", 200, 50))
-    states, _ = push(of, States.none(plan_of(of), 1), *map(event, (40, 41, 52, 63)), lateness=0)
+    states, _ = push(
+        of, States.none(plan_of(of), 1, settled=ENDING), *map(event, (40, 41, 52, 63)), lateness=0
+    )
     assert states.tiles["start"].tolist() == [40, 50]
     states, _ = push(of, states, event(150), lateness=0)
     assert states.tiles["start"].tolist() == [0, 50]
@@ -105,7 +107,7 @@ def test_no_state_answers_as_no_event():
     """An entity nobody has seen has 0 for counts and sums, null for the rest."""
     functions = ("count", "sum", "mean", "std", "var", "min", "max", "first", "last")
     of = view(*(feature(f, "bool" if f == "count" else "int64", 60, 10) for f in functions))
-    states = States.none(plan_of(of), 1)
+    states = States.none(plan_of(of), 1, settled=ENDING)
     assert answers(of, states, 5) == [0, 0, *[None] * 7]
     assert not states.present[0]
 
@@ -130,7 +132,10 @@ def test_rows_before_the_horizon_are_refused():
     more, refused = push(of, states, event(79), event(80), event(200), event(81), lateness=20)
     assert refused == 1
     assert (more.newest[0], more.horizon[0]) == (200, 180)
-    assert push(of, States.none(plan_of(of), 1), event(200), event(5), lateness=20)[1] == 0
+    assert (
+        push(of, States.none(plan_of(of), 1, settled=ENDING), event(200), event(5), lateness=20)[1]
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +160,7 @@ def test_the_greater_version_counts_whichever_comes_first(one, two):
     orders = [((lesser,), (greater,)), ((greater,), (lesser,)), ((lesser, greater),)]
     made = []
     for batches in orders:
-        states = States.none(plan_of(of), 1)
+        states = States.none(plan_of(of), 1, settled=ENDING)
         for batch in batches:
             states, _ = push(of, states, *batch)
         made.append(states.events.tobytes())
@@ -166,7 +171,7 @@ def test_the_greater_version_counts_whichever_comes_first(one, two):
 def test_offline_wins_a_tie():
     """Of two equal versions with other values, what offline has is kept, and a push changes it."""
     of = view(SUM)
-    pushed, _ = push(of, States.none(plan_of(of), 1), event(50, 9.0))
+    pushed, _ = push(of, States.none(plan_of(of), 1, settled=ENDING), event(50, 9.0))
     kept = fresh(pushed, known_after=0, arrived_since=10**9)
     states = build(of, event(50, 1.0), lateness=100, kept=kept)
     assert answers(of, states, 50) == [1.0]
@@ -179,7 +184,7 @@ def test_offline_wins_a_tie():
 def test_fresh_events_are_those_that_offline_may_lack():
     """Known after a moment, or written since another; tiles are not kept."""
     of = view(SUM)
-    states = States.none(plan_of(of), 1)
+    states = States.none(plan_of(of), 1, settled=ENDING)
     for at, arrived in ((10, 100), (20, 300), (30, 100)):
         states, _ = push(of, states, event(at), arrived=arrived)
     kept = fresh(states, known_after=25, arrived_since=300)
@@ -205,4 +210,14 @@ def test_a_row_feature_is_no_window():
         id="", name="x", dtype="int64", expression=SUM.expression, reads=(), window=None
     )
     with pytest.raises(ValueError, match="x is no window feature"):
-        values(plan_of(of), States.none(plan_of(of), 1), 0, [plain])
+        values(plan_of(of), States.none(plan_of(of), 1, settled=ENDING), 0, [plain])
+
+
+def test_what_offline_may_lack_is_kept_one_by_one():
+    """An event known after all that is settled never stands in a tile, however old it is."""
+    of = view(SUM)
+    at_once, _ = push(of, States.none(plan_of(of), 1), *map(event, (40, 50, 90)), lateness=5)
+    assert (at_once.horizon[0], len(at_once.events), len(at_once.tiles)) == (40, 3, 0)
+    later, refused = push(of, at_once, event(95), event(41), event(39), lateness=5)
+    assert [one["event"] for one in later.events] == [40, 41, 50, 90, 95]
+    assert refused == 1
