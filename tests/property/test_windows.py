@@ -105,7 +105,7 @@ def integers(found) -> np.ndarray:
     return np.fromiter(found, np.int64)
 
 
-def expected(function: Function, dtype: str, found: Sequence[Any]) -> Any:  # noqa: PLR0911
+def expected(function: Function, dtype: str, found: Sequence[Any]) -> Any:
     """Give what a function gives of inputs, without any rounding on the way."""
     if function == "count":
         return len(found)
@@ -116,15 +116,14 @@ def expected(function: Function, dtype: str, found: Sequence[Any]) -> Any:  # no
         return total if LOWEST <= total <= NEVER else None
     if len(found) < (2 if function in ("var", "std") else 1):
         return None
-    if function in ("var", "std"):
-        return variance(found, root=function == "std")
-    if function == "mean":
-        return total_of(found) / len(found)
-    return picked(function, found)
+    spread = function in ("var", "std")
+    return variance(found, root=function == "std") if spread else picked(function, found)
 
 
 def picked(function: Function, found: Sequence[Any]) -> Any:
-    """Give one of the inputs, by its place or its size; NaN comes last, and 0.0 stands for -0.0."""
+    """Give the mean, or one of the inputs by place or size: NaN comes last, 0.0 is -0.0."""
+    if function == "mean":
+        return total_of(found) / len(found)
     if function in ("first", "last"):
         return found[0 if function == "first" else -1]
     numbers = [value for value in found if value == value]  # noqa: PLR0124 - NaN differs
