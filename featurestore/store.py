@@ -256,7 +256,7 @@ class FeatureStore:
         projections, catalog, draft = self._asked(() if features is None else features)
         query = resolve(projections, catalog, full_feature_names=full_feature_names)
         tables = (
-            DraftTables(self._workspace.config.root)
+            DraftTables(self._workspace.config.sources)
             if draft
             else StoredTables(self._workspace, query=query)
         )

@@ -211,7 +211,7 @@ def _against_stored(
         return None
     try:
         stored = stored_rows(workspace, old, table, version=None, known=interval)
-        computed = feature_rows(new, workspace.config.root, interval)
+        computed = feature_rows(new, workspace.config.sources, interval)
     except FeatureStoreError as error:
         return f"its rows cannot be compared: {error}"
     return differences(old, new, stored, computed, features)
