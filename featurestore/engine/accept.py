@@ -5,7 +5,7 @@ tell events apart by), for a value that its column's dtype cannot hold, and for 
 the future. Refusals say which row and column, and never show a value.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -36,9 +36,10 @@ class Accepted:
 
     `rows` has the columns of the source that came along, under the names that expressions use and
     in the source's dtypes; `places` are the numbers they were pushed under. `refused` has the
-    columns of `REFUSALS`; a row may be there for several reasons.
+    columns of `REFUSALS`; a row may be there for several reasons. `views` are those that take them.
     """
 
+    views: tuple[View, ...]
     rows: pl.DataFrame
     places: pl.Series
     refused: pl.DataFrame
@@ -72,29 +73,40 @@ def accept(
 
     Args:
         rows: the rows, in any order.
-        views: versions of views over one source, those that are applied or live first.
+        views: versions of views over one source, what counts most first. Of two versions of a view
+            the latter takes no rows where it needs what the rows, as they are now, do not have.
         now: the moment, UTC microseconds.
         max_skew: how far after it an event may lie, microseconds.
         most: how many rows are taken at most.
     """
-    taking = [view for view in views if takes_pushed(view)]
     refused = [_counts_all(view.name) for view in views if not takes_pushed(view)]
+    views = [view for view in views if takes_pushed(view)]
+    dtypes = _dtypes(views)
     over = pl.Series(range(most, rows.height), dtype=pl.Int64)
     refused.append(refusals(over, "", f"is beyond the {most:,} rows that a call takes; push again"))
-    rows = _mapped(rows.head(most), taking)
+    rows = _mapped(rows.head(most), views)
+    taking, left_out = _taking(views, rows, dtypes)
+    refused += left_out
     places = pl.Series(range(rows.height), dtype=pl.Int64)
     lacking = list(_lacking(rows, taking))
     if lacking or not taking:
         refused += [refusals(places, name, reason) for name, reason in lacking]
-        return Accepted(rows=rows.clear(), places=places.clear(), refused=_sorted(refused))
-    found, misfits = _cast(rows, taking)
+        return Accepted(
+            views=taking, rows=rows.clear(), places=places.clear(), refused=_sorted(refused)
+        )
+    found, misfits = _cast(rows, taking, dtypes)
     found = _stamped(found, taking[0].source, now)
     judged = [*misfits, *_judged(found, taking, misfits, now=now, max_skew=max_skew)]
     bad = _none(rows.height)
     for name, mask, reason in judged:
         bad |= mask
         refused.append(refusals(places.filter(mask), name, reason))
-    return Accepted(rows=found.filter(~bad), places=places.filter(~bad), refused=_sorted(refused))
+    return Accepted(
+        views=taking,
+        rows=found.filter(~bad),
+        places=places.filter(~bad),
+        refused=_sorted(refused),
+    )
 
 
 def refusals(places: pl.Series, at: str, reason: str) -> pl.DataFrame:
@@ -128,6 +140,35 @@ def _mapped(rows: pl.DataFrame, views: Sequence[View]) -> pl.DataFrame:
     )
 
 
+def _dtypes(views: Sequence[View]) -> dict[str, Column]:
+    """Give the columns that a source has, by name, as the first view that knows one knows it."""
+    found: dict[str, Column] = {}
+    for view in views:
+        for column in view.source.columns if view.source else ():
+            found.setdefault(column.name, column)
+    return found
+
+
+def _taking(
+    views: Sequence[View], rows: pl.DataFrame, dtypes: Mapping[str, Column]
+) -> tuple[tuple[View, ...], list[pl.DataFrame]]:
+    """Leave out versions of views that read the source as it was: gives the others, and why."""
+    seen: set[str] = set()
+    taking, refused = [], []
+    for view in views:
+        of = {column.name: column for column in view.source.columns} if view.source else {}
+        wanted = needed(view)
+        other = [name for name in wanted if dtypes.get(name) != of.get(name)]
+        lacking = [name for name, _ in _lacking(rows, [view])]
+        if view.name in seen and (other or lacking):
+            reason = f"reads column '{(other + lacking)[0]}', which the rows do not have as it was"
+            refused.append(refusals(pl.Series([None], dtype=pl.Int64), view.version, reason))
+        else:
+            taking.append(view)
+        seen.add(view.name)
+    return tuple(taking), refused
+
+
 def _lacking(rows: pl.DataFrame, views: Sequence[View]) -> Iterator[tuple[str, str]]:
     """Give the columns that views need and the rows lack, each with the reason to say."""
     wanting: dict[str, str] = {}
@@ -145,15 +186,12 @@ Judged = tuple[str, pl.Series, str]
 """A column, which rows are refused for it (a mask), and why."""
 
 
-def _cast(rows: pl.DataFrame, views: Sequence[View]) -> tuple[pl.DataFrame, list[Judged]]:
+def _cast(
+    rows: pl.DataFrame, views: Sequence[View], dtypes: Mapping[str, Column]
+) -> tuple[pl.DataFrame, list[Judged]]:
     """Give the source's columns in its dtypes, and which values do not fit theirs."""
-    sources = [view.source for view in views if view.source]
-    dtypes: dict[str, Column] = {}
-    for source in sources:
-        for column in source.columns:
-            dtypes.setdefault(column.name, column)
     wanted = {name for view in views for name in needed(view)}
-    zones = {source.time_zone for source in sources}
+    zones = {view.source.time_zone for view in views if view.source}
     columns: list[pl.Series] = []
     judged: list[Judged] = []
     for column in dtypes.values():

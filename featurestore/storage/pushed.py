@@ -5,7 +5,7 @@ microseconds; what a push left out is null. Nothing is ever taken out of it.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from polars.exceptions import PolarsError
 
 from featurestore.errors import Conflict, SourceError, Unavailable
-from featurestore.model.documents import Source, View
+from featurestore.model.documents import View
 from featurestore.model.fingerprint import digest
 from featurestore.model.reads import takes_pushed
 from featurestore.storage.layout import FOR_EVER, stored_dtype
@@ -190,13 +190,3 @@ class Roots:
         if view.source is None or not takes_pushed(view):
             return None
         return self.log(view.source.name)
-
-
-def aligned(rows: pl.LazyFrame, names: Sequence[str], source: Source) -> pl.LazyFrame:
-    """Give some columns of a log in the dtypes the source has; null where no push had them."""
-    dtypes = {column.name: column.polars for column in source.columns}
-    there = rows.collect_schema().names()
-    return rows.select(
-        (pl.col(name) if name in there else pl.lit(None)).cast(dtypes[name]).alias(name)
-        for name in dict.fromkeys(names)
-    )

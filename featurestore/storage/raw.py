@@ -3,10 +3,13 @@
 It is the same whether the rows lie in a file, in the log of pushed rows, or were pushed just now.
 """
 
+from collections.abc import Sequence
+
 import polars as pl
 
-from featurestore.model.documents import View
-from featurestore.model.reads import event_id, read_columns
+from featurestore.errors import InvalidRequest
+from featurestore.model.documents import Source, View
+from featurestore.model.reads import event_id, needed, read_columns
 from featurestore.model.time import MOMENT, known_at, normal_dtype, to_moment
 from featurestore.model.windows import NUMBER, numbered
 from featurestore.storage.keys import cast_keys, numbers_of
@@ -60,6 +63,32 @@ def keyed(rows: pl.DataFrame, view: View) -> pl.DataFrame:
     if not numbered(view):
         return made
     return made.with_columns(numbers_of(rows, event_id(view)).alias(NUMBER))
+
+
+def raw_of(view: View, rows: pl.DataFrame) -> pl.DataFrame:
+    """Give the raw rows that a view reads of rows pushed just now, as reading its log would.
+
+    Raises:
+        InvalidRequest: a value does not fit the view's key, or the source as the view knows it.
+    """
+    assert view.source is not None
+    try:
+        return keyed(timed(view, aligned(rows.lazy(), needed(view), view.source)).collect(), view)
+    except pl.exceptions.PolarsError as error:
+        raise InvalidRequest(
+            f"{view.version}: read source '{view.source.name}' when its dtypes were others; the "
+            "row is not for this version"
+        ) from error
+
+
+def aligned(rows: pl.LazyFrame, names: Sequence[str], source: Source) -> pl.LazyFrame:
+    """Give some columns of pushed rows in a source's dtypes; null where no push had them."""
+    dtypes = {column.name: column.polars for column in source.columns}
+    there = rows.collect_schema().names()
+    return rows.select(
+        (pl.col(name) if name in there else pl.lit(None)).cast(dtypes[name]).alias(name)
+        for name in dict.fromkeys(names)
+    )
 
 
 def _zoned(name: str, dtype: pl.DataType, zone: str | None) -> pl.Expr:

@@ -20,8 +20,8 @@ from featurestore.model.documents import Source, View
 from featurestore.model.names import suggest
 from featurestore.model.reads import needed, read_columns
 from featurestore.model.time import BEGINNING, Interval, inside, normal_dtype
-from featurestore.storage.pushed import Roots, aligned
-from featurestore.storage.raw import keyed, timed
+from featurestore.storage.pushed import Roots
+from featurestore.storage.raw import aligned, keyed, timed
 from featurestore.storage.remote import (
     cause,
     delta_place,

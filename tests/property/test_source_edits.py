@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from featurestore.jobs.compute import feature_rows
 from featurestore.jobs.materialize import due_incremental, materialize_incremental
-from featurestore.jobs.online import latest, pack
 from featurestore.model.time import BEGINNING, CREATED, EVENT, REVISION, Interval, micros
 from featurestore.storage.keys import canonical_keys
+from featurestore.storage.packed import latest, pack
 from featurestore.storage.pushed import Roots
 from featurestore.storage.unique import canonical
 from tests.repos import applied, at, history, landings, offline_rows, source, write
