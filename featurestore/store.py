@@ -1,7 +1,7 @@
 """FeatureStore: the facade that notebooks use."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, overload
@@ -14,6 +14,7 @@ from featurestore.jobs import locks as locking
 from featurestore.jobs import materialize as materializing
 from featurestore.jobs import plan as planning
 from featurestore.jobs import promote as promoting
+from featurestore.jobs import push as pushing
 from featurestore.jobs import verify as verifying
 from featurestore.jobs.due import Due
 from featurestore.jobs.run import Outcome
@@ -31,6 +32,7 @@ from featurestore.model.time import micros
 from featurestore.serving.client import Columns, request_message
 from featurestore.serving.limits import Limits
 from featurestore.serving.locks import LockReference, Locks, read_lock
+from featurestore.serving.pushed import PushResult, where
 from featurestore.serving.respond import respond
 from featurestore.serving.response import OnlineResponse, read_response
 from featurestore.serving.state import state_of
@@ -256,7 +258,7 @@ class FeatureStore:
         projections, catalog, draft = self._asked(() if features is None else features)
         query = resolve(projections, catalog, full_feature_names=full_feature_names)
         tables = (
-            DraftTables(self._workspace.config.root)
+            DraftTables(self._workspace.config.sources)
             if draft
             else StoredTables(self._workspace, query=query)
         )
@@ -362,6 +364,51 @@ class FeatureStore:
             locks=self._locks,
         )
         return read_response(raw, brought)
+
+    def push(
+        self,
+        push_source_name: str,
+        df: Any,
+        allow_registry_cache: bool = True,  # noqa: ARG002 - Feast's; nothing is cached here
+        to: Any = "online_and_offline",
+        *,
+        max_skew: timedelta = timedelta(minutes=10),
+    ) -> PushResult:
+        """Push rows to a source: they are its rows from now on, as if its file had them.
+
+        Every row is judged; bad ones are refused with their reasons, and the others are taken:
+        first into the log of the source's pushed rows, which materialization and drafts read as
+        they read the file, then into each served table whose view reads the source, computed by the
+        same expressions. Pushing rows again changes no answer, and neither does it that they land
+        in the file as well.
+
+        Args:
+            push_source_name: the PushSource's name.
+            df: pandas or Polars frame, Arrow table, or columns by name: the source's columns, under
+                the names that expressions use. What no view needs may be left out. Naive datetimes
+                are local times of the source's time zone, else UTC. A row without created
+                timestamp became known when it arrived.
+            allow_registry_cache: of no effect.
+            to: `online_and_offline`, `online` (until something newer is written) or `offline`; or
+                Feast's `PushMode`.
+            max_skew: how far in the future an event may lie.
+
+        Returns:
+            What was accepted, how safe it is, and why the rest was not.
+
+        Raises:
+            NotFound: no applied or live view reads a PushSource of this name.
+            InvalidRequest: the rows cannot be read.
+            SourceError: the log cannot hold the rows.
+            Unavailable: a store cannot be reached; the message says if the rows are safe offline.
+        """
+        return pushing.push(
+            self._workspace,
+            push_source_name,
+            df,
+            to=where(to),
+            max_skew=max_skew // timedelta(microseconds=1),
+        )
 
     def _asked(self, features: Features) -> tuple[tuple[Projection, ...], Catalog, bool]:
         """Give the projections asked for, the views they may use, and whether any is a draft."""

@@ -25,6 +25,7 @@ from featurestore.model.declare import batch_view, project, service
 from featurestore.model.documents import Projection, Source, View
 from featurestore.model.query import resolve
 from featurestore.model.time import micros, normalize_schema
+from featurestore.storage.pushed import Roots
 from featurestore.training import training_set
 
 PROJECT = "bench"
@@ -130,7 +131,7 @@ def draft(*, repo: str, folder: str, features: int, keep: str | None = None) -> 
     query = resolve([Projection(view=VIEW, alias=VIEW)], Catalog(current={VIEW: used}))
 
     def work() -> pl.DataFrame:
-        tables = DraftTables(Path(repo))
+        tables = DraftTables(Roots(repo=Path(repo)))
         return training_set(spine, query, tables, project=PROJECT, draft=True).to_polars()
 
     made, measured = timed(work)

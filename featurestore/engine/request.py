@@ -27,15 +27,15 @@ def cast_request(column: pl.Series, dtype: str, *, path: str) -> pl.Series:
         return column.to_frame().select(cast).to_series()
     if isinstance(column.dtype, pl.Categorical | pl.Enum) and dtype == "string":
         return column.cast(declared)
-    if not _converts(column.dtype, declared):
+    if not converts(column.dtype, declared):
         raise InvalidRequest(f"{path}: is {column.dtype}, but {dtype} is declared; cast it first")
     try:
         found = column.cast(declared, strict=True)
-        back = found if _rounds(column.dtype, declared) else found.cast(column.dtype, strict=True)
+        back = found if rounds(column.dtype, declared) else found.cast(column.dtype, strict=True)
     except pl.exceptions.PolarsError:
         found = back = column.clear()
     if len(back) != len(column) or not (
-        _rounds(column.dtype, declared) or back.equals(column, null_equal=True)
+        rounds(column.dtype, declared) or back.equals(column, null_equal=True)
     ):
         raise InvalidRequest(f"{path}: a value does not fit {dtype}; send {dtype} values")
     return found
@@ -45,11 +45,13 @@ def _element(dtype: pl.DataType) -> pl.DataType:
     return dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype  # type: ignore[return-value]
 
 
-def _converts(given: pl.DataType, declared: pl.DataType) -> bool:
+def converts(given: pl.DataType, declared: pl.DataType) -> bool:
+    """Say whether values of one dtype may be taken for those of another, where none changes."""
     nested = isinstance(given, pl.List | pl.Array) == isinstance(declared, pl.List | pl.Array)
     element, target = _element(given), _element(declared)
     return nested and (element.is_numeric() or element == pl.Null) and target.is_numeric()
 
 
-def _rounds(given: pl.DataType, declared: pl.DataType) -> bool:
+def rounds(given: pl.DataType, declared: pl.DataType) -> bool:
+    """Say whether values may lose digits in another dtype, as Float64 ones do in a Float32."""
     return _element(given).is_float() and _element(declared) == pl.Float32

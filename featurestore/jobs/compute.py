@@ -1,17 +1,16 @@
 """From a view's source to its rows: the one path that materialization and drafts share."""
 
-from pathlib import Path
-
 import polars as pl
 
 from featurestore.engine.rows import computed_rows
 from featurestore.model.documents import View
 from featurestore.model.time import Interval
+from featurestore.storage.pushed import Roots
 from featurestore.storage.sources import raw_rows
 from featurestore.storage.unique import unique
 
 
-def feature_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
+def feature_rows(view: View, roots: Roots, interval: Interval) -> pl.DataFrame:
     """Compute a view's rows that became known in an interval, from its source.
 
     Columns: join keys, event_timestamp, created_timestamp, known_at, the stored features; with
@@ -23,7 +22,7 @@ def feature_rows(view: View, root: Path, interval: Interval) -> pl.DataFrame:
         SourceError: the source cannot be read, or a row has no event time or id.
         FeatureStoreError: a feature cannot be computed from a row; its path is named.
     """
-    return computed(view, raw_rows(view, root, interval))
+    return computed(view, raw_rows(view, roots, interval))
 
 
 def computed(view: View, rows: pl.DataFrame) -> pl.DataFrame:

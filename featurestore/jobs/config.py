@@ -18,6 +18,7 @@ from urllib.parse import quote
 import yaml
 
 from featurestore.errors import InvalidDefinition, NotFound
+from featurestore.storage.pushed import Roots
 
 HOME = ".featurestore"
 """Folder inside the repo for what the store keeps when nothing else is configured."""
@@ -44,6 +45,12 @@ class Config:
     redis_url: str | None
     embedded: Path
     retention: int = int(_RETENTION_DAYS * _DAY)
+
+    @property
+    def sources(self) -> Roots:
+        """Where the sources lie, and the logs of the rows that were pushed to them."""
+        offline = self.offline.rstrip("/")
+        return Roots(repo=self.root, pushed=f"{offline}/{self.project}/_pushed")
 
 
 def read_config(repo: Path, environ: Mapping[str, str]) -> Config:

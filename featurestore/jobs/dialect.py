@@ -212,7 +212,7 @@ def _against_stored(
         return None
     try:
         stored = windowed(old, stored_rows(workspace, old, table, version=None, known=interval))
-        computed = windowed(new, feature_rows(new, workspace.config.root, interval))
+        computed = windowed(new, feature_rows(new, workspace.config.sources, interval))
     except FeatureStoreError as error:
         return f"its rows cannot be compared: {error}"
     return differences(old, new, stored, computed, features)

@@ -56,7 +56,7 @@ def asked(workspace: Workspace, view: View, table: Table | None, interval: Inter
         SourceError: the source cannot be read.
     """
     held = table is not None and workspace.ledger.covered(table.id)
-    source = ViewSource(view, workspace.config.root)
+    source = ViewSource(view, workspace.config.sources)
     return Work(due=_runs(source, view, table, interval, "asked for" if held else "never run"))
 
 
@@ -73,7 +73,7 @@ def since(workspace: Workspace, view: View, table: Table | None, end: int) -> Wo
     done = watermark(workspace.ledger.covered(table.id)) if table else None
     if done is not None and done > end:
         return Work()
-    source = ViewSource(view, workspace.config.root)
+    source = ViewSource(view, workspace.config.sources)
     if table is None or done is None:
         whole = Interval(start=min(BEGINNING, end - 1), end=end)
         return Work(due=_runs(source, view, table, whole, "never run"))
@@ -136,5 +136,5 @@ def counted(workspace: Workspace, due: Sequence[Due]) -> tuple[Due, ...]:
     view, table = due[0].view, due[0].table
     first = reach_back(workspace, view, table, due[0].interval)
     shown = [replace(due[0], interval=first), *due[1:]]
-    rows = ViewSource(view, workspace.config.root).counts([one.interval for one in shown])
+    rows = ViewSource(view, workspace.config.sources).counts([one.interval for one in shown])
     return tuple(replace(one, rows=count) for one, count in zip(shown, rows, strict=True))

@@ -12,6 +12,7 @@ from featurestore.errors import (
 from featurestore.jobs.compute import closed
 from featurestore.jobs.due import Due, Work, asked, counted, since
 from featurestore.jobs.facts import facts
+from featurestore.jobs.push import take_in
 from featurestore.jobs.run import (
     Outcome,
     Report,
@@ -40,6 +41,7 @@ def materialize(
 
     That is for every table that somebody needs fresh (what is applied, live, demoted of late, or
     held by a lock), and for applied views that have none yet. A long interval takes several runs.
+    Rows that servers were pushed since are taken in first.
 
     Raises:
         InvalidRequest: end is before start, or in the future.
@@ -50,6 +52,7 @@ def materialize(
     interval = _interval(workspace, start, end)
     outcomes: list[Outcome] = []
     failed: list[FeatureStoreError] = []
+    take_in(workspace, failed)
     for view, table, _ in _chosen(workspace, views):
         with going_on(failed):
             work = asked(workspace, view, table, interval)
@@ -75,6 +78,7 @@ def materialize_incremental(
     _refuse_future(workspace, end)
     outcomes: list[Outcome] = []
     failed: list[FeatureStoreError] = []
+    take_in(workspace, failed)
     for view, table, live in _chosen(workspace, views):
         beside = not live and _is_live(workspace, view.name)
         with going_on(failed), suppress(Conflict) if beside else nullcontext():

@@ -17,10 +17,10 @@ from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.facts import Facts
 from featurestore.model.needs import Need, needs
-from featurestore.model.time import BEGINNING, CREATED, EVENT, REVISION, Interval, watermark
-from featurestore.model.windows import NUMBER, numbered, reach, row_order, windows
-from featurestore.storage.keys import canonical_keys
+from featurestore.model.time import BEGINNING, EVENT, Interval, watermark
+from featurestore.model.windows import numbered, reach, row_order, windows
 from featurestore.storage.ledger import Run
+from featurestore.storage.packed import header, latest, pack, row_keys
 from featurestore.storage.redis import KEYS_PER_SCRIPT, SCRIPTS_PER_PIPELINE
 from featurestore.storage.rows import RowLayout, layout_of
 
@@ -222,23 +222,7 @@ class Winners:
 
     def packed(self) -> Iterator[Packed]:
         """Give canonical keys and packed rows as Redis stores them."""
-        return ((_keys(self.view, rows), pack(self.view, rows)) for rows in self.rows())
-
-
-def latest(view: View, rows: pl.DataFrame) -> pl.DataFrame:
-    """Give each key's row with the greatest (event, created, revision), by key."""
-    keys = [k.name for k in view.join_keys]
-    order = rows.select(pl.arg_sort_by(_place(view))).to_series()
-    if not keys:
-        return rows[order.tail(1)]
-    sorted_keys = rows.select(keys)[order]
-    last = pl.any_horizontal(pl.col(key).ne_missing(pl.col(key).shift(-1)) for key in keys)
-    return rows[order.filter(sorted_keys.select(last).to_series())]
-
-
-def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
-    """Give the packed rows as Redis stores them."""
-    return layout_of(view).encode(rows, *_header(rows))
+        return ((row_keys(self.view, rows), pack(self.view, rows)) for rows in self.rows())
 
 
 def needed(known: Facts) -> dict[str, Need]:
@@ -268,11 +252,6 @@ def _longest(view: View, need: Need | None) -> int | None:
     return max(bounds) if len(bounds) == len(ttls) else None
 
 
-def _keys(view: View, rows: pl.DataFrame) -> list[bytes]:
-    """Give the canonical keys of stored rows, none of which has a null key."""
-    return [key for key in canonical_keys(rows, view.join_keys) if key is not None]
-
-
 def lowered_winners(view: View, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     """Give those winners that a run removed or lowered, with the headers they have in Redis."""
     place = _place(view)
@@ -280,7 +259,7 @@ def lowered_winners(view: View, before: pl.DataFrame, after: pl.DataFrame) -> pl
     newest = latest(view, pl.concat([before, after]))
     lowered = moved.join(newest, on=place, how="semi", nulls_equal=True)
     layout = RowLayout(columns=(), numbered=layout_of(view).numbered)
-    headers = pl.Series(HEADER, layout.encode(lowered, *_header(lowered)), dtype=pl.Binary)
+    headers = pl.Series(HEADER, layout.encode(lowered, *header(lowered)), dtype=pl.Binary)
     return lowered.select(*(k.name for k in view.join_keys), headers)
 
 
@@ -294,15 +273,10 @@ def _repair(workspace: Workspace, view: View, table: Table, run: Run, lowered: p
     for rows in now.rows():
         paired = rows.join(lowered, on=keys, how="left") if keys else rows.hstack(lowered)
         headers = paired[HEADER].to_list()
-        repaired += online.repair(table.id, _keys(view, paired), headers, pack(view, paired))
+        repaired += online.repair(table.id, row_keys(view, paired), headers, pack(view, paired))
     gone = lowered.join(now.places, on=keys, how="anti") if keys else lowered[now.places.height :]
     nothing = [None] * gone.height
-    return repaired + online.repair(table.id, _keys(view, gone), gone[HEADER].to_list(), nothing)
-
-
-def _header(rows: pl.DataFrame) -> list[pl.Series]:
-    """Give the times, revisions and (with windows) numbers of stored rows."""
-    return [rows[name] for name in (EVENT, CREATED, REVISION, NUMBER) if name in rows.columns]
+    return repaired + online.repair(table.id, row_keys(view, gone), gone[HEADER].to_list(), nothing)
 
 
 def _place(view: View) -> list[str]:

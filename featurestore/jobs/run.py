@@ -141,7 +141,7 @@ def _computed(
     workspace: Workspace, view: View, interval: Interval
 ) -> tuple[pl.DataFrame, _CameFrom]:
     """Compute an interval's rows, and digest the very rows that they are computed from."""
-    began, source = workspace.clock(), ViewSource(view, workspace.config.root)
+    began, source = workspace.clock(), ViewSource(view, workspace.config.sources)
     raw = [source.scan(interval)]
     pieces = cut(interval, first=first_known(raw[0]), settle=view.settle)
     came_from = _CameFrom(began=began, source=source.still(), reads=fingerprint(raw[0], pieces))
@@ -201,7 +201,7 @@ def reach_back(
     held = any(one.start < interval.start for one in covered)
     if held or interval.start <= BEGINNING:
         return interval
-    rows, _ = extent(view, workspace.config.root, interval.start)
+    rows, _ = extent(view, workspace.config.sources, interval.start)
     if rows:
         return interval
     return Interval(start=BEGINNING, end=interval.end)
@@ -227,7 +227,7 @@ def new_table(workspace: Workspace, view: View, end: int, fresh: Table | None = 
     Raises:
         Conflict: Redis holds rows of another registry under the table's id.
     """
-    rows, span = extent(view, workspace.config.root, end)
+    rows, span = extent(view, workspace.config.sources, end)
     fresh = replace(
         fresh or workspace.ledger.next_table(view.data_id),
         buckets=buckets_for(view, rows),

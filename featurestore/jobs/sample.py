@@ -44,10 +44,10 @@ def sample(workspace: Workspace, old: View | None, new: View, *, rows: int = ROW
         return replace(told, why_not=f"{old.version} was never materialized")
     kept = {feature.id for feature in old.features}
     moved = [feature.name for feature in new.features if feature.id not in kept]
-    root = workspace.config.root
+    roots = workspace.config.sources
     try:
-        before = windowed(old, feature_rows(relocated(old, new), root, interval))
-        after = windowed(new, feature_rows(new, root, interval))
+        before = windowed(old, feature_rows(relocated(old, new), roots, interval))
+        after = windowed(new, feature_rows(new, roots, interval))
     except SourceError as error:
         return replace(told, interval=interval, why_not=str(error))
     found = differences(old, new, before, after, moved)

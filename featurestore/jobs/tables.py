@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
@@ -26,6 +25,7 @@ from featurestore.model.time import (
     watermark,
 )
 from featurestore.storage.ledger import Run
+from featurestore.storage.pushed import Roots
 from featurestore.training.tables import Parts
 
 ALWAYS = Interval(start=BEGINNING, end=ENDING)
@@ -217,8 +217,8 @@ class DraftPart:
 class DraftTables:
     """Views computed from their sources when asked for: no apply, no registry, no Redis."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, roots: Roots) -> None:
+        self._roots = roots
         self._computed: dict[str, pl.DataFrame] = {}
 
     def parts(self, view: View, events: Interval) -> Parts:  # noqa: ARG002 - the protocol's shape
@@ -229,7 +229,7 @@ class DraftTables:
 
     def _rows(self, view: View) -> pl.DataFrame:
         if view.id not in self._computed:
-            made = feature_rows(view, self._root, ALWAYS)
+            made = feature_rows(view, self._roots, ALWAYS)
             self._computed[view.id] = made.with_columns(pl.lit(0, pl.UInt32).alias(REVISION))
         return self._computed[view.id]
 

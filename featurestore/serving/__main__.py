@@ -12,8 +12,10 @@ import signal
 import sys
 import threading
 
+from featurestore.engine.accept import SKEW
 from featurestore.errors import FeatureStoreError, Unavailable
 from featurestore.serving.limits import Limits
+from featurestore.serving.queue import queue
 from featurestore.serving.server import serve
 from featurestore.storage.redis import OnlineStore
 
@@ -30,6 +32,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--redis-url-env", default=URL, help="the variable that holds Redis's URL")
     parser.add_argument("--max-rows", type=int, default=Limits().rows, help="rows a call may ask")
+    parser.add_argument("--max-pushed-rows", type=int, default=Limits().pushed_rows)
+    parser.add_argument("--max-skew", type=float, default=SKEW / 1e6, help="seconds, of events")
     parser.add_argument("--threads", type=int, default=Limits().threads)
     parser.add_argument("--redis-timeout", type=float, default=0.5, help="seconds, a wait")
     parser.add_argument("--grace", type=float, default=5.0, help="seconds for calls to end")
@@ -50,13 +54,20 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
+        store = OnlineStore.connect(url, project=given.project, timeout=given.redis_timeout)
         server = serve(
-            OnlineStore.connect(url, project=given.project, timeout=given.redis_timeout),
+            store,
             project=given.project,
             alias=given.alias,
             host=given.host,
             port=given.port,
-            limits=Limits(rows=given.max_rows, threads=given.threads),
+            limits=Limits(
+                rows=given.max_rows,
+                pushed_rows=given.max_pushed_rows,
+                skew=round(given.max_skew * 1e6),
+                threads=given.threads,
+            ),
+            sink=queue(store),
         )
     except FeatureStoreError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -20,6 +20,7 @@ from featurestore.serving import twin
 from featurestore.serving.faults import error_of
 from featurestore.serving.limits import SERVICE, Limits
 from featurestore.serving.locks import LockReference, read_lock
+from featurestore.serving.pushed import PLACES, PushResult, read_result, where
 from featurestore.serving.response import OnlineResponse, read_response
 from featurestore.serving.wire import grid_of, put
 
@@ -36,8 +37,9 @@ _RETRIES = {
 
 
 class FeatureClient:
-    """Looks features up at a server; safe to share between threads, close it when done.
+    """Looks features up at a server, and pushes rows to it.
 
+    It is safe to share between threads; close it when done.
     With a lock, or the path of its JSON, it answers the lock's outputs and nothing else, whatever
     the server's alias names. `timeout` bounds every call, in seconds, retries included.
 
@@ -74,6 +76,7 @@ class FeatureClient:
             ],
         )
         self._get = self._channel.unary_unary(f"/{SERVICE}/GetOnlineFeatures", None, None)
+        self._push = self._channel.unary_unary(f"/{SERVICE}/Push", None, None)
         self._describe = self._channel.unary_unary(f"/{SERVICE}/DescribeService", None, None)
 
     def __repr__(self) -> str:
@@ -116,6 +119,31 @@ class FeatureClient:
         else:
             raw = self._call_locked(message, self._lock, timeout)
         return read_response(raw, brought)
+
+    def push(
+        self,
+        push_source_name: str,
+        rows: Columns,
+        *,
+        to: Any = "online_and_offline",
+        timeout: float | None = None,
+    ) -> PushResult:
+        """Push rows to a source: columns by name, under the names that expressions use.
+
+        Naive datetimes are UTC. `to` is `online_and_offline`, `online` or `offline`, or Feast's
+        `PushMode`. Bad rows are refused one by one, the others taken; see `FeatureStore.push`.
+
+        Raises:
+            NotFound: the server's release reads no PushSource of this name.
+            InvalidRequest: the rows cannot be made into columns.
+            Unavailable, DeadlineExceeded: the server or its Redis does not answer in time. Some
+                rows may have been taken; pushing them again does no harm.
+        """
+        place, frame = where(to), _columns(rows, "rows")
+        number = {one: number for number, one in PLACES.items()}[place]
+        message = twin.PushRequest(source=push_source_name, count=frame.height, to=number)
+        _add(message.rows, frame, "rows")
+        return read_result(push_source_name, place, self._call(self._push, message, timeout))
 
     def describe(
         self,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from featurestore.engine.accept import SKEW
 from featurestore.proto.v1 import feature_store_pb2 as pb
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["FeatureStore"].full_name
@@ -9,9 +10,14 @@ SERVICE: str = pb.DESCRIPTOR.services_by_name["FeatureStore"].full_name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a server accepts: rows a call, bytes a message, threads, calls at once, poll seconds."""
+    """What a server accepts: rows a call, bytes a message, threads, calls at once, poll seconds.
+
+    A pushed event may lie `skew` microseconds in the future.
+    """
 
     rows: int = 10_000
+    pushed_rows: int = 10_000
+    skew: int = SKEW
     request_bytes: int = 4 << 20
     reply_bytes: int = 64 << 20
     threads: int = 4

@@ -10,6 +10,7 @@ from featurestore.errors import InvalidRequest
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving import twin
 from featurestore.serving.locks import LockReference
+from featurestore.serving.pushed import PLACES, To
 from featurestore.serving.state import Wanted
 from featurestore.serving.twin import either_way
 from featurestore.serving.wire import read, series_of
@@ -39,6 +40,34 @@ def read_request(raw: bytes, *, most: int) -> Request:
         InvalidRequest: the bytes are no request, or a part is missing or of a wrong length.
     """
     return either_way(raw, twin.GetOnlineFeaturesRequest, pb.GetOnlineFeaturesRequest, _read(most))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushRequest:
+    """A Push request."""
+
+    source: str
+    rows: pl.DataFrame
+    to: To
+
+
+def read_push(raw: bytes) -> PushRequest:
+    """Read a push.
+
+    Raises:
+        InvalidRequest: the bytes are no push, or a part is missing or of a wrong length.
+    """
+    return either_way(raw, twin.PushRequest, pb.PushRequest, _read_push)
+
+
+def _read_push(message: Any) -> PushRequest:
+    if message.to not in PLACES:
+        raise InvalidRequest(f"to: {message.to} is no place for rows that this server knows")
+    return PushRequest(
+        source=message.source,
+        rows=pl.DataFrame(list(_columns(message.rows, message.count, "rows").values())),
+        to=PLACES[message.to],
+    )
 
 
 def _read(most: int) -> Callable[[Any], Request]:

@@ -22,6 +22,9 @@ from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving.faults import KEY, code_of
 from featurestore.serving.limits import SERVICE, Limits
 from featurestore.serving.locks import LockReference, Locks, Pinned
+from featurestore.serving.push import Sink, check_source, deliver, judge
+from featurestore.serving.pushed import response_of
+from featurestore.serving.requests import read_push
 from featurestore.serving.respond import respond
 from featurestore.serving.state import State, describe
 from featurestore.serving.watch import Standing, Watch
@@ -57,8 +60,10 @@ class Server:
         port: int = 0,
         clock: Clock = now,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        sink: Sink | None = None,
     ) -> None:
         self._store = store
+        self._sink = sink
         self._project = project
         self._clock = clock
         self._limits = limits
@@ -126,6 +131,7 @@ class Server:
         methods = {
             "GetOnlineFeatures": self._get_online_features,
             "DescribeService": self._describe_service,
+            "Push": self._push,
         }
         return grpc.method_handlers_generic_handler(
             SERVICE,
@@ -179,6 +185,20 @@ class Server:
         found = describe(state, wanted, full=request.full_feature_names)
         return found.SerializeToString()
 
+    def _push(self, raw: bytes) -> bytes:
+        release, request, moment = self._state().release, read_push(raw), self._clock()
+        lives = (*release.views, *release.warm)
+        push = judge(
+            request.source,
+            request.rows,
+            check_source(request.source, [one.view for one in lives]),
+            now=moment,
+            max_skew=self._limits.skew,
+            most=self._limits.pushed_rows,
+        )
+        result = deliver(push, lives, lambda: self._store, self._sink, to=request.to, now=moment)
+        return response_of(result).SerializeToString()
+
     def _state(self) -> State:
         """Give the release that answers this call, from its first byte to its last.
 
@@ -199,14 +219,24 @@ def serve(
     port: int = 0,
     clock: Clock = now,
     limits: Limits = Limits(),  # noqa: B008 - frozen
+    sink: Sink | None = None,
 ) -> Server:
     """Start a server of a project's alias on the rows in a store.
+
+    `sink` is where rows go that are pushed for offline too; without one they are refused.
 
     Raises:
         Unavailable: the port cannot be bound. Redis need not be there yet.
     """
     server = Server(
-        store, project=project, alias=alias, host=host, port=port, clock=clock, limits=limits
+        store,
+        project=project,
+        alias=alias,
+        host=host,
+        port=port,
+        clock=clock,
+        limits=limits,
+        sink=sink,
     )
     return server.start()
 

@@ -76,6 +76,7 @@ Values = _CLASSES["Values"]
 Column = _CLASSES["Column"]
 Block = _CLASSES["Block"]
 GetOnlineFeaturesRequest = _CLASSES["GetOnlineFeaturesRequest"]
+PushRequest = _CLASSES["PushRequest"]
 GetOnlineFeaturesResponse = _CLASSES["GetOnlineFeaturesResponse"]
 
 

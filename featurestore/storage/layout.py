@@ -27,6 +27,13 @@ WHOLE = 1 << 40
 """Bytes that a file may have: a partition's rows of one run are one file."""
 _HELD = 512 << 20
 """Bytes that all row groups being written may have together."""
+# Locks name versions: none may be cleaned away, by us or by another tool (measured: with the first
+# setting alone, delta-rs still cleans when it is asked to).
+FOR_EVER = {
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+}
 _WIDER: dict[pl.DataType, pl.DataType] = {
     pl.UInt8(): pl.Int16(),
     pl.UInt16(): pl.Int32(),

@@ -35,6 +35,7 @@ from featurestore.model.windows import row_order, stored_features
 from featurestore.storage.damage import damaged, reading, writing
 from featurestore.storage.files import DataFile, data_files, reader
 from featurestore.storage.layout import (
+    FOR_EVER,
     WHOLE,
     encoding,
     known_in,
@@ -61,13 +62,6 @@ from featurestore.storage.remote import (
 # a path (measured, 1.6).
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 _UNWRITABLE = re.compile(rf"{_ENCODED.pattern}|[\[\]]")
-# Locks name versions: none may be cleaned away, by us or by another tool (measured: with the first
-# setting alone, delta-rs still cleans when it is asked to).
-_FOR_EVER = {
-    "delta.enableExpiredLogCleanup": "false",
-    "delta.logRetentionDuration": "interval 36500 days",
-    "delta.deletedFileRetentionDuration": "interval 36500 days",
-}
 # delta-rs copies what it is given at a time, and several at a time, in which case some of them
 # change places: the larger they are, the fewer are out of order in a file.
 _AT_ONCE = 131_072
@@ -139,7 +133,7 @@ class OfflineStore:
                     mode="ignore",
                     partition_by=partitions(table),
                     name=view.name,
-                    configuration=_FOR_EVER,
+                    configuration=FOR_EVER,
                     storage_options=delta_options(path),
                     commit_properties=CommitProperties(max_commit_retries=0),
                 )

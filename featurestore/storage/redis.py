@@ -48,6 +48,7 @@ SCRIPTS_PER_PIPELINE = 16
 _SENDERS = 2
 _SCAN = 2000
 _FOR_EVER = b"for ever"
+_ROWS = b"rows"
 _DIGITS = 18
 """Of a release's number: more is none of ours, and Python would not read thousands of them."""
 
@@ -71,8 +72,8 @@ def _script(name: str) -> Script:
     return Script(files("featurestore.storage").joinpath("lua", name).read_text("utf-8"))
 
 
-_PUT, _REPAIR, _SWAP, _EXCHANGE = map(
-    _script, ("put.lua", "repair.lua", "swap.lua", "exchange.lua")
+_PUT, _REPAIR, _SWAP, _EXCHANGE, _UNQUEUE = map(
+    _script, ("put.lua", "repair.lua", "swap.lua", "exchange.lua", "unqueue.lua")
 )
 
 
@@ -264,6 +265,33 @@ class OnlineStore:
         """Say whether a table's rows are here, rows or none."""
         with self._answers():
             return bool(self.client.exists(self._marker(table_id)))
+
+    def expiries(self, table_ids: Sequence[str]) -> dict[str, int | None]:
+        """Give how long rows of tables are kept, milliseconds (None: for ever), of those here."""
+        if not table_ids:
+            return {}
+        with self._answers():
+            found: Any = self.client.mget([self._marker(one) for one in table_ids])
+        return {
+            table: int(stored) if stored.isdigit() else None
+            for table, stored in zip(table_ids, found, strict=True)
+            if stored is not None
+        }
+
+    def queue(self, source: str, entry: bytes) -> None:
+        """Add rows pushed to a source to those that wait for its log."""
+        with self._answers():
+            self.client.xadd(self._key("pushed", source), {_ROWS: entry})
+
+    def queued(self, source: str, *, most: int) -> list[tuple[bytes, bytes]]:
+        """Give what waits for a source's log, oldest first: ids and entries."""
+        with self._answers():
+            found: Any = self.client.xrange(self._key("pushed", source), count=most)
+        return [(number, fields.get(_ROWS, b"")) for number, fields in found]
+
+    def unqueue(self, source: str, ids: Sequence[bytes]) -> None:
+        """Remove what a source's log has; it may be gone already."""
+        self._run(_UNQUEUE, iter([([self._key("pushed", source)], [*ids])] if ids else []))
 
     def count(self, table_id: str) -> int:
         """Count a table's rows, or its window states, for people: it walks all keys there are."""

@@ -11,6 +11,7 @@ from deltalake.exceptions import DeltaError
 
 from featurestore.model.documents import Source
 from featurestore.model.fingerprint import digest
+from featurestore.storage.pushed import NONE, PushedLog
 from featurestore.storage.remote import is_remote, objects, open_delta
 from featurestore.storage.sources import locate, pattern
 
@@ -27,6 +28,32 @@ class SourceState:
 
     name: str = ""
     version: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogState:
+    """What a source's log is at a moment: its version (None: it has none), and its own name."""
+
+    version: int | None = None
+    name: str = ""
+
+    def beside(self, source: str) -> str:
+        """Name the state that a source and its log are in together."""
+        if not source or self.version in (None, NONE):
+            return source
+        return f"p{self.version}:{digest('with pushed rows', source, self.name)[:40]}"
+
+
+def log_state(log: PushedLog | None) -> LogState:
+    """Give the state of a source's log, if rows can be pushed to it at all.
+
+    Raises:
+        SourceError, Unavailable: as the log says.
+    """
+    if log is None:
+        return LogState()
+    version, name = log.state()
+    return LogState(version=version, name=name)
 
 
 def source_state(source: Source, root: Path) -> SourceState:

@@ -1,10 +1,12 @@
 """Reading raw rows from where users keep them: Parquet files, folders, globs, and Delta tables.
 
-They lie in folders or at URLs of object stores.
+They lie in folders or at URLs of object stores. The rows that were pushed to a source (see
+`pushed`) are its rows too.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from glob import escape, has_magic
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -16,18 +18,10 @@ from polars.exceptions import PanicException, PolarsError
 from featurestore.errors import SourceError
 from featurestore.model.documents import Source, View
 from featurestore.model.names import suggest
-from featurestore.model.schema import Column
-from featurestore.model.time import (
-    BEGINNING,
-    MOMENT,
-    Interval,
-    inside,
-    known_at,
-    normal_dtype,
-    to_moment,
-)
-from featurestore.model.windows import NUMBER, numbered
-from featurestore.storage.keys import cast_keys, numbers_of
+from featurestore.model.reads import needed, read_columns
+from featurestore.model.time import BEGINNING, Interval, inside, normal_dtype
+from featurestore.storage.pushed import Roots
+from featurestore.storage.raw import aligned, keyed, timed
 from featurestore.storage.remote import (
     cause,
     delta_place,
@@ -40,8 +34,19 @@ from featurestore.storage.remote import (
     told,
 )
 
-PRIVATE = "__"
-"""Prefix of the columns `raw_rows` adds beside the source's own."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """The versions that a source is read at: its own, if it is a Delta table, and its log's.
+
+    None is what each is when it is read.
+    """
+
+    version: int | None = None
+    pushed: int | None = None
+
+
+NOW = Pin()
 
 
 def locate(path: str, root: Path) -> str:
@@ -139,9 +144,7 @@ def _absent(source: Source, where: str) -> SourceError:
     )
 
 
-def raw_rows(
-    view: View, root: Path, interval: Interval, version: int | None = None
-) -> pl.DataFrame:
+def raw_rows(view: View, roots: Roots, interval: Interval, pin: Pin = NOW) -> pl.DataFrame:
     """Read the rows of a view's source that became known in `(start, end]`.
 
     The frame holds the columns the view's expressions read, under their names, and beside them
@@ -154,63 +157,50 @@ def raw_rows(
         SourceError: the source cannot be read or lacks a column, or a local time does not exist.
         InvalidRequest: a join key cannot be cast to its declared dtype.
     """
-    lazy = _timed(view, root, version)
+    lazy = _timed(view, roots, pin)
     kept = inside(pl.col("__known_at"), interval) | pl.col("__event_timestamp").is_null()
-    return _keyed(_collect(lazy.filter(kept), view), view)
+    return keyed(_collect(lazy.filter(kept), view), view)
 
 
-def raw_batches(
-    view: View, root: Path, end: int, version: int | None = None
-) -> Iterator[pl.DataFrame]:
+def raw_batches(view: View, roots: Roots, end: int, pin: Pin = NOW) -> Iterator[pl.DataFrame]:
     """Read the rows known at or before a moment as `raw_rows` does, a part at a time, in no order.
 
     Raises:
         SourceError, InvalidRequest: as `raw_rows` does.
     """
     known = inside(pl.col("__known_at"), Interval(start=BEGINNING, end=end))
-    batches = _timed(view, root, version).filter(known).collect_batches(maintain_order=False)
+    batches = _timed(view, roots, pin).filter(known).collect_batches(maintain_order=False)
     with _reading(view):
-        yield from (_keyed(batch, view) for batch in batches)
+        yield from (keyed(batch, view) for batch in batches)
 
 
 def known_times(
-    view: View, root: Path, interval: Interval, *, every: int = 1, version: int | None = None
+    view: View, roots: Roots, interval: Interval, *, every: int = 1, pin: Pin = NOW
 ) -> pl.Series:
     """Read when every so many-th row of an interval became known, UTC microseconds, in no order.
 
     Raises:
         SourceError: the source cannot be read or lacks a column, or a local time does not exist.
     """
-    known = _timed(view, root, version).select("__known_at")
+    known = _timed(view, roots, pin).select("__known_at")
     kept = known.filter(inside(pl.col("__known_at"), interval)).gather_every(every)
     return _collect(kept, view).to_series().to_physical()
 
 
 def totals(
-    view: View, root: Path, sums: Sequence[pl.Expr], version: int | None = None
+    view: View, roots: Roots, sums: Sequence[pl.Expr], pin: Pin = NOW
 ) -> tuple[int | None, ...]:
     """Aggregate all rows of a view's source, in one pass over what of `raw_rows` the sums read.
 
     Raises:
         SourceError: the source cannot be read or lacks a column, or a local time does not exist.
     """
-    lazy = _timed(view, root, version).select(sums)
+    lazy = _timed(view, roots, pin).select(sums)
     with _reading(view):
         return lazy.collect(engine="streaming").row(0)
 
 
-def _keyed(rows: pl.DataFrame, view: View) -> pl.DataFrame:
-    """Cast the join keys of raw rows to their declared dtypes."""
-    renamed = {f"{PRIVATE}key_{k.name}": k.name for k in view.join_keys}
-    found = rows.select(renamed.keys()).rename(renamed)
-    cast = cast_keys(found, view.join_keys, f"{view.name}.source")
-    keyed = rows.with_columns(cast.rename({name: private for private, name in renamed.items()}))
-    if not numbered(view):
-        return keyed
-    return keyed.with_columns(numbers_of(rows, _event_id(view)).alias(NUMBER))
-
-
-def extent(view: View, root: Path, end: int) -> tuple[int, int]:
+def extent(view: View, roots: Roots, end: int) -> tuple[int, int]:
     """Give how many source rows are known by a moment, and over how long: UTC microseconds.
 
     Raises:
@@ -219,40 +209,27 @@ def extent(view: View, root: Path, end: int) -> tuple[int, int]:
     known = pl.col("__known_at")
     until = inside(known, Interval(start=BEGINNING, end=end))
     span = (known.max() - known.min()).dt.total_microseconds().fill_null(0)
-    found = _timed(view, root, None).filter(until).select(pl.len(), span.alias("span"))
+    found = _timed(view, roots, NOW).filter(until).select(pl.len(), span.alias("span"))
     rows, long = _collect(found, view).row(0)
     return int(rows), int(long)
 
 
-def _timed(view: View, root: Path, version: int | None) -> pl.LazyFrame:
+def _timed(view: View, roots: Roots, pin: Pin) -> pl.LazyFrame:
     """Scan what `raw_rows` reads, at all times and with the keys' dtypes as they are stored."""
     source = view.source
     if source is None:
         raise SourceError(f"{view.name}: has no source; an on-demand view stores no rows")
-    frame = _renamed(scan(source, root, f"{view.name}.source", version), source, view)
-    schema = frame.collect_schema()
-    zone = source.time_zone
-    reads = {c.name for c in _read_columns(view)}
-    _check_times(source, schema, view)
-    event = to_moment(pl.col(source.timestamp_field), schema[source.timestamp_field], zone)
-    created = (
-        to_moment(pl.col(source.created_field), schema[source.created_field], zone)
-        if source.created_field
-        else pl.lit(None, MOMENT)
-    )
-    keys = {f"{PRIVATE}key_{k.name}": _zoned(k.name, schema[k.name], zone) for k in view.join_keys}
-    return frame.select(
-        **{name: _coerced(name, schema[name], zone) for name in sorted(reads)},
-        **keys,
-        __event_timestamp=event,
-        __created_timestamp=created,
-    ).with_columns(
-        __known_at=known_at(
-            pl.col("__event_timestamp"),
-            pl.col("__created_timestamp") if view.known_at == "created" else None,
-            view.delay,
-        )
-    )
+    frame = scan(source, roots.repo, f"{view.name}.source", pin.version)
+    frame = _renamed(frame, source, view)
+    _check_times(source, frame.collect_schema(), view)
+    landed = timed(view, frame)
+    log = roots.log_of(view)
+    pushed = log.scan(pin.pushed) if log else None
+    if pushed is None:
+        return landed
+    both = [landed, timed(view, aligned(pushed, needed(view), source))]
+    # Keys may differ in width; they are cast to their declared dtypes next.
+    return pl.concat(both, how="vertical_relaxed")
 
 
 def _collect(lazy: pl.LazyFrame, view: View) -> pl.DataFrame:
@@ -289,7 +266,7 @@ def _renamed(frame: pl.LazyFrame, source: Source, view: View) -> pl.LazyFrame:
                 f"called '{column}'; map one to another name"
             )
     renamed = frame.rename(mapping)
-    for column in _needed(view, source):
+    for column in needed(view):
         if column not in have:
             raise SourceError(
                 f"{view.name}.source: column '{column}' is not in {source.path}"
@@ -301,7 +278,7 @@ def _renamed(frame: pl.LazyFrame, source: Source, view: View) -> pl.LazyFrame:
 
 def _check_dtypes(schema: pl.Schema, source: Source, view: View) -> None:
     """Refuse a column whose dtype is no longer the one that the version was made for."""
-    for column in _read_columns(view):
+    for column in read_columns(view):
         found = normal_dtype(schema[column.name])
         if found != column.polars:
             raise SourceError(
@@ -319,31 +296,3 @@ def _check_times(source: Source, schema: pl.Schema, view: View) -> None:
                 f"{view.name}.source: column '{name}' of {source.path} is {schema[name]}, not a "
                 "datetime; convert it upstream"
             )
-
-
-def _needed(view: View, source: Source) -> Sequence[str]:
-    times = [source.timestamp_field, *filter(None, [source.created_field])]
-    return [*(k.name for k in view.join_keys), *times, *(c.name for c in _read_columns(view))]
-
-
-def _read_columns(view: View) -> list[Column]:
-    own = [_event_id(view)] if numbered(view) else []
-    return [*(c for f in view.features for c in f.reads), *view.filter_reads, *own]
-
-
-def _event_id(view: View) -> Column:
-    assert view.source is not None
-    return next(column for column in view.source.columns if column.name == view.event_id)
-
-
-def _zoned(name: str, dtype: pl.DataType, zone: str | None) -> pl.Expr:
-    """Give a join key; a naive datetime is a local time, as it is in a feature."""
-    naive = isinstance(dtype, pl.Datetime) and dtype.time_zone is None
-    return pl.col(name).dt.replace_time_zone(zone) if naive and zone else pl.col(name)
-
-
-def _coerced(name: str, dtype: pl.DataType, zone: str | None) -> pl.Expr:
-    column = pl.col(name)
-    if isinstance(dtype, pl.Datetime):
-        return to_moment(column, dtype, zone)
-    return column.cast(normal_dtype(dtype))

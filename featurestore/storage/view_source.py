@@ -7,7 +7,6 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 from featurestore.model.documents import View
 from featurestore.model.pieces import Read
 from featurestore.model.time import Interval, inside
-from featurestore.storage.source_state import SourceState, source_state
-from featurestore.storage.sources import known_times, raw_batches, raw_rows, totals
+from featurestore.storage.pushed import Roots
+from featurestore.storage.source_state import SourceState, log_state, source_state
+from featurestore.storage.sources import Pin, known_times, raw_batches, raw_rows, totals
 
 _KNOWN = pl.col("__known_at")
 _BY = f"1/{pl.__version__}/{platform.machine()}"
@@ -36,21 +36,23 @@ class Fingerprint:
 
 
 class ViewSource:
-    """A view's source as it is when this is made; a Delta table stays at its version.
+    """A view's source as it is when this is made; a Delta table and a log stay at their versions.
 
     Raises:
         SourceError, InvalidRequest: from each method, as `raw_rows` does.
     """
 
-    def __init__(self, view: View, root: Path) -> None:
+    def __init__(self, view: View, roots: Roots) -> None:
         self._view = view
-        self._root = root
+        self._roots = roots
+        self._log = log_state(roots.log_of(view))
         self._state = self._now()
+        self._pin = Pin(version=self._state.version, pushed=self._log.version)
 
     @property
     def state(self) -> str:
         """What tells the source's states apart; empty where it cannot say."""
-        return self._state.name
+        return self._log.beside(self._state.name)
 
     def still(self) -> str:
         """Give the state if the source is still in it, so that all was read from it, else empty."""
@@ -59,18 +61,18 @@ class ViewSource:
 
     def _now(self) -> SourceState:
         source = self._view.source
-        return SourceState() if source is None else source_state(source, self._root)
+        return SourceState() if source is None else source_state(source, self._roots.repo)
 
     def scan(self, interval: Interval) -> pl.DataFrame:
         """Read the rows that became known in an interval: what `raw_rows` gives."""
-        return raw_rows(self._view, self._root, interval, self._state.version)
+        return raw_rows(self._view, self._roots, interval, self._pin)
 
     def fingerprint(self, intervals: Sequence[Interval]) -> Fingerprint:
         """Digest what it holds in each of some disjoint ascending intervals, a batch at a time."""
         if not intervals:
             return Fingerprint(reads=(), first=None)
         found, end = _Sums(intervals), intervals[-1].end
-        for batch in raw_batches(self._view, self._root, end, self._state.version):
+        for batch in raw_batches(self._view, self._roots, end, self._pin):
             found.add(batch)
         return Fingerprint(reads=found.reads(), first=found.first)
 
@@ -85,7 +87,7 @@ class ViewSource:
 
     def _totals(self, sums: Sequence[pl.Expr]) -> tuple[int | None, ...]:
         named = [one.alias(str(number)) for number, one in enumerate(sums)]
-        return totals(self._view, self._root, named, self._state.version) if named else ()
+        return totals(self._view, self._roots, named, self._pin) if named else ()
 
     def shares(self, interval: Interval, most: int) -> tuple[Interval, ...]:
         """Cut an interval so that about `most` rows became known in each part, or fewer.
@@ -101,10 +103,10 @@ class ViewSource:
             return (interval,)
         times = known_times(
             self._view,
-            self._root,
+            self._roots,
             interval,
             every=max(1, rows // _SAMPLE),
-            version=self._state.version,
+            pin=self._pin,
         ).sort()
         edges = {int(times[len(times) * part // parts]) for part in range(1, parts)}
         inner = sorted(edge for edge in edges if interval.start < edge < interval.end)

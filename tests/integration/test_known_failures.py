@@ -16,10 +16,10 @@ import pytest
 from featurestore import FeatureStore
 from featurestore.errors import OnlineDataMissing
 from featurestore.jobs.materialize import materialize
-from featurestore.jobs.online import latest, pack
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.time import micros
 from featurestore.storage.keys import canonical_keys
+from featurestore.storage.packed import latest, pack
 from tests.repos import (
     HOUR,
     MICROSECOND,

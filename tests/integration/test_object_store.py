@@ -35,6 +35,7 @@ from featurestore.model.time import (
 from featurestore.storage.files import below
 from featurestore.storage.layout import table_schema
 from featurestore.storage.offline import OfflineStore
+from featurestore.storage.pushed import Roots
 from featurestore.storage.sources import raw_rows
 from tests.declared import view
 from tests.objects import SECRET
@@ -256,8 +257,9 @@ def test_a_source_reads_as_it_does_in_a_folder(bucket, tmp_path, place, path):
         for where in (f"{bucket.url}/{path}", str(local))
     )
     assert remote.data_id == same.data_id
+    here = Roots(repo=tmp_path)
     assert_frame_equal(
-        raw_rows(remote, tmp_path, ALL), raw_rows(same, tmp_path, ALL), check_row_order=False
+        raw_rows(remote, here, ALL), raw_rows(same, here, ALL), check_row_order=False
     )
 
 
@@ -283,19 +285,20 @@ def test_a_source_that_cannot_be_read_is_a_named_error(bucket, tmp_path, path, k
     bucket.write("folder/x", b"x")
     bucket.write("table/_delta_log/0.json", b"{}")
     url = f"{bucket.url}/{path}"
-    bad = history(source=source(path=url, format=kind))
+    here, bad = Roots(repo=tmp_path), history(source=source(path=url, format=kind))
     with pytest.raises(SourceError, match=f"history.source: {re.escape(url)} {said}"):
-        raw_rows(bad, tmp_path, ALL)
+        raw_rows(bad, here, ALL)
 
 
 def test_a_secret_never_shows(bucket, tmp_path, caplog, capfd):
     """A bucket that is not there: neither error, traceback, log nor output says who asked."""
+    here = Roots(repo=tmp_path)
     bad = history(source=source(path="s3://no-such-bucket/x.parquet"))
     open_handed = history(source=source(path="s3://a:canary@b/x"))
     store = OfflineStore("s3://no-such-bucket/offline", "shop")
     for call in (
-        lambda: raw_rows(bad, tmp_path, ALL),
-        lambda: raw_rows(open_handed, tmp_path, ALL),
+        lambda: raw_rows(bad, here, ALL),
+        lambda: raw_rows(open_handed, here, ALL),
         lambda: store.create(DELAYS, TABLE),
         lambda: store.drop(DELAYS.name, TABLE),
     ):

@@ -107,7 +107,7 @@ def expected(workspace):
     """Give what a table that is made at once from the source as it is now holds."""
     view, its_table = table(workspace)
     (covered,) = workspace.ledger.covered(its_table.id)
-    made = feature_rows(view, workspace.config.root, covered)
+    made = feature_rows(view, workspace.config.sources, covered)
     return made.sort("plane", EVENT).select(stored(workspace, REVISION).columns)
 
 

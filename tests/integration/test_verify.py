@@ -14,7 +14,6 @@ from featurestore.jobs.backfill import backfill
 from featurestore.jobs.facts import facts
 from featurestore.jobs.locks import register
 from featurestore.jobs.materialize import materialize, materialize_incremental
-from featurestore.jobs.online import latest, pack
 from featurestore.jobs.plan import towards
 from featurestore.jobs.promote import promote
 from featurestore.jobs.proof.served import SERVED
@@ -26,6 +25,7 @@ from featurestore.model.schema import Column
 from featurestore.model.steps import Promote, Verify
 from featurestore.model.time import micros
 from featurestore.storage.keys import canonical_keys, redis_keys
+from featurestore.storage.packed import latest, pack
 from tests.repos import (
     DAY,
     NOW,

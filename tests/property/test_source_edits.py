@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from featurestore.jobs.compute import feature_rows
 from featurestore.jobs.materialize import due_incremental, materialize_incremental
-from featurestore.jobs.online import latest, pack
 from featurestore.model.time import BEGINNING, CREATED, EVENT, REVISION, Interval, micros
 from featurestore.storage.keys import canonical_keys
+from featurestore.storage.packed import latest, pack
+from featurestore.storage.pushed import Roots
 from featurestore.storage.unique import canonical
 from tests.repos import applied, at, history, landings, offline_rows, source, write
 
@@ -74,7 +75,7 @@ def test_incremental_runs_end_where_the_last_source_leads(repo, start, steps):
     stored = offline_rows(workspace, view).sort("plane", EVENT, CREATED)
     (covered,) = workspace.ledger.covered(table.id)
     assert covered == Interval(start=BEGINNING, end=micros(at(end)))
-    expected = feature_rows(view, folder, covered).sort("plane", EVENT, CREATED)
+    expected = feature_rows(view, Roots(repo=folder), covered).sort("plane", EVENT, CREATED)
     assert stored.drop(REVISION).equals(expected.select(stored.drop(REVISION).columns))
     assert canonical(view, stored).equals(canonical(view, expected))
     winners = latest(view, stored)

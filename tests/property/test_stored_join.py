@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from featurestore.jobs.materialize import materialize_incremental
 from featurestore.jobs.tables import DraftTables, StoredTables
 from featurestore.model.time import EVENT, MOMENT, micros
+from featurestore.storage.pushed import Roots
 from featurestore.training import training_set
 from tests.repos import HOUR, applied, at, history, in_buckets, landings, source, write
 from tests.tables import ask
@@ -67,7 +68,7 @@ def test_files_that_are_pruned_change_nothing(repo, rows, spine, view, layout, a
     query = ask(one)
     found, whole = (
         training_set(asked, query, tables, project="join", as_known=as_known, allow_stale=True)
-        for tables in (StoredTables(workspace, query=query), DraftTables(folder))
+        for tables in (StoredTables(workspace, query=query), DraftTables(Roots(repo=folder)))
     )
     assert found.to_polars().equals(whole.to_polars())
     assert found.withheld == whole.withheld

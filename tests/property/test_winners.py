@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.jobs.online import HEADER, latest, lowered_winners
+from featurestore.jobs.online import HEADER, lowered_winners
 from featurestore.model.time import CREATED, EVENT, REVISION
+from featurestore.storage.packed import latest
 from featurestore.storage.rows import RowLayout
 from tests.tables import make_view, stored
 

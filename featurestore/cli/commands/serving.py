@@ -1,4 +1,4 @@
-"""Serve, look up, rebuild, and the embedded Redis-protocol server."""
+"""Serve, look up, push, rebuild, and the embedded Redis-protocol server."""
 
 from pathlib import Path
 from typing import Annotated
@@ -67,6 +67,31 @@ def get_online(
     if (service is None) == (lock is None):
         raise typer.BadParameter("give exactly one of --service and --lock")
     run.serving.get_online(service, lock, pairs or [], address=address, as_of=as_of, json=json)
+
+
+@app.command(
+    rich_help_panel=SERVING,
+    epilog="Example: featurestore push landings_now new.parquet --to online",
+)
+def push(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The PushSource's name.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The rows, as Parquet.")],
+    repo: Repo = HERE,
+    to: Annotated[
+        str, typer.Option(metavar="WHERE", help="online_and_offline, online or offline.")
+    ] = "online_and_offline",
+    max_skew: Annotated[
+        str,
+        typer.Option("--max-skew", metavar="SPAN", help="How far ahead an event may lie: 90s."),
+    ] = "10m",
+    json: Json = False,
+) -> None:
+    """Push rows to a source: into its log, and where lookups read; exit 1 if any was refused.
+
+    Bad rows are refused one by one, and the others taken.
+    """
+    if not run.serving.push(repo, source, file, to=to, max_skew=max_skew, json=json):
+        raise typer.Exit(1)
 
 
 @app.command("rebuild-online", rich_help_panel=SERVING)

@@ -1,4 +1,4 @@
-"""Serve, look up, rebuild, and the embedded Redis-protocol server."""
+"""Serve, look up, push, rebuild, and the embedded Redis-protocol server."""
 
 import os
 import sys
@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import polars as pl
+
 from featurestore.cli import terminal
 from featurestore.cli.run.typed import moment, row
 from featurestore.cli.text import serving as text
 from featurestore.cli.values import serving as values
+from featurestore.errors import InvalidRequest
+from featurestore.jobs import push as pushing
 from featurestore.jobs import rebuild as rebuilding
 from featurestore.jobs.config import read_config
 from featurestore.jobs.workspace import Workspace
+from featurestore.model.declare.windows import span
 from featurestore.serving.client import FeatureClient
+from featurestore.serving.pushed import where
 from featurestore.storage.launcher import EmbeddedServer
 
 _PATIENCE = 5.0
@@ -56,6 +62,22 @@ def get_online(
         terminal.as_json(values.looked_up(answer))
     else:
         text.looked_up(service or f"lock {asked.service_id[:12]}", answer)
+
+
+def push(repo: Path, source: str, file: Path, *, to: str, max_skew: str, json: bool) -> bool:
+    """Push a file's rows to a source; says if every row was taken."""
+    skew, place = span(max_skew, "--max-skew"), where(to)
+    try:
+        rows = pl.read_parquet(file)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InvalidRequest(f"{file}: cannot be read as Parquet ({error})") from error
+    with closing(Workspace.open(repo)) as workspace, terminal.busy(f"pushing to {source}"):
+        found = pushing.push(workspace, source, rows, to=place, max_skew=skew)
+    if json:
+        terminal.as_json(values.pushed(found))
+    else:
+        text.pushed(found)
+    return not found.refused_rows
 
 
 def rebuild_online(repo: Path, *, json: bool) -> None:

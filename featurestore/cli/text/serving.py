@@ -1,4 +1,4 @@
-"""What a look-up and a rebuild look like on a terminal."""
+"""What a look-up, a push and a rebuild look like on a terminal."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,11 @@ from rich.markup import escape
 
 from featurestore.cli.terminal import grouped, out, table
 from featurestore.jobs.rebuild import Rebuilt
+from featurestore.serving.pushed import PushResult
 from featurestore.serving.response import OnlineResponse
+
+_SHOWN = 10
+"""How many refusals are shown."""
 
 
 def looked_up(service: str, found: OnlineResponse) -> None:
@@ -37,6 +41,27 @@ def _cell(value: object, missing: str) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return str(value).removesuffix("+00:00")
+
+
+def pushed(found: PushResult) -> None:
+    """Print what a push came to: where its rows are, and the first that were refused."""
+    counts = f"{found.accepted:,} rows accepted, {found.refused_rows:,} refused"
+    out.print(f"{escape(found.source)}: {counts}\n")
+    places = [("offline", found.offline), *((one.version, str(one)) for one in found.online)]
+    table(["where", "what"], places, whole=("where",))
+    if found.refused.is_empty():
+        return
+    out.print()
+    table(
+        ["row", "at", "refused because it"],
+        (
+            ("all" if row is None else f"{row:,}", at, reason)
+            for row, at, reason in found.refused.head(_SHOWN).iter_rows()
+        ),
+        right=("row",),
+    )
+    if found.refused.height > _SHOWN:
+        out.print(f"and {found.refused.height - _SHOWN:,} more refusals")
 
 
 def rebuilt(found: Rebuilt) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from featurestore.errors import CorruptData
-from featurestore.jobs.online import longest_ttl, pack, stored_rows
+from featurestore.jobs.online import longest_ttl, stored_rows
 from featurestore.jobs.proof.check import Check, skipped
 from featurestore.jobs.proof.difference import FAULT, WHOLE_ROW, apart, entities, unequal
 from featurestore.jobs.proof.trial import MATCH, Trial, settled
@@ -14,6 +14,7 @@ from featurestore.model.documents import LiveView, Release, View
 from featurestore.model.time import CREATED, EVENT, KNOWN, Interval, inside
 from featurestore.model.windows import row_features, row_identity, stored_names
 from featurestore.storage.keys import canonical_keys
+from featurestore.storage.packed import pack
 from featurestore.storage.rows import layout_of
 
 IN_REDIS = "offline = Redis"

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from featurestore.errors import Conflict, NotMaterialized
-from featurestore.jobs.online import latest, stored_rows
+from featurestore.jobs.online import stored_rows
 from featurestore.jobs.tables import ALWAYS, Place, StoredTables, place_of
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, Table, View
 from featurestore.model.time import KNOWN, Interval
 from featurestore.model.windows import windows
 from featurestore.serving.client import FeatureClient
+from featurestore.storage.packed import latest
 
 SAMPLE = 1_000
 """Entities of each view that are checked unless all are."""

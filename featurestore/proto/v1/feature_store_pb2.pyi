@@ -16,12 +16,23 @@ class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STATUS_NOT_FOUND: _ClassVar[Status]
     STATUS_OUTSIDE_MAX_AGE: _ClassVar[Status]
     STATUS_NOT_YET_KNOWN: _ClassVar[Status]
+
+class PushTo(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PUSH_TO_UNSPECIFIED: _ClassVar[PushTo]
+    PUSH_TO_ONLINE_AND_OFFLINE: _ClassVar[PushTo]
+    PUSH_TO_ONLINE: _ClassVar[PushTo]
+    PUSH_TO_OFFLINE: _ClassVar[PushTo]
 STATUS_UNSPECIFIED: Status
 STATUS_PRESENT: Status
 STATUS_NULL_VALUE: Status
 STATUS_NOT_FOUND: Status
 STATUS_OUTSIDE_MAX_AGE: Status
 STATUS_NOT_YET_KNOWN: Status
+PUSH_TO_UNSPECIFIED: PushTo
+PUSH_TO_ONLINE_AND_OFFLINE: PushTo
+PUSH_TO_ONLINE: PushTo
+PUSH_TO_OFFLINE: PushTo
 
 class FeatureList(_message.Message):
     __slots__ = ("references",)
@@ -154,3 +165,63 @@ class DescribeServiceResponse(_message.Message):
     projections: _containers.RepeatedCompositeFieldContainer[Projection]
     stored: _containers.RepeatedCompositeFieldContainer[Stored]
     def __init__(self, feature_service: _Optional[str] = ..., service_id: _Optional[str] = ..., release: _Optional[int] = ..., entities: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., request_data: _Optional[_Iterable[_Union[Field, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ..., projections: _Optional[_Iterable[_Union[Projection, _Mapping]]] = ..., stored: _Optional[_Iterable[_Union[Stored, _Mapping]]] = ...) -> None: ...
+
+class PushRequest(_message.Message):
+    __slots__ = ("source", "count", "rows", "to")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    count: int
+    rows: _containers.RepeatedCompositeFieldContainer[_values_pb2.Column]
+    to: PushTo
+    def __init__(self, source: _Optional[str] = ..., count: _Optional[int] = ..., rows: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ..., to: _Optional[_Union[PushTo, str]] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("row", "at", "reason")
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    row: int
+    at: str
+    reason: str
+    def __init__(self, row: _Optional[int] = ..., at: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Pushed(_message.Message):
+    __slots__ = ("view", "version", "table", "rows", "written", "later", "known_at", "missing", "waiting")
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_FIELD_NUMBER: _ClassVar[int]
+    LATER_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_AT_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    view: str
+    version: str
+    table: str
+    rows: int
+    written: int
+    later: int
+    known_at: int
+    missing: bool
+    waiting: int
+    def __init__(self, view: _Optional[str] = ..., version: _Optional[str] = ..., table: _Optional[str] = ..., rows: _Optional[int] = ..., written: _Optional[int] = ..., later: _Optional[int] = ..., known_at: _Optional[int] = ..., missing: _Optional[bool] = ..., waiting: _Optional[int] = ...) -> None: ...
+
+class PushResponse(_message.Message):
+    __slots__ = ("accepted", "refused", "refusals", "refusal_count", "online", "offline")
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_FIELD_NUMBER: _ClassVar[int]
+    OFFLINE_FIELD_NUMBER: _ClassVar[int]
+    accepted: int
+    refused: int
+    refusals: _containers.RepeatedCompositeFieldContainer[Refusal]
+    refusal_count: int
+    online: _containers.RepeatedCompositeFieldContainer[Pushed]
+    offline: str
+    def __init__(self, accepted: _Optional[int] = ..., refused: _Optional[int] = ..., refusals: _Optional[_Iterable[_Union[Refusal, _Mapping]]] = ..., refusal_count: _Optional[int] = ..., online: _Optional[_Iterable[_Union[Pushed, _Mapping]]] = ..., offline: _Optional[str] = ...) -> None: ...

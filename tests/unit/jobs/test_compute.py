@@ -20,6 +20,7 @@ from featurestore.model.time import (
     micros,
     normalize_schema,
 )
+from featurestore.storage.pushed import Roots
 from featurestore.storage.unique import canonical
 from tests.declared import source, view
 
@@ -55,7 +56,7 @@ def computed(root, frame, made=None, interval=ALL):
     """Compute a view's rows from a file of this frame."""
     (root / "data").mkdir(exist_ok=True)
     frame.write_parquet(root / "data" / "landings.parquet")
-    return feature_rows(made or history(), root, interval)
+    return feature_rows(made or history(), Roots(repo=root), interval)
 
 
 def test_rows_have_keys_times_and_features_in_order(tmp_path):

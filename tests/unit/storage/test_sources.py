@@ -9,6 +9,7 @@ from deltalake import DeltaTable
 
 from featurestore.errors import InvalidRequest, SourceError
 from featurestore.model.time import BEGINNING, MOMENT, Interval, micros, normalize_schema
+from featurestore.storage.pushed import Roots
 from featurestore.storage.sources import extent, locate, raw_rows, scan
 from tests.declared import pace, source, view
 
@@ -53,6 +54,11 @@ def written(root, frame, path="data/landings.parquet"):
     return root
 
 
+def read(made, root, interval):
+    """Give the raw rows of a view whose source lies below a folder."""
+    return raw_rows(made, Roots(repo=root), interval)
+
+
 def events(rows):
     """Give the event times of raw rows."""
     return rows["__event_timestamp"].to_list()
@@ -60,7 +66,7 @@ def events(rows):
 
 def test_rows_come_with_keys_times_and_what_is_read(tmp_path):
     """Raw rows hold the columns that expressions read and the store's own beside them."""
-    rows = raw_rows(of(FRAME, created_field="loaded"), written(tmp_path, FRAME), ALL)
+    rows = read(of(FRAME, created_field="loaded"), written(tmp_path, FRAME), ALL)
     assert rows.schema == {
         "delay": pl.Float64,
         "__key_plane": pl.String,
@@ -77,20 +83,20 @@ def test_an_interval_is_over_known_at_and_half_open(tmp_path):
     root = written(tmp_path, FRAME.drop_nulls("at"))
     plain = of(FRAME)
     end = micros(T0 + HOUR)
-    assert events(raw_rows(plain, root, Interval(start=micros(T0), end=end))) == [T0 + HOUR]
-    assert events(raw_rows(plain, root, Interval(start=micros(T0) - 1, end=end - 1))) == [T0]
+    assert events(read(plain, root, Interval(start=micros(T0), end=end))) == [T0 + HOUR]
+    assert events(read(plain, root, Interval(start=micros(T0) - 1, end=end - 1))) == [T0]
     late = of(FRAME, created_field="loaded")
-    assert events(raw_rows(late, root, Interval(start=micros(T0), end=end))) == []
+    assert events(read(late, root, Interval(start=micros(T0), end=end))) == []
 
 
 def test_rows_without_a_time_are_kept_for_the_filter_but_not_counted(tmp_path):
     """Whether a row without an event time is an error is for the filter to say."""
     root = written(tmp_path, FRAME)
     early = Interval(start=BEGINNING, end=micros(T0) - 1)
-    assert events(raw_rows(of(FRAME, created_field="loaded"), root, early)) == [None]
-    assert extent(of(FRAME), root, micros(T0) - 1) == (0, 0)
-    assert extent(of(FRAME), root, micros(T0)) == (1, 0)
-    assert extent(of(FRAME), root, ALL.end)[0] == 3
+    assert events(read(of(FRAME, created_field="loaded"), root, early)) == [None]
+    assert extent(of(FRAME), Roots(repo=root), micros(T0) - 1) == (0, 0)
+    assert extent(of(FRAME), Roots(repo=root), micros(T0)) == (1, 0)
+    assert extent(of(FRAME), Roots(repo=root), ALL.end)[0] == 3
 
 
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
@@ -102,7 +108,7 @@ def test_naive_times_of_any_unit_are_local_to_the_views_zone(tmp_path, unit, zon
         {"plane": ["a"], "at": [local], "delay": [1.0]},
         schema_overrides={"at": pl.Datetime(unit)},
     )
-    found = raw_rows(of(frame, time_zone=zone), written(tmp_path, frame), ALL)
+    found = read(of(frame, time_zone=zone), written(tmp_path, frame), ALL)
     assert events(found) == [datetime(2013, 7, 1, hour, tzinfo=UTC)]
 
 
@@ -112,14 +118,14 @@ def test_aware_times_of_any_zone_keep_their_moment(tmp_path, unit):
     frame = pl.DataFrame({"plane": ["a"], "at": [T0], "delay": [1.0]}).with_columns(
         pl.col("at").dt.convert_time_zone("Asia/Kolkata").dt.cast_time_unit(unit)
     )
-    found = raw_rows(of(frame, time_zone="Europe/Berlin"), written(tmp_path, frame), ALL)
+    found = read(of(frame, time_zone="Europe/Berlin"), written(tmp_path, frame), ALL)
     assert events(found) == [T0]
 
 
 def test_a_date_is_a_timestamp_and_stays_a_date_where_it_is_read(tmp_path):
     """A Date column times rows by midnight UTC; an expression reads it as the Date it is."""
     frame = pl.DataFrame({"plane": ["a"], "at": [T0.date()], "delay": [1.0]})
-    found = raw_rows(of(frame, {"day": pl.col("at")}), written(tmp_path, frame), ALL)
+    found = read(of(frame, {"day": pl.col("at")}), written(tmp_path, frame), ALL)
     assert events(found) == [T0]
     assert found["at"].to_list() == [T0.date()]
 
@@ -129,7 +135,7 @@ def test_times_that_are_read_are_coerced_like_the_timestamp(tmp_path):
     local = datetime(2013, 7, 1, 12)  # noqa: DTZ001
     frame = pl.DataFrame({"plane": ["a"], "at": [T0], "gone": [local]})
     made = of(frame, {"gone": pl.col("gone")}, time_zone="America/New_York")
-    found = raw_rows(made, written(tmp_path, frame), ALL)
+    found = read(made, written(tmp_path, frame), ALL)
     assert found["gone"].to_list() == [datetime(2013, 7, 1, 16, tzinfo=UTC)]
 
 
@@ -141,8 +147,8 @@ def test_an_hour_that_a_clock_change_skips_or_repeats_is_refused(tmp_path, hour)
     )
     root = written(tmp_path, frame)
     with pytest.raises(SourceError, match=r"history\.source: .*; a local time that a clock change"):
-        raw_rows(of(frame, time_zone="Europe/Berlin"), root, ALL)
-    assert raw_rows(of(frame), root, ALL).height == 1
+        read(of(frame, time_zone="Europe/Berlin"), root, ALL)
+    assert read(of(frame), root, ALL).height == 1
 
 
 def test_a_time_outside_what_microseconds_reach_is_a_named_error(tmp_path):
@@ -151,14 +157,14 @@ def test_a_time_outside_what_microseconds_reach_is_a_named_error(tmp_path):
         pl.col("at").cast(pl.Datetime("ms"))
     )
     with pytest.raises(SourceError, match=r"history\.source: data/landings\.parquet cannot be"):
-        raw_rows(of(frame), written(tmp_path, frame), ALL)
+        read(of(frame), written(tmp_path, frame), ALL)
 
 
 def test_columns_are_read_under_their_mapped_names(tmp_path):
     """A field mapping renames keys, times and features alike."""
     frame = FRAME.head(1).rename({"plane": "tail", "at": "landed", "delay": "arr"})
     mapping = [("tail", "plane"), ("landed", "at"), ("arr", "delay"), ("gone", "x")]
-    found = raw_rows(of(frame, mapping=mapping), written(tmp_path, frame), ALL)
+    found = read(of(frame, mapping=mapping), written(tmp_path, frame), ALL)
     assert found.select("__key_plane", "__event_timestamp", "delay").rows() == [("a", T0, 1.0)]
 
 
@@ -166,7 +172,7 @@ def test_two_columns_may_trade_names(tmp_path):
     """A mapping is applied at once, not one by one."""
     mapping = [("delay", "seats"), ("seats", "delay")]
     made = of(FRAME, {"d": pl.col("delay")}, mapping=mapping)
-    assert raw_rows(made, written(tmp_path, FRAME), ALL)["delay"].to_list() == [1, 2, None, 4]
+    assert read(made, written(tmp_path, FRAME), ALL)["delay"].to_list() == [1, 2, None, 4]
 
 
 def test_a_column_that_a_mapping_makes_twice_is_refused(tmp_path):
@@ -174,17 +180,17 @@ def test_a_column_that_a_mapping_makes_twice_is_refused(tmp_path):
     made = of(FRAME.drop("seats"), mapping=[("delay", "late")], features={"d": pl.col("late")})
     both = FRAME.with_columns(late=pl.lit(0.0))
     with pytest.raises(SourceError, match=r"history\.source: field_mapping gives .* 'late'"):
-        raw_rows(made, written(tmp_path, both), ALL)
+        read(made, written(tmp_path, both), ALL)
 
 
 def test_keys_are_cast_to_their_declared_dtype(tmp_path):
     """Integral floats join an integer key with nulls kept; others are refused by path."""
     frame = pl.DataFrame({"k": [1.0, float("nan")], "at": [T0, T0], "delay": [1.0, 2.0]})
     made = of(frame, join_keys={"k": "int64"})
-    rows = raw_rows(made, written(tmp_path, frame), ALL)
+    rows = read(made, written(tmp_path, frame), ALL)
     assert rows["__key_k"].to_list() == [1, None]
     with pytest.raises(InvalidRequest, match=r"history\.source\.k: the key is declared int64"):
-        raw_rows(made, written(tmp_path, frame.with_columns(k=pl.lit(1.5))), ALL)
+        read(made, written(tmp_path, frame.with_columns(k=pl.lit(1.5))), ALL)
 
 
 def test_a_folder_and_a_glob_are_one_source(tmp_path):
@@ -192,22 +198,22 @@ def test_a_folder_and_a_glob_are_one_source(tmp_path):
     for name in ("one", "two"):
         written(tmp_path, FRAME.head(1), f"data/parts/{name}.parquet")
     for path in ("data/parts", "data/parts/*.parquet", "data/parts/t*.parquet"):
-        rows = raw_rows(of(FRAME, path=path), tmp_path, ALL)
+        rows = read(of(FRAME, path=path), tmp_path, ALL)
         assert rows.height == (1 if "t*" in path else 2)
 
 
 def test_a_hive_folder_gives_its_partition_columns(tmp_path):
     """`key=value` folders are columns, as other tools write them."""
     written(tmp_path, FRAME.drop("plane").head(1), "data/parts/plane=a/0.parquet")
-    assert raw_rows(of(FRAME, path="data/parts"), tmp_path, ALL)["__key_plane"].to_list() == ["a"]
+    assert read(of(FRAME, path="data/parts"), tmp_path, ALL)["__key_plane"].to_list() == ["a"]
 
 
 @pytest.mark.parametrize("folder", ["plain", "a b", "ünï", "x[1]", "a?b", "50%", "#1"])
 def test_the_repo_may_lie_in_any_folder(tmp_path, folder):
     """Signs in the repo's own path are no patterns and no escapes."""
     root = written(tmp_path / folder, FRAME.head(1))
-    assert raw_rows(of(FRAME), root, ALL).height == 1
-    assert raw_rows(of(FRAME, path="data/*.parquet"), root, ALL).height == 1
+    assert read(of(FRAME), root, ALL).height == 1
+    assert read(of(FRAME, path="data/*.parquet"), root, ALL).height == 1
 
 
 @pytest.mark.parametrize("folder", ["plain", "a b", "ünï", "a?b", "#1"])
@@ -217,9 +223,9 @@ def test_a_delta_table_is_read_in_any_folder(tmp_path, folder):
     path.mkdir(parents=True)
     DeltaTable.create(str(path), FRAME.drop("seats").to_arrow().schema)
     found = of(FRAME.drop("seats"), path="data/landings", format="delta")
-    assert raw_rows(found, tmp_path / folder, ALL).height == 0
+    assert read(found, tmp_path / folder, ALL).height == 0
     FRAME.drop("seats").head(2).write_delta(str(path), mode="append")
-    rows = raw_rows(found, tmp_path / folder, ALL)
+    rows = read(found, tmp_path / folder, ALL)
     assert sorted(rows["__key_plane"]) == ["a", "b"]
     assert set(events(rows)) == {T0, T0 + HOUR}
 
@@ -327,17 +333,17 @@ def test_a_source_that_cannot_be_read_is_a_named_error(tmp_path, spoil, edit, me
     """What is wrong with a file is said with the view, the path and a way out."""
     spoil(tmp_path)
     with pytest.raises(SourceError, match=re.escape(message)):
-        raw_rows(of(FRAME, **edit), tmp_path, ALL)
+        read(of(FRAME, **edit), tmp_path, ALL)
 
 
 def test_a_file_without_rows_is_an_empty_source(tmp_path):
     """No rows are no error: the columns are there."""
-    assert raw_rows(of(FRAME), written(tmp_path, FRAME.clear()), ALL).height == 0
+    assert read(of(FRAME), written(tmp_path, FRAME.clear()), ALL).height == 0
 
 
 def test_a_view_without_entities_reads_all_rows(tmp_path):
     """No join keys, no key columns, every row."""
-    rows = raw_rows(of(FRAME, join_keys={}), written(tmp_path, FRAME), ALL)
+    rows = read(of(FRAME, join_keys={}), written(tmp_path, FRAME), ALL)
     assert rows.height == 4
     assert not any(name.startswith("__key_") for name in rows.columns)
 
@@ -345,7 +351,7 @@ def test_a_view_without_entities_reads_all_rows(tmp_path):
 def test_an_on_demand_view_has_no_rows(tmp_path):
     """What is computed at request time has no source to read."""
     with pytest.raises(SourceError, match="pace: has no source"):
-        raw_rows(pace(), tmp_path, ALL)
+        read(pace(), tmp_path, ALL)
 
 
 def test_a_scan_keeps_the_files_own_names(tmp_path):

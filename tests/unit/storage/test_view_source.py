@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from featurestore.model.time import BEGINNING, MOMENT, Interval, micros, normalize_schema
+from featurestore.storage.pushed import Roots
 from featurestore.storage.view_source import ViewSource, fingerprint
 from tests.declared import source, view
 
@@ -46,12 +47,12 @@ def written(root, frame=FRAME, name="landings.parquet"):
 
 def reads(root, frame, made=None):
     """Give what a file of a frame holds in each of six hours."""
-    return ViewSource(made or landings(), written(root, frame)).fingerprint(PARTS).reads
+    return ViewSource(made or landings(), Roots(repo=written(root, frame))).fingerprint(PARTS).reads
 
 
 def test_a_scan_and_a_fingerprint_digest_the_same(tmp_path):
     """What a run read is what the source is found to hold, whichever way it is read."""
-    opened = ViewSource(landings(), written(tmp_path))
+    opened = ViewSource(landings(), Roots(repo=written(tmp_path)))
     found = opened.fingerprint(PARTS)
     assert found.reads == fingerprint(opened.scan(ALL), PARTS)
     assert [one.rows for one in found.reads] == [6, 6, 6, 2, 0, 1]
@@ -64,7 +65,7 @@ def test_no_order_and_no_split_of_rows_changes_a_digest(tmp_path):
     FRAME.sample(fraction=1, shuffle=True, seed=1).write_parquet(
         tmp_path / "data" / "landings.parquet", row_group_size=2
     )
-    assert ViewSource(landings(), tmp_path).fingerprint(PARTS).reads == before
+    assert ViewSource(landings(), Roots(repo=tmp_path)).fingerprint(PARTS).reads == before
 
 
 CHANGES = {
@@ -116,7 +117,7 @@ def test_a_key_of_a_compatible_dtype_is_the_same_key(tmp_path):
 
 def state(root, path="data/landings.parquet", kind="parquet"):
     """Give the state of a source."""
-    return ViewSource(landings(path, kind), root).state
+    return ViewSource(landings(path, kind), Roots(repo=root)).state
 
 
 def test_the_state_of_a_file_moves_with_its_content(tmp_path):
@@ -161,7 +162,7 @@ def test_links_that_lead_in_circles_are_followed_once(tmp_path):
 def test_a_source_that_is_read_while_it_moves_has_no_state(tmp_path):
     """What was read may be of either state; the next run looks again."""
     root = written(tmp_path)
-    opened = ViewSource(landings(), root)
+    opened = ViewSource(landings(), Roots(repo=root))
     assert opened.still() == opened.state
     written(root)
     assert opened.still() == ""
@@ -171,13 +172,13 @@ def test_a_delta_table_is_read_at_the_version_of_its_state(tmp_path):
     """What is appended while a run reads is the next run's; the state names the version."""
     place = tmp_path / "data" / "landings"
     FRAME.head(3).write_delta(place)
-    opened = ViewSource(landings("data/landings", "delta"), tmp_path)
+    opened = ViewSource(landings("data/landings", "delta"), Roots(repo=tmp_path))
     before = opened.fingerprint(PARTS)
     FRAME.tail(3).write_delta(place, mode="append")
     assert opened.scan(ALL).height == opened.counts([ALL])[0] == 3
     assert opened.fingerprint(PARTS) == before
     assert opened.still() == opened.state
-    again = ViewSource(landings("data/landings", "delta"), tmp_path)
+    again = ViewSource(landings("data/landings", "delta"), Roots(repo=tmp_path))
     assert (opened.state[:3], again.state[:3]) == ("v0:", "v1:")
     assert again.scan(ALL).height == 6
 
@@ -193,17 +194,17 @@ def test_a_delta_table_made_anew_is_in_another_state(tmp_path):
 def test_a_source_at_a_url_is_as_one_in_a_folder(tmp_path, bucket):
     """Objects are in another state when one is written, Delta tables at a URL have versions."""
     FRAME.write_delta(tmp_path / "data" / "a table")
-    here = ViewSource(landings("data/a table", "delta"), tmp_path)
+    here = ViewSource(landings("data/a table", "delta"), Roots(repo=tmp_path))
     expected = here.fingerprint(PARTS)
     bucket.upload(tmp_path / "data" / "a table", "a table")
     bucket.upload(written(tmp_path) / "data" / "landings.parquet", "days/1.parquet")
     for path, kind in (("a table", "delta"), ("days", "parquet"), ("days/*.parquet", "parquet")):
-        there = ViewSource(landings(f"{bucket.url}/{path}", kind), tmp_path)
+        there = ViewSource(landings(f"{bucket.url}/{path}", kind), Roots(repo=tmp_path))
         assert there.fingerprint(PARTS).first == expected.first
         assert [one.rows for one in there.fingerprint(PARTS).reads] == [6, 6, 6, 2, 0, 1]
         assert there.still() == there.state != ""
     one = landings(f"{bucket.url}/days/1.parquet")
-    before = ViewSource(one, tmp_path)
+    before = ViewSource(one, Roots(repo=tmp_path))
     file = written(tmp_path, FRAME.with_columns(pl.col("delay").reverse()))
     bucket.upload(file / "data" / "landings.parquet", "days/1.parquet")
     assert before.still() == ""
@@ -219,12 +220,13 @@ def test_a_source_that_is_not_there_has_no_state(tmp_path):
 
 def test_a_long_interval_is_cut_into_shares_of_about_equal_rows(tmp_path):
     """Shares join to the interval; rows of one microsecond stay together."""
-    opened = ViewSource(landings(), written(tmp_path))
+    opened = ViewSource(landings(), Roots(repo=written(tmp_path)))
     found = opened.shares(ALL, 6)
     assert (found[0].start, found[-1].end) == (ALL.start, ALL.end)
     assert all(one.end == two.start for one, two in pairwise(found))
     assert opened.counts(found) == (6, 5, 5, 5)
     assert opened.shares(ALL, 21) == (ALL,)
     same = FRAME.with_columns(at=pl.lit(T0, MOMENT))
-    (one,) = [n for n in ViewSource(landings(), written(tmp_path, same)).counts(found) if n]
+    again = ViewSource(landings(), Roots(repo=written(tmp_path, same)))
+    (one,) = [n for n in again.counts(found) if n]
     assert one == 21

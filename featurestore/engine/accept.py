@@ -1,0 +1,301 @@
+"""Which of the rows that somebody pushes can be taken: each row is judged, and the rest kept.
+
+A row is refused for a null where a view needs a value (join keys, event time, the id that windows
+tell events apart by), for a value that its column's dtype cannot hold, and for an event too far in
+the future. Refusals say which row and column, and never show a value.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from featurestore.engine.request import converts, rounds
+from featurestore.model.documents import Source, View
+from featurestore.model.names import suggest
+from featurestore.model.reads import needed, takes_pushed
+from featurestore.model.schema import Column
+from featurestore.model.time import MOMENT, to_moment
+from featurestore.model.windows import numbered
+
+SKEW = 600_000_000
+"""How far in the future an event may lie at most if nobody says: ten minutes, microseconds."""
+
+REFUSALS = pl.Schema({"row": pl.Int64, "at": pl.String, "reason": pl.String})
+"""Refusals: the row's number among those pushed (null: all of them, of a view), the column or view
+that it is about, and why.
+"""
+
+_YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+_PER_MILLISECOND = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Accepted:
+    """Rows that were taken, as their source has them, and those that were not, and why.
+
+    `rows` has the columns of the source that came along, under the names that expressions use and
+    in the source's dtypes; `places` are the numbers they were pushed under. `refused` has the
+    columns of `REFUSALS`; a row may be there for several reasons. `views` are those that take them.
+    """
+
+    views: tuple[View, ...]
+    rows: pl.DataFrame
+    places: pl.Series
+    refused: pl.DataFrame
+
+    @property
+    def refused_rows(self) -> int:
+        """How many rows were refused."""
+        return self.refused["row"].drop_nulls().n_unique()
+
+    def without(self, bad: pl.Series, at: str, reason: str) -> "Accepted":
+        """Give what is left if some of the rows (a mask) are refused as well."""
+        more = refusals(self.places.filter(bad), at, reason)
+        return replace(
+            self,
+            rows=self.rows.filter(~bad),
+            places=self.places.filter(~bad),
+            refused=_sorted([self.refused, more]),
+        )
+
+
+def accept(
+    rows: pl.DataFrame, views: Sequence[View], *, now: int, max_skew: int = SKEW, most: int
+) -> Accepted:
+    """Judge rows that are pushed to the source that some views read.
+
+    The columns that some view needs must be there, but for the created timestamp: where the source
+    has one and a row has none, it is `now`, when the row arrived. Other columns may be left out;
+    those that the source does not have are not looked at. Columns may also have the names that
+    they have in the file, before the source's field mapping. Naive datetimes are local times of the
+    source's time zone, else UTC.
+
+    Args:
+        rows: the rows, in any order.
+        views: versions of views over one source, what counts most first. Of two versions of a view
+            the latter takes no rows where it needs what the rows, as they are now, do not have.
+        now: the moment, UTC microseconds.
+        max_skew: how far after it an event may lie, microseconds.
+        most: how many rows are taken at most.
+    """
+    refused = [_counts_all(view.name) for view in views if not takes_pushed(view)]
+    views = [view for view in views if takes_pushed(view)]
+    dtypes = _dtypes(views)
+    over = pl.Series(range(most, rows.height), dtype=pl.Int64)
+    refused.append(refusals(over, "", f"is beyond the {most:,} rows that a call takes; push again"))
+    rows = _mapped(rows.head(most), views)
+    taking, left_out = _taking(views, rows, dtypes)
+    refused += left_out
+    places = pl.Series(range(rows.height), dtype=pl.Int64)
+    lacking = list(_lacking(rows, taking))
+    if lacking or not taking:
+        refused += [refusals(places, name, reason) for name, reason in lacking]
+        return Accepted(
+            views=taking, rows=rows.clear(), places=places.clear(), refused=_sorted(refused)
+        )
+    found, misfits = _cast(rows, taking, dtypes)
+    found = _stamped(found, taking[0].source, now)
+    judged = [*misfits, *_judged(found, taking, misfits, now=now, max_skew=max_skew)]
+    bad = _none(rows.height)
+    for name, mask, reason in judged:
+        bad |= mask
+        refused.append(refusals(places.filter(mask), name, reason))
+    return Accepted(
+        views=taking,
+        rows=found.filter(~bad),
+        places=places.filter(~bad),
+        refused=_sorted(refused),
+    )
+
+
+def refusals(places: pl.Series, at: str, reason: str) -> pl.DataFrame:
+    """Give the refusal of each of some rows for one reason."""
+    frame = places.alias("row").to_frame()
+    return frame.with_columns(at=pl.lit(at), reason=pl.lit(reason)).cast(REFUSALS)
+
+
+def _none(rows: int) -> pl.Series:
+    """Give the mask of no row."""
+    return pl.repeat(value=False, n=rows, dtype=pl.Boolean, eager=True)
+
+
+def _sorted(refused: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(refused).unique(maintain_order=True).sort("row", maintain_order=True)
+
+
+def _counts_all(view: str) -> pl.DataFrame:
+    reason = (
+        "its windows count every row as an event, so one that was pushed and lands in the source "
+        "as well would count twice; add event_id to the view to push to it"
+    )
+    return refusals(pl.Series([None], dtype=pl.Int64), view, reason)
+
+
+def _mapped(rows: pl.DataFrame, views: Sequence[View]) -> pl.DataFrame:
+    """Give columns the names that expressions use, where they have those of the file."""
+    pairs = dict(pair for view in views if view.source for pair in view.source.field_mapping)
+    return rows.rename(
+        {old: new for old, new in pairs.items() if old in rows.columns and new not in rows.columns}
+    )
+
+
+def _dtypes(views: Sequence[View]) -> dict[str, Column]:
+    """Give the columns that a source has, by name, as the first view that knows one knows it."""
+    found: dict[str, Column] = {}
+    for view in views:
+        for column in view.source.columns if view.source else ():
+            found.setdefault(column.name, column)
+    return found
+
+
+def _taking(
+    views: Sequence[View], rows: pl.DataFrame, dtypes: Mapping[str, Column]
+) -> tuple[tuple[View, ...], list[pl.DataFrame]]:
+    """Leave out versions of views that read the source as it was: gives the others, and why."""
+    seen: set[str] = set()
+    taking, refused = [], []
+    for view in views:
+        of = {column.name: column for column in view.source.columns} if view.source else {}
+        wanted = needed(view)
+        other = [name for name in wanted if dtypes.get(name) != of.get(name)]
+        lacking = [name for name, _ in _lacking(rows, [view])]
+        if view.name in seen and (other or lacking):
+            reason = f"reads column '{(other + lacking)[0]}', which the rows do not have as it was"
+            refused.append(refusals(pl.Series([None], dtype=pl.Int64), view.version, reason))
+        else:
+            taking.append(view)
+        seen.add(view.name)
+    return tuple(taking), refused
+
+
+def _lacking(rows: pl.DataFrame, views: Sequence[View]) -> Iterator[tuple[str, str]]:
+    """Give the columns that views need and the rows lack, each with the reason to say."""
+    wanting: dict[str, str] = {}
+    for view in views:
+        created = view.source.created_field if view.source else None
+        for name in needed(view):
+            if name != created and name not in rows.columns:
+                wanting.setdefault(name, view.name)
+    for name, who in wanting.items():
+        near = suggest(name, rows.columns)
+        yield name, f"the column is missing, and view '{who}' needs it{near}"
+
+
+Judged = tuple[str, pl.Series, str]
+"""A column, which rows are refused for it (a mask), and why."""
+
+
+def _cast(
+    rows: pl.DataFrame, views: Sequence[View], dtypes: Mapping[str, Column]
+) -> tuple[pl.DataFrame, list[Judged]]:
+    """Give the source's columns in its dtypes, and which values do not fit theirs."""
+    wanted = {name for view in views for name in needed(view)}
+    zones = {view.source.time_zone for view in views if view.source}
+    columns: list[pl.Series] = []
+    judged: list[Judged] = []
+    for column in dtypes.values():
+        if column.name in rows.columns:
+            cast, bad = _fitted(rows[column.name], column.polars, zones)
+            columns.append(cast)
+            if column.name in wanted and bad.any():
+                given = rows[column.name].dtype
+                judged.append((column.name, bad, _misfit(given, column, zones)))
+    return pl.DataFrame(columns), judged
+
+
+def _misfit(given: pl.DataType, column: Column, zones: set[str | None]) -> str:
+    if not isinstance(given, pl.Datetime) or column.dtype != "datetime":
+        return f"is {given}, and does not fit {column.dtype}, which the source has"
+    if given.time_zone is None and len(zones) > 1:
+        return "is a local time, and views of the source differ in time_zone; push it in UTC"
+    return "is outside the years 1 to 9999, or a local time that a clock change leaves no meaning"
+
+
+def _fitted(
+    column: pl.Series, dtype: pl.DataType, zones: set[str | None]
+) -> tuple[pl.Series, pl.Series]:
+    """Cast a column where no value changes: gives it, and a mask of the values that do not fit."""
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
+        column = column.cast(pl.String)
+    if column.dtype == dtype and dtype != MOMENT:
+        return column, _none(len(column))
+    if isinstance(column.dtype, pl.Datetime | pl.Date) and dtype == MOMENT:
+        found = _moments(column, zones)
+        return found, found.is_null() & column.is_not_null()
+    if not converts(column.dtype, dtype):
+        nulls = pl.Series(column.name, [None], dtype).new_from_index(0, len(column))
+        return nulls, column.is_not_null()
+    if isinstance(dtype, pl.Array) and isinstance(column.dtype, pl.List | pl.Array):
+        listed = column.cast(pl.List(column.dtype.inner))
+        short = (listed.list.len() != dtype.size).fill_null(value=False)
+        whole = listed.zip_with(~short, listed.clear(1)) if short.any() else listed
+        found, bad = _fitted(whole, pl.List(dtype.inner), zones)
+        return found.cast(dtype), bad | short
+    found = column.cast(dtype, strict=False)
+    if rounds(column.dtype, dtype):
+        return found, found.is_null() & column.is_not_null()
+    return found, ~found.cast(column.dtype, strict=False).eq_missing(column)
+
+
+def _moments(column: pl.Series, zones: set[str | None]) -> pl.Series:
+    """Give UTC microseconds, null for a moment no calendar has or a local time without meaning."""
+    name, dtype = pl.col(column.name), column.dtype
+    per = _PER_MILLISECOND if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ms" else 1
+    first, last = (end // per for end in _YEARS)
+    # No moment in nanoseconds, or in days, leaves the years; milliseconds would overflow.
+    inside = column.to_physical().cast(pl.Int64).is_between(first, last)
+    kept = column.to_frame().select(pl.when(inside).then(name))
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        return kept.select(to_moment(name, dtype, None)).to_series()
+    if len(zones) > 1:
+        return pl.Series(column.name, [None], MOMENT).new_from_index(0, len(column))
+    local = name.cast(pl.Datetime("us")).dt.replace_time_zone(
+        next(iter(zones)) or "UTC", ambiguous="null", non_existent="null"
+    )
+    return kept.select(local.dt.convert_time_zone("UTC")).to_series()
+
+
+def _stamped(rows: pl.DataFrame, source: Source | None, now: int) -> pl.DataFrame:
+    """Let rows without a created timestamp have become known when they arrived."""
+    name = source.created_field if source else None
+    if source is None or name is None:
+        return rows
+    dtype = next((one.polars for one in source.columns if one.name == name), MOMENT)
+    arrived = pl.lit(now, pl.Int64).cast(MOMENT).cast(dtype)
+    stamped = pl.col(name).fill_null(arrived) if name in rows.columns else arrived
+    return rows.with_columns(stamped.alias(name))
+
+
+def _judged(
+    rows: pl.DataFrame,
+    views: Sequence[View],
+    misfits: Sequence[Judged],
+    *,
+    now: int,
+    max_skew: int,
+) -> Iterator[Judged]:
+    """Judge values that fit their dtypes: nulls where a view needs a value, and the far future."""
+    unfit = {name: bad for name, bad, _ in misfits}
+    for name, reason in _essential(views).items():
+        null = rows[name].is_null()
+        yield name, null & ~unfit[name] if name in unfit else null, reason
+    assert views[0].source is not None
+    event = views[0].source.timestamp_field
+    latest = pl.lit(now + max_skew, pl.Int64).cast(MOMENT)
+    late = rows.select((pl.col(event).cast(MOMENT) > latest).fill_null(value=False)).to_series()
+    minutes = f"{max_skew / 60_000_000:g} minutes"
+    yield event, late, f"lies more than {minutes} in the future; set the sender's clock"
+
+
+def _essential(views: Sequence[View]) -> dict[str, str]:
+    """Give the columns in which no row may be null, each with the reason to say."""
+    found: dict[str, str] = {}
+    for view in views:
+        assert view.source is not None
+        found[view.source.timestamp_field] = "is null: nobody knows when it happened"
+        for key in view.join_keys:
+            found[key.name] = f"is null: a row of view '{view.name}' without it matches nothing"
+        if numbered(view) and view.event_id is not None:
+            found[view.event_id] = f"is null: windows of view '{view.name}' tell events apart by it"
+    return found

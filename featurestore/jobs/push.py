@@ -1,0 +1,118 @@
+"""Pushing rows to a source from a notebook or a job, and taking in what servers were pushed."""
+
+from contextlib import suppress
+from typing import Any
+
+import polars as pl
+
+from featurestore.engine.accept import SKEW
+from featurestore.errors import FeatureStoreError, InvalidRequest, Unavailable
+from featurestore.jobs.facts import facts
+from featurestore.jobs.run import going_on
+from featurestore.jobs.workspace import Workspace
+from featurestore.model.documents import LiveView
+from featurestore.model.facts import Facts
+from featurestore.model.needs import needs
+from featurestore.model.reads import sources_of
+from featurestore.serving.push import check_source, deliver, judge
+from featurestore.serving.pushed import PushResult, To
+from featurestore.serving.queue import read_entry
+from featurestore.storage.pushed import PushedLog
+
+ROWS = 1_000_000
+"""How many rows one push takes."""
+
+_ENTRIES = 25
+"""How many pushes of a queue are committed together: each is a message's bytes at most."""
+
+# pyarrow, which reads pandas columns, says NotImplementedError of dtypes it does not know.
+_UNREADABLE = (ValueError, TypeError, OverflowError, NotImplementedError, pl.exceptions.PolarsError)
+
+
+def push(
+    workspace: Workspace,
+    source: str,
+    rows: Any,
+    *,
+    to: To = "online_and_offline",
+    max_skew: int = SKEW,
+) -> PushResult:
+    """Push rows to a source: into its log, then into every table that is kept in Redis.
+
+    Versions that are live take them first, then what is applied and what locks need.
+
+    Raises:
+        NotFound: no view reads a PushSource of this name.
+        InvalidRequest: the rows cannot be read.
+        SourceError, Unavailable: as the stores say; whether the rows are safe offline is said.
+    """
+    known = facts(workspace)
+    lives = _online(known)
+    applied = known.head.views if known.head else ()
+    views = dict.fromkeys((*(one.view for one in lives), *applied))
+    over = check_source(source, list(views))
+    frame = _frame(rows)
+    now = workspace.clock()
+    pushed = judge(source, frame, over, now=now, max_skew=max_skew, most=ROWS)
+
+    def sink(name: str, accepted: pl.DataFrame) -> str:
+        log = _log(workspace, name)
+        with suppress(Unavailable):
+            _drain(workspace, name, log)
+        return f"committed as version {log.append(accepted)} of the log of pushed rows"
+
+    return deliver(pushed, lives, workspace.online, sink, to=to, now=now)
+
+
+def take_in(workspace: Workspace, failed: list[FeatureStoreError]) -> None:
+    """Commit what servers were pushed to the logs, and rewrite logs of many small files.
+
+    What one source cannot do keeps no other from being done. A Redis that cannot be asked now
+    holds up nothing that is done offline.
+    """
+    views = workspace.registry.all_versions().values()
+    for name, documents in sources_of(views).items():
+        if any(one.pushed for one in documents):
+            log = _log(workspace, name)
+            with going_on(failed):
+                with suppress(Unavailable):
+                    _drain(workspace, name, log)
+                log.compact()
+
+
+def _drain(workspace: Workspace, source: str, log: PushedLog) -> None:
+    """Commit a source's queue to its log. What dies between the two is committed again: no harm."""
+    online = workspace.online()
+    while entries := online.queued(source, most=_ENTRIES):
+        frames = [read_entry(source, number, entry) for number, entry in entries]
+        log.append(pl.concat(frames, how="diagonal_relaxed"))
+        online.unqueue(source, [number for number, _ in entries])
+
+
+def _log(workspace: Workspace, source: str) -> PushedLog:
+    log = workspace.config.sources.log(source)
+    assert log is not None
+    return log
+
+
+def _online(known: Facts) -> tuple[LiveView, ...]:
+    """Give the tables that are kept in Redis, each with a version of it, live ones first."""
+    kept = [need for need in needs(known) if need.online]
+    order = sorted(kept, key=lambda need: not need.live)
+    return tuple(LiveView(view=need.view, table=need.table) for need in order)
+
+
+def _frame(rows: Any) -> pl.DataFrame:
+    """Read pushed rows from a frame of any library, or from columns by name."""
+    try:
+        if isinstance(rows, pl.LazyFrame):
+            return rows.collect()
+        if type(rows).__module__.partition(".")[0] == "pandas":
+            frame: pl.DataFrame = pl.from_pandas(rows)
+            return frame
+        return rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows)
+    except _UNREADABLE as error:
+        raise InvalidRequest(
+            f"df: cannot be read ({type(error).__name__}); bring a pandas or Polars frame, an "
+            "Arrow table, or columns of one length by name"
+        ) from error
