@@ -84,7 +84,7 @@ def exact(values: NDArray[np.generic]) -> Exact:
         return Exact(high, np.zeros(len(high)))
     # 2**63 has no int64: the least one stands for it, and what is left over wraps to the right one.
     rounded = np.where(high < _EDGE, high, -_EDGE).astype(np.int64)
-    return Exact(high, (values.astype(np.int64) - rounded).astype(np.float64))
+    return Exact(high, (values.astype(np.int64, copy=False) - rounded).astype(np.float64))
 
 
 def squared(values: Exact) -> Exact:

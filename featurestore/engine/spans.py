@@ -129,7 +129,7 @@ def search(
 def prefix(values: NDArray[np.generic]) -> Integers:
     """Give the sums of the first 0, 1, 2, … values; beyond int64 they wrap."""
     sums = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(values, out=sums[1:])
+    np.cumsum(values, dtype=np.int64, out=sums[1:])
     return sums
 
 
