@@ -15,7 +15,6 @@ from featurestore.engine.answers import series, values
 from featurestore.engine.request import cast_request
 from featurestore.engine.transform import transform
 from featurestore.errors import CorruptData, InvalidRequest
-from featurestore.model.documents import View
 from featurestore.model.names import suggest
 from featurestore.model.schema import Column
 from featurestore.proto.v1 import feature_store_pb2 as pb
@@ -24,6 +23,7 @@ from featurestore.serving.plan import BlockPlan, Copy, Plan, Read, Step
 from featurestore.serving.wire import ARRAY, ELEMENTS, Array, Grid, Mask, grid_of, put, shape_of
 from featurestore.storage.fixed import masked
 from featurestore.storage.keys import canonical_keys, cast_keys, states_of
+from featurestore.storage.packed import known_times
 from featurestore.storage.rows import Decoded
 from featurestore.storage.states import decode_states
 
@@ -184,7 +184,7 @@ def _judge(read: Read, rows: list[bytes | None], windows: Moving | None, as_of: 
         raise CorruptData(f"{view.name}.{read.table}: {error}") from error
     event = decoded.event_time
     there = decoded.present & ~decoded.tombstone
-    early = there & (_known_at(view, decoded, event) > as_of)
+    early = there & (known_times(view, decoded) > as_of)
     shown = there & ~early
     if view.ttl is not None:
         shown &= event >= as_of - view.ttl
@@ -205,14 +205,6 @@ def _judge(read: Read, rows: list[bytes | None], windows: Moving | None, as_of: 
         event_times=np.where(there, event, 0),
         moving={column.name: column for column in windows.columns} if windows else {},
     )
-
-
-def _known_at(view: View, decoded: Decoded, event: Array) -> Array:
-    known = event + view.delay
-    if view.known_at == "created":
-        created, said = decoded.created
-        known = np.where(said, np.maximum(known, created), known)
-    return known
 
 
 def _stored(found: Found, name: str) -> pl.Series:

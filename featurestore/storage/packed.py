@@ -1,12 +1,13 @@
 """Computed rows as Redis keeps them: of each key the newest, under its canonical key, packed."""
 
+import numpy as np
 import polars as pl
 
 from featurestore.model.documents import View
 from featurestore.model.time import CREATED, EVENT, REVISION
 from featurestore.model.windows import NUMBER, row_order
 from featurestore.storage.keys import canonical_keys
-from featurestore.storage.rows import layout_of
+from featurestore.storage.rows import Decoded, Times, layout_of
 
 
 def latest(view: View, rows: pl.DataFrame) -> pl.DataFrame:
@@ -28,6 +29,15 @@ def pack(view: View, rows: pl.DataFrame) -> list[bytes]:
 def row_keys(view: View, rows: pl.DataFrame) -> list[bytes]:
     """Give the canonical keys of stored rows, none of which has a null key."""
     return [key for key in canonical_keys(rows, view.join_keys) if key is not None]
+
+
+def known_times(view: View, decoded: Decoded) -> Times:
+    """Give when each decoded row became known, UTC microseconds; meaningless where none is."""
+    known: Times = decoded.event_time + view.delay
+    if view.known_at == "created":
+        created, said = decoded.created
+        known = np.where(said, np.maximum(known, created), known)
+    return known
 
 
 def header(rows: pl.DataFrame) -> list[pl.Series]:

@@ -13,6 +13,7 @@ from operator import or_
 import polars as pl
 
 from featurestore.errors import Conflict, NotFound
+from featurestore.jobs.proof.ahead import ahead
 from featurestore.jobs.proof.check import COMPUTING, READING, Check, failed
 from featurestore.jobs.proof.difference import FAULT, unequal
 from featurestore.jobs.proof.entity_rows import ROW, VALUES, entity_rows, with_request
@@ -179,7 +180,11 @@ class Asking:
         return True
 
     def outcome(self, rows: pl.DataFrame, places: Places) -> Outcome:
-        """Ask for numbered rows at the watermark and their own moments, in a state of tables."""
+        """Ask for numbered rows at the watermark and their own moments, in a state of tables.
+
+        Entities that were pushed to since are left out.
+        """
+        rows = self._level(rows, places)
         try:
             mark = self._at_watermark(rows, places)
             asked = pl.concat([mark, self._at_own(rows, places)])
@@ -215,6 +220,15 @@ class Asking:
             compared=compared,
             present=compared - sum(trained.null_count().row(0)),
         )
+
+    def _level(self, rows: pl.DataFrame, places: Places) -> pl.DataFrame:
+        """Leave out rows of which Redis knows more than a table."""
+        for lookup in self._query.lookups:
+            callers = {key.name: rows[caller].cast(key.polars) for key, caller in lookup.keys}
+            asked = matching(rows.select(ROW).with_columns(**callers))
+            place = places[self._table[lookup.view.id].id]
+            rows = rows.filter(~ahead(self._trial.workspace, lookup.view, place, asked))
+        return rows
 
     def _told(
         self, batch: pl.DataFrame, expected: pl.DataFrame, found: pl.DataFrame, wrong: pl.Series
