@@ -7,27 +7,26 @@ the future. Refusals say which row and column, and never show a value.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 
 import polars as pl
 
 from featurestore.engine.request import converts, rounds
 from featurestore.model.documents import Source, View
 from featurestore.model.names import suggest
+from featurestore.model.pushes import REFUSALS, SKEW
 from featurestore.model.reads import needed, takes_pushed
 from featurestore.model.schema import Column
 from featurestore.model.time import MOMENT, to_moment
 from featurestore.model.windows import numbered
 
-SKEW = 600_000_000
-"""How far in the future an event may lie at most if nobody says: ten minutes, microseconds."""
-
-REFUSALS = pl.Schema({"row": pl.Int64, "at": pl.String, "reason": pl.String})
-"""Refusals: the row's number among those pushed (null: all of them, of a view), the column or view
-that it is about, and why.
-"""
-
 _YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 _PER_MILLISECOND = 1_000
+
+
+Judged = tuple[str, pl.Series, str]
+"""A column or view, which rows are refused for it (a mask), and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,14 +48,17 @@ class Accepted:
         """How many rows were refused."""
         return self.refused["row"].drop_nulls().n_unique()
 
-    def without(self, bad: pl.Series, at: str, reason: str) -> "Accepted":
-        """Give what is left if some of the rows (a mask) are refused as well."""
-        more = refusals(self.places.filter(bad), at, reason)
+    def without(self, judged: Sequence[Judged]) -> "Accepted":
+        """Give what is left if some of the rows are refused as well."""
+        if not judged:
+            return self
+        bad = reduce(or_, (mask for _, mask, _ in judged))
+        more = [refusals(self.places.filter(mask), at, reason) for at, mask, reason in judged]
         return replace(
             self,
             rows=self.rows.filter(~bad),
             places=self.places.filter(~bad),
-            refused=_sorted([self.refused, more]),
+            refused=_sorted([self.refused, *more]),
         )
 
 
@@ -83,7 +85,9 @@ def accept(
     views = [view for view in views if takes_pushed(view)]
     dtypes = _dtypes(views)
     over = pl.Series(range(most, rows.height), dtype=pl.Int64)
-    refused.append(refusals(over, "", f"is beyond the {most:,} rows that a call takes; push again"))
+    if not over.is_empty():
+        reason = f"is beyond the {most:,} rows that a call takes; push it in another"
+        refused.append(refusals(over, "", reason))
     rows = _mapped(rows.head(most), views)
     taking, left_out = _taking(views, rows, dtypes)
     refused += left_out
@@ -96,17 +100,9 @@ def accept(
         )
     found, misfits = _cast(rows, taking, dtypes)
     found = _stamped(found, taking[0].source, now)
+    taken = Accepted(views=taking, rows=found, places=places, refused=_sorted(refused))
     judged = [*misfits, *_judged(found, taking, misfits, now=now, max_skew=max_skew)]
-    bad = _none(rows.height)
-    for name, mask, reason in judged:
-        bad |= mask
-        refused.append(refusals(places.filter(mask), name, reason))
-    return Accepted(
-        views=taking,
-        rows=found.filter(~bad),
-        places=places.filter(~bad),
-        refused=_sorted(refused),
-    )
+    return taken.without([one for one in judged if one[1].any()])
 
 
 def refusals(places: pl.Series, at: str, reason: str) -> pl.DataFrame:
@@ -121,7 +117,10 @@ def _none(rows: int) -> pl.Series:
 
 
 def _sorted(refused: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat(refused).unique(maintain_order=True).sort("row", maintain_order=True)
+    told = [one for one in refused if not one.is_empty()]
+    if not told:
+        return pl.DataFrame(schema=REFUSALS)
+    return pl.concat(told).unique(maintain_order=True).sort("row", maintain_order=True)
 
 
 def _counts_all(view: str) -> pl.DataFrame:
@@ -180,10 +179,6 @@ def _lacking(rows: pl.DataFrame, views: Sequence[View]) -> Iterator[tuple[str, s
     for name, who in wanting.items():
         near = suggest(name, rows.columns)
         yield name, f"the column is missing, and view '{who}' needs it{near}"
-
-
-Judged = tuple[str, pl.Series, str]
-"""A column, which rows are refused for it (a mask), and why."""
 
 
 def _cast(

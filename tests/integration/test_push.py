@@ -1,5 +1,6 @@
 """Pushed rows over a real Redis, real Delta tables and real gRPC: read at once, and for ever."""
 
+import json
 import threading
 from datetime import timedelta
 from enum import Enum
@@ -26,6 +27,7 @@ from featurestore.serving.queue import queue
 from featurestore.serving.server import serve
 from featurestore.storage.pushed import NONE
 from featurestore.storage.redis import OnlineStore
+from tests.commands import environment, fits, run, words
 from tests.repos import (
     DAY,
     HOUR,
@@ -41,7 +43,7 @@ from tests.repos import (
     source,
     write,
 )
-from tests.servers import available, free_port, running
+from tests.servers import free_port
 
 NOW = at(48)
 ROWS = landings(("a", 1, None, 10.0, 3), ("b", 2, None, 30.0, None))
@@ -71,18 +73,10 @@ def made(folder, url, *views, rows=ROWS, name=None):
     return workspace
 
 
-@pytest.fixture(scope="module")
-def online_url(tmp_path_factory):
-    """One server is enough here: scripts run on each of them in the store's own tests."""
-    name = available()[0]
-    with running(name, tmp_path_factory.mktemp(name)) as server:
-        yield server.url
-
-
 @pytest.fixture
-def workspace(tmp_path, online_url):
+def workspace(tmp_path, valkey):
     """A repo of two rows, materialized up to eight hours before now and promoted."""
-    workspace = made(tmp_path, online_url, landed())
+    workspace = made(tmp_path, valkey.url, landed())
     yield workspace
     workspace.close()
 
@@ -209,9 +203,9 @@ def test_an_older_row_never_replaces_a_newer_one(workspace):
         assert delays(store) == [99.0, 30.0, 5.0]
 
 
-def test_what_is_known_later_waits_for_materialization(tmp_path, online_url):
+def test_what_is_known_later_waits_for_materialization(tmp_path, valkey):
     """A view's delay holds for pushed rows too: nothing is served before it is known."""
-    workspace = made(tmp_path, online_url, landed(delay=2 * HOUR))
+    workspace = made(tmp_path, valkey.url, landed(delay=2 * HOUR))
     found = push(workspace, "landings", landings(("a", 47, None, 99.0, 7), ("b", 45, None, 8.0, 7)))
     (table,) = found.online
     assert (table.rows, table.written, table.later) == (1, 1, 1)
@@ -223,10 +217,10 @@ def test_what_is_known_later_waits_for_materialization(tmp_path, online_url):
 
 
 @pytest.mark.filterwarnings("ignore::featurestore.training.training_set.WithheldWarning")
-def test_a_pushed_row_became_known_when_it_arrived(tmp_path, online_url):
+def test_a_pushed_row_became_known_when_it_arrived(tmp_path, valkey):
     """Where the source has a created column, the clock stamps rows without: the past stays."""
     rows = landings(("a", 1, 1, 10.0, 3))
-    workspace = made(tmp_path, online_url, landed(source=source(pushed=True)), rows=rows)
+    workspace = made(tmp_path, valkey.url, landed(source=source(pushed=True)), rows=rows)
     push(workspace, "landings", landings(("a", 20, None, 99.0, 7)).drop("loaded"))
     materialize(workspace)
     assert trained(workspace, "a", 47) == [10.0]
@@ -248,10 +242,10 @@ def test_bad_rows_are_refused_and_good_ones_kept(workspace):
     assert wide.online[0].later == 1
 
 
-def test_a_row_that_a_feature_cannot_be_computed_of_is_found(tmp_path, online_url):
+def test_a_row_that_a_feature_cannot_be_computed_of_is_found(tmp_path, valkey):
     """One poison row is refused with the feature's path; it never reaches the log."""
     view = landed(features={"last_delay": pl.col("delay").cast(pl.Int32, strict=True)})
-    workspace = made(tmp_path, online_url, view)
+    workspace = made(tmp_path, valkey.url, view)
     bad = landings(*((f"p{n}", 47, None, 1e12 if n in (3, 11) else n, 1) for n in range(20)))
     found = push(workspace, "landings", bad)
     assert found.refused["row"].to_list() == [3, 11]
@@ -269,21 +263,21 @@ def test_an_unknown_source_is_not_found(workspace, client):
             pushing("landngs", FRESH)
 
 
-def test_a_source_of_files_alone_takes_no_rows(tmp_path, online_url):
+def test_a_source_of_files_alone_takes_no_rows(tmp_path, valkey):
     """Rows are pushed to a PushSource: the way out is said."""
-    workspace = made(tmp_path, online_url, history(ttl=None))
+    workspace = made(tmp_path, valkey.url, history(ttl=None))
     with pytest.raises(NotFound, match="landings: is no PushSource; wrap it in PushSource"):
         push(workspace, "landings", FRESH)
     workspace.close()
 
 
-def test_every_view_of_the_source_gets_the_rows_it_may(tmp_path, online_url):
+def test_every_view_of_the_source_gets_the_rows_it_may(tmp_path, valkey):
     """Each table by its own expressions and filter; windows without an event id take none."""
     of = source(pushed=True, created_field=None)
     seats = history(name="seats", source=of, filter=pl.col("seats") > 5, ttl=None)
     counts = history(name="counts", source=of, features={"seen": SEEN}, ttl=None)
     repo = write(tmp_path / "repo", ROWS, name="many")
-    workspace = applied(repo, online_url, landed(), seats, counts, now=NOW)
+    workspace = applied(repo, valkey.url, landed(), seats, counts, now=NOW)
     materialize(workspace, 40)
     found = push(workspace, "landings", FRESH)
     assert found.accepted == 2
@@ -428,3 +422,31 @@ def test_pushes_and_runs_at_once_lose_nothing(workspace, client):
     assert trained(workspace, planes) == [float(n) for n in range(15)]
     assert delays(client, planes) == [float(n) for n in range(15)]
     other.close()
+
+
+def test_a_file_is_pushed_from_a_shell(workspace, valkey, tmp_path):
+    """A table for a person, JSON for a program; exit 1 if a row was refused, the others are in."""
+    environ, repo = environment(valkey.url), workspace.config.root
+    good, bad = tmp_path / "good.parquet", tmp_path / "bad.parquet"
+    FRESH.write_parquet(good)
+    pl.concat([FRESH, landings(*((None, 47, None, 1.0, n) for n in range(12)))]).write_parquet(bad)
+    shown = run("push", "landings", good, "--to", "online", repo=repo, environ=environ).stdout
+    assert fits(shown)
+    assert "landings: 2 rows accepted, 0 refused" in shown
+    assert "2 of 2 rows are their keys' newest" in words(shown)
+    shown = run("push", "landings", bad, repo=repo, environ=environ, code=1).stdout
+    assert fits(shown)
+    assert "committed as version 1 of the log" in words(shown)
+    assert "and 2 more refusals" in shown
+    told = run("push", "landings", bad, "--json", repo=repo, environ=environ, code=1).stdout
+    found = json.loads(told)
+    assert (found["accepted"], found["refused"], found["online"][0]["written"]) == (2, 12, 0)
+    assert found["refusals"][0]["at"] == "plane"
+    wrong = {
+        ("landings", "none.parquet"): "none.parquet: cannot be read",
+        ("landing", good): "did you mean 'landings'?",
+        ("landings", good, "--to", "off"): "to: 'off' is no place for rows",
+        ("landings", good, "--max-skew", "soon"): "--max-skew: 'soon' is no span of time",
+    }
+    for arguments, said in wrong.items():
+        assert said in run("push", *arguments, repo=repo, environ=environ, code=1).stderr
