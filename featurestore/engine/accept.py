@@ -111,11 +111,6 @@ def refusals(places: pl.Series, at: str, reason: str) -> pl.DataFrame:
     return frame.with_columns(at=pl.lit(at), reason=pl.lit(reason)).cast(REFUSALS)
 
 
-def _none(rows: int) -> pl.Series:
-    """Give the mask of no row."""
-    return pl.repeat(value=False, n=rows, dtype=pl.Boolean, eager=True)
-
-
 def _sorted(refused: Sequence[pl.DataFrame]) -> pl.DataFrame:
     told = [one for one in refused if not one.is_empty()]
     if not told:
@@ -193,7 +188,7 @@ def _cast(
         if column.name in rows.columns:
             cast, bad = _fitted(rows[column.name], column.polars, zones)
             columns.append(cast)
-            if column.name in wanted and bad.any():
+            if column.name in wanted and bad is not None and bad.any():
                 given = rows[column.name].dtype
                 judged.append((column.name, bad, _misfit(given, column, zones)))
     return pl.DataFrame(columns), judged
@@ -209,12 +204,12 @@ def _misfit(given: pl.DataType, column: Column, zones: set[str | None]) -> str:
 
 def _fitted(
     column: pl.Series, dtype: pl.DataType, zones: set[str | None]
-) -> tuple[pl.Series, pl.Series]:
-    """Cast a column where no value changes: gives it, and a mask of the values that do not fit."""
+) -> tuple[pl.Series, pl.Series | None]:
+    """Cast a column where no value changes: gives it, and a mask of what does not fit, if any."""
     if isinstance(column.dtype, pl.Categorical | pl.Enum):
         column = column.cast(pl.String)
-    if column.dtype == dtype and dtype != MOMENT:
-        return column, _none(len(column))
+    if column.dtype == dtype and (dtype != MOMENT or _in_years(column)):
+        return column, None
     if isinstance(column.dtype, pl.Datetime | pl.Date) and dtype == MOMENT:
         found = _moments(column, zones)
         return found, found.is_null() & column.is_not_null()
@@ -226,11 +221,20 @@ def _fitted(
         short = (listed.list.len() != dtype.size).fill_null(value=False)
         whole = listed.zip_with(~short, listed.clear(1)) if short.any() else listed
         found, bad = _fitted(whole, pl.List(dtype.inner), zones)
-        return found.cast(dtype), bad | short
+        return found.cast(dtype), short if bad is None else bad | short
     found = column.cast(dtype, strict=False)
     if rounds(column.dtype, dtype):
         return found, found.is_null() & column.is_not_null()
     return found, ~found.cast(column.dtype, strict=False).eq_missing(column)
+
+
+def _in_years(moments: pl.Series) -> bool:
+    """Say whether moments, UTC microseconds, all lie in the years that a calendar has."""
+    physical = moments.to_physical()
+    first, last = physical.min(), physical.max()
+    if not isinstance(first, int) or not isinstance(last, int):
+        return True
+    return _YEARS[0] <= first and last <= _YEARS[1]
 
 
 def _moments(column: pl.Series, zones: set[str | None]) -> pl.Series:
@@ -273,14 +277,17 @@ def _judged(
     """Judge values that fit their dtypes: nulls where a view needs a value, and the far future."""
     unfit = {name: bad for name, bad, _ in misfits}
     for name, reason in _essential(views).items():
-        null = rows[name].is_null()
-        yield name, null & ~unfit[name] if name in unfit else null, reason
+        if rows[name].null_count():
+            null = rows[name].is_null()
+            yield name, null & ~unfit[name] if name in unfit else null, reason
     assert views[0].source is not None
     event = views[0].source.timestamp_field
-    latest = pl.lit(now + max_skew, pl.Int64).cast(MOMENT)
-    late = rows.select((pl.col(event).cast(MOMENT) > latest).fill_null(value=False)).to_series()
-    minutes = f"{max_skew / 60_000_000:g} minutes"
-    yield event, late, f"lies more than {minutes} in the future; set the sender's clock"
+    moments = rows[event].cast(MOMENT).to_physical()
+    last = moments.max()
+    if isinstance(last, int) and last > now + max_skew:
+        minutes = f"{max_skew / 60_000_000:g} minutes"
+        late = (moments > now + max_skew).fill_null(value=False)
+        yield event, late, f"lies more than {minutes} in the future; set the sender's clock"
 
 
 def _essential(views: Sequence[View]) -> dict[str, str]:
