@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import contextmanager
 from datetime import timedelta
 from enum import Enum
 
@@ -81,6 +82,14 @@ def workspace(tmp_path, valkey):
     workspace.close()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, valkey):
+    """Such a repo for tests of what is refused, which mind no row that others left."""
+    workspace = made(tmp_path_factory.mktemp("shared"), valkey.url, landed())
+    yield workspace
+    workspace.close()
+
+
 def materialize(workspace, hours=48):
     """Bring every table to some hour."""
     return jobs.materialize_incremental(workspace, micros(at(hours)))
@@ -115,14 +124,21 @@ def served(workspace, *, sink=True, limits=Limits(poll=0.05)):  # noqa: B008 - f
     return server, online
 
 
-@pytest.fixture
-def client(workspace):
-    """A client of a server over the repo's Redis."""
-    server, online = served(workspace)
+@contextmanager
+def connected(workspace, **settings):
+    """Give a client of a server over a repo's Redis."""
+    server, online = served(workspace, **settings)
     with FeatureClient(server.address, timeout=10) as client:
         yield client
     server.stop(0)
     online.close()
+
+
+@pytest.fixture
+def client(workspace):
+    """A client of a server over the repo's Redis."""
+    with connected(workspace) as client:
+        yield client
 
 
 def test_a_pushed_row_is_looked_up_at_once_and_trained_on_once_materialized(workspace):
@@ -228,16 +244,16 @@ def test_a_pushed_row_became_known_when_it_arrived(tmp_path, valkey):
     workspace.close()
 
 
-def test_bad_rows_are_refused_and_good_ones_kept(workspace):
+def test_bad_rows_are_refused_and_good_ones_kept(shared):
     """Row by row, with reasons; what is kept is served and stored."""
     rows = pl.concat([FRESH, landings((None, 47, None, 1.0, 1), ("d", 60, None, 1.0, 1))])
-    found = push(workspace, "landings", rows)
+    found = push(shared, "landings", rows)
     assert (found.accepted, found.refused_rows) == (2, 2)
     assert found.refused["row"].to_list() == [2, 3]
     shown = repr(found)
     assert "<PushResult landings: 2 rows accepted, 2 refused>" in shown
     assert "row 3, at: lies more than 10 minutes in the future" in shown
-    wide = push(workspace, "landings", rows, max_skew=10**12)
+    wide = push(shared, "landings", rows, max_skew=10**12)
     assert wide.accepted == 3
     assert wide.online[0].later == 1
 
@@ -256,11 +272,12 @@ def test_a_row_that_a_feature_cannot_be_computed_of_is_found(tmp_path, valkey):
     workspace.close()
 
 
-def test_an_unknown_source_is_not_found(workspace, client):
+def test_an_unknown_source_is_not_found(shared):
     """Sources are asked for by the PushSource's name; what is near is said."""
-    for pushing in (client.push, notebook(workspace, now=NOW).push):
-        with pytest.raises(NotFound, match=r"landngs: no view reads .* did you mean 'landings'"):
-            pushing("landngs", FRESH)
+    with connected(shared) as client, notebook(shared, now=NOW) as store:
+        for pushing in (client.push, store.push):
+            with pytest.raises(NotFound, match=r"landngs: no view reads .* mean 'landings'"):
+                pushing("landngs", FRESH)
 
 
 def test_a_source_of_files_alone_takes_no_rows(tmp_path, valkey):
@@ -317,40 +334,37 @@ def test_a_push_from_a_notebook_takes_in_what_waits(workspace, client):
     assert log.scan(1).collect()["plane"].to_list() == ["a"]
 
 
-def test_a_server_tells_of_refusals(workspace, client):
+def test_a_server_tells_of_refusals(shared):
     """Reasons travel: by row, of the whole call, and no more than a hundred of them."""
     rows = landings(*(("a", 90 + n, None, 1.0, 1) for n in range(150)), ("b", 47, None, 3.0, 1))
-    found = client.push("landings", rows)
-    assert (found.accepted, found.refused_rows, found.refused.height) == (1, 150, 100)
-    assert found.refused.row(0)[:2] == (0, "at")
-    lacking = client.push("landings", rows.drop("seats"))
-    assert lacking.accepted == 0
-    assert lacking.offline == "nothing to keep"
-    assert "view 'history' needs it" in lacking.refused["reason"][0]
-    assert client.push("landings", {"plane": []}).accepted == 0
+    with connected(shared) as client:
+        found = client.push("landings", rows)
+        assert (found.accepted, found.refused_rows, found.refused.height) == (1, 150, 100)
+        assert found.refused.row(0)[:2] == (0, "at")
+        lacking = client.push("landings", rows.drop("seats"))
+        assert lacking.accepted == 0
+        assert lacking.offline == "nothing to keep"
+        assert "view 'history' needs it" in lacking.refused["reason"][0]
+        assert client.push("landings", {"plane": []}).accepted == 0
 
 
-def test_a_server_takes_so_many_rows_at_a_time(workspace):
+def test_a_server_takes_so_many_rows_at_a_time(shared):
     """An oversize batch keeps the first rows, and says so of the others."""
-    server, online = served(workspace, limits=Limits(poll=0.05, pushed_rows=1))
-    with FeatureClient(server.address, timeout=10) as client:
+    with connected(shared, limits=Limits(poll=0.05, pushed_rows=1)) as client:
         found = client.push("landings", FRESH)
     assert (found.accepted, found.refused["row"].to_list()) == (1, [1])
-    server.stop(0)
-    online.close()
 
 
-def test_a_server_without_a_sink_pushes_online_only(workspace):
+def test_a_server_without_a_sink_pushes_online_only(shared):
     """Rows that nobody would keep are refused before anything is written."""
-    server, online = served(workspace, sink=False)
-    with FeatureClient(server.address, timeout=10) as client:
-        before = dump(workspace)
+    shared.online().client.delete(f"fs1/{shared.config.project}/pushed/landings")
+    with connected(shared, sink=False) as client:
+        before = dump(shared)
         with pytest.raises(Unsupported, match="no way to hand rows on"):
             client.push("landings", FRESH)
-        assert dump(workspace) == before
-        assert client.push("landings", FRESH, to="online").online[0].written == 2
-    server.stop(0)
-    online.close()
+        assert dump(shared) == before
+        new = landings(("x", 47, None, 1.0, 1), ("y", 47, None, 1.0, 1))
+        assert client.push("landings", new, to="online").online[0].written == 2
 
 
 def test_without_redis_the_rows_are_safe_offline(workspace):
