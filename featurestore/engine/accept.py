@@ -7,27 +7,26 @@ the future. Refusals say which row and column, and never show a value.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 
 import polars as pl
 
 from featurestore.engine.request import converts, rounds
 from featurestore.model.documents import Source, View
 from featurestore.model.names import suggest
+from featurestore.model.pushes import REFUSALS, SKEW
 from featurestore.model.reads import needed, takes_pushed
 from featurestore.model.schema import Column
 from featurestore.model.time import MOMENT, to_moment
 from featurestore.model.windows import numbered
 
-SKEW = 600_000_000
-"""How far in the future an event may lie at most if nobody says: ten minutes, microseconds."""
-
-REFUSALS = pl.Schema({"row": pl.Int64, "at": pl.String, "reason": pl.String})
-"""Refusals: the row's number among those pushed (null: all of them, of a view), the column or view
-that it is about, and why.
-"""
-
 _YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 _PER_MILLISECOND = 1_000
+
+
+Judged = tuple[str, pl.Series, str]
+"""A column or view, which rows are refused for it (a mask), and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,14 +48,17 @@ class Accepted:
         """How many rows were refused."""
         return self.refused["row"].drop_nulls().n_unique()
 
-    def without(self, bad: pl.Series, at: str, reason: str) -> "Accepted":
-        """Give what is left if some of the rows (a mask) are refused as well."""
-        more = refusals(self.places.filter(bad), at, reason)
+    def without(self, judged: Sequence[Judged]) -> "Accepted":
+        """Give what is left if some of the rows are refused as well."""
+        if not judged:
+            return self
+        bad = reduce(or_, (mask for _, mask, _ in judged))
+        more = [refusals(self.places.filter(mask), at, reason) for at, mask, reason in judged]
         return replace(
             self,
             rows=self.rows.filter(~bad),
             places=self.places.filter(~bad),
-            refused=_sorted([self.refused, more]),
+            refused=_sorted([self.refused, *more]),
         )
 
 
@@ -83,7 +85,9 @@ def accept(
     views = [view for view in views if takes_pushed(view)]
     dtypes = _dtypes(views)
     over = pl.Series(range(most, rows.height), dtype=pl.Int64)
-    refused.append(refusals(over, "", f"is beyond the {most:,} rows that a call takes; push again"))
+    if not over.is_empty():
+        reason = f"is beyond the {most:,} rows that a call takes; push it in another"
+        refused.append(refusals(over, "", reason))
     rows = _mapped(rows.head(most), views)
     taking, left_out = _taking(views, rows, dtypes)
     refused += left_out
@@ -96,17 +100,9 @@ def accept(
         )
     found, misfits = _cast(rows, taking, dtypes)
     found = _stamped(found, taking[0].source, now)
+    taken = Accepted(views=taking, rows=found, places=places, refused=_sorted(refused))
     judged = [*misfits, *_judged(found, taking, misfits, now=now, max_skew=max_skew)]
-    bad = _none(rows.height)
-    for name, mask, reason in judged:
-        bad |= mask
-        refused.append(refusals(places.filter(mask), name, reason))
-    return Accepted(
-        views=taking,
-        rows=found.filter(~bad),
-        places=places.filter(~bad),
-        refused=_sorted(refused),
-    )
+    return taken.without([one for one in judged if one[1].any()])
 
 
 def refusals(places: pl.Series, at: str, reason: str) -> pl.DataFrame:
@@ -115,13 +111,11 @@ def refusals(places: pl.Series, at: str, reason: str) -> pl.DataFrame:
     return frame.with_columns(at=pl.lit(at), reason=pl.lit(reason)).cast(REFUSALS)
 
 
-def _none(rows: int) -> pl.Series:
-    """Give the mask of no row."""
-    return pl.repeat(value=False, n=rows, dtype=pl.Boolean, eager=True)
-
-
 def _sorted(refused: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    return pl.concat(refused).unique(maintain_order=True).sort("row", maintain_order=True)
+    told = [one for one in refused if not one.is_empty()]
+    if not told:
+        return pl.DataFrame(schema=REFUSALS)
+    return pl.concat(told).unique(maintain_order=True).sort("row", maintain_order=True)
 
 
 def _counts_all(view: str) -> pl.DataFrame:
@@ -182,10 +176,6 @@ def _lacking(rows: pl.DataFrame, views: Sequence[View]) -> Iterator[tuple[str, s
         yield name, f"the column is missing, and view '{who}' needs it{near}"
 
 
-Judged = tuple[str, pl.Series, str]
-"""A column, which rows are refused for it (a mask), and why."""
-
-
 def _cast(
     rows: pl.DataFrame, views: Sequence[View], dtypes: Mapping[str, Column]
 ) -> tuple[pl.DataFrame, list[Judged]]:
@@ -198,7 +188,7 @@ def _cast(
         if column.name in rows.columns:
             cast, bad = _fitted(rows[column.name], column.polars, zones)
             columns.append(cast)
-            if column.name in wanted and bad.any():
+            if column.name in wanted and bad is not None and bad.any():
                 given = rows[column.name].dtype
                 judged.append((column.name, bad, _misfit(given, column, zones)))
     return pl.DataFrame(columns), judged
@@ -214,12 +204,12 @@ def _misfit(given: pl.DataType, column: Column, zones: set[str | None]) -> str:
 
 def _fitted(
     column: pl.Series, dtype: pl.DataType, zones: set[str | None]
-) -> tuple[pl.Series, pl.Series]:
-    """Cast a column where no value changes: gives it, and a mask of the values that do not fit."""
+) -> tuple[pl.Series, pl.Series | None]:
+    """Cast a column where no value changes: gives it, and a mask of what does not fit, if any."""
     if isinstance(column.dtype, pl.Categorical | pl.Enum):
         column = column.cast(pl.String)
-    if column.dtype == dtype and dtype != MOMENT:
-        return column, _none(len(column))
+    if column.dtype == dtype and (dtype != MOMENT or _in_years(column)):
+        return column, None
     if isinstance(column.dtype, pl.Datetime | pl.Date) and dtype == MOMENT:
         found = _moments(column, zones)
         return found, found.is_null() & column.is_not_null()
@@ -231,11 +221,20 @@ def _fitted(
         short = (listed.list.len() != dtype.size).fill_null(value=False)
         whole = listed.zip_with(~short, listed.clear(1)) if short.any() else listed
         found, bad = _fitted(whole, pl.List(dtype.inner), zones)
-        return found.cast(dtype), bad | short
+        return found.cast(dtype), short if bad is None else bad | short
     found = column.cast(dtype, strict=False)
     if rounds(column.dtype, dtype):
         return found, found.is_null() & column.is_not_null()
     return found, ~found.cast(column.dtype, strict=False).eq_missing(column)
+
+
+def _in_years(moments: pl.Series) -> bool:
+    """Say whether moments, UTC microseconds, all lie in the years that a calendar has."""
+    physical = moments.to_physical()
+    first, last = physical.min(), physical.max()
+    if not isinstance(first, int) or not isinstance(last, int):
+        return True
+    return _YEARS[0] <= first and last <= _YEARS[1]
 
 
 def _moments(column: pl.Series, zones: set[str | None]) -> pl.Series:
@@ -278,14 +277,17 @@ def _judged(
     """Judge values that fit their dtypes: nulls where a view needs a value, and the far future."""
     unfit = {name: bad for name, bad, _ in misfits}
     for name, reason in _essential(views).items():
-        null = rows[name].is_null()
-        yield name, null & ~unfit[name] if name in unfit else null, reason
+        if rows[name].null_count():
+            null = rows[name].is_null()
+            yield name, null & ~unfit[name] if name in unfit else null, reason
     assert views[0].source is not None
     event = views[0].source.timestamp_field
-    latest = pl.lit(now + max_skew, pl.Int64).cast(MOMENT)
-    late = rows.select((pl.col(event).cast(MOMENT) > latest).fill_null(value=False)).to_series()
-    minutes = f"{max_skew / 60_000_000:g} minutes"
-    yield event, late, f"lies more than {minutes} in the future; set the sender's clock"
+    moments = rows[event].cast(MOMENT).to_physical()
+    last = moments.max()
+    if isinstance(last, int) and last > now + max_skew:
+        minutes = f"{max_skew / 60_000_000:g} minutes"
+        late = (moments > now + max_skew).fill_null(value=False)
+        yield event, late, f"lies more than {minutes} in the future; set the sender's clock"
 
 
 def _essential(views: Sequence[View]) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """From raw source rows to computed ones: what materialization, drafts and pushes share."""
 
+from functools import lru_cache
+
 import numpy as np
 import polars as pl
 
 from featurestore.engine.spans import Events, superseded
-from featurestore.engine.transform import program, select, transform
+from featurestore.engine.transform import Program, program, select, transform
 from featurestore.engine.windows import Asked, window_values
 from featurestore.errors import SourceError
 from featurestore.model import expressions
@@ -46,8 +48,7 @@ def computed_rows(view: View, rows: pl.DataFrame) -> pl.DataFrame:
         "__known_at": KNOWN,
     }
     # One name for all of them: what is not needed any more must not stay in memory.
-    made = program(stored_features(view), path=view.name)
-    rows = transform(rows, made, keep=[*private, *own])
+    rows = transform(rows, _program(view), keep=[*private, *own])
     return rows.rename(private).drop_nulls(keys)
 
 
@@ -84,6 +85,12 @@ def windowed(view: View, rows: pl.DataFrame) -> pl.DataFrame:
     ]
     events = Events(starts=starts, event=event, known=known, gone=gone)
     return rows.with_columns(window_values(events, key, known, asked, rows.select))
+
+
+@lru_cache(maxsize=256)
+def _program(view: View) -> Program:
+    """Decode what is computed of a view's rows, once: pushes come often, and few rows at a time."""
+    return program(stored_features(view), path=view.name)
 
 
 def _refuse_null(view: View, rows: pl.DataFrame, name: str, column: str) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import polars as pl
 
-from featurestore.engine.accept import SKEW
 from featurestore.errors import FeatureStoreError, InvalidRequest, Unavailable
 from featurestore.jobs.facts import facts
 from featurestore.jobs.run import going_on
@@ -13,6 +12,7 @@ from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView
 from featurestore.model.facts import Facts
 from featurestore.model.needs import needs
+from featurestore.model.pushes import SKEW
 from featurestore.model.reads import sources_of
 from featurestore.serving.push import check_source, deliver, judge
 from featurestore.serving.pushed import PushResult, To

@@ -12,8 +12,8 @@ import signal
 import sys
 import threading
 
-from featurestore.engine.accept import SKEW
 from featurestore.errors import FeatureStoreError, Unavailable
+from featurestore.model.pushes import SKEW
 from featurestore.serving.limits import Limits
 from featurestore.serving.queue import queue
 from featurestore.serving.server import serve

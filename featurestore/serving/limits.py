@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from featurestore.engine.accept import SKEW
+from featurestore.model.pushes import SKEW
 from featurestore.proto.v1 import feature_store_pb2 as pb
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["FeatureStore"].full_name

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from featurestore.engine.accept import SKEW, Accepted, accept
+from featurestore.engine.accept import Accepted, accept
 from featurestore.engine.rows import computed_rows
 from featurestore.errors import FeatureStoreError, NotFound, Unsupported
 from featurestore.model.documents import LiveView, View
 from featurestore.model.names import suggest
+from featurestore.model.pushes import SKEW
 from featurestore.model.reads import sources_of
 from featurestore.model.time import BEGINNING, KNOWN, REVISION, Interval, inside
 from featurestore.model.windows import windows
@@ -111,7 +112,7 @@ def _without_culprits(view: View, accepted: Accepted, reason: str) -> Accepted:
     if not bad.any():
         # Only together they cannot be computed: nobody can tell which of them it is.
         bad[:] = True
-    return accepted.without(pl.Series(bad), view.name, reason)
+    return accepted.without([(view.name, pl.Series(bad), reason)])
 
 
 def push_rows(

@@ -7,9 +7,9 @@ from typing import Any, Literal, cast, get_args
 
 import polars as pl
 
-from featurestore.engine.accept import REFUSALS
 from featurestore.errors import InvalidRequest
 from featurestore.model.names import suggest
+from featurestore.model.pushes import REFUSALS
 from featurestore.model.time import show
 from featurestore.proto.v1 import feature_store_pb2 as pb
 

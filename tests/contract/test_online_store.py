@@ -483,3 +483,30 @@ def test_a_full_server_refuses_and_keeps_what_it_has(name: str, tmp_path: Path) 
             online.put(TABLE, keys, rows)
         assert online.read([(TABLE, [b"first"])]) == [[row(1)]]
         online.close()
+
+
+def test_rows_for_the_log_wait_in_order_until_they_are_removed(store: OnlineStore) -> None:
+    """A queue gives its oldest entries first, keeps what is not removed, and leaves no trace."""
+    entries = [b"one", b"\x00\xff", b""]
+    for entry in entries:
+        store.queue("a source/*", entry)
+    waiting = store.queued("a source/*", most=9)
+    assert [entry for _, entry in waiting] == entries
+    assert store.queued("a source/*", most=1) == waiting[:1]
+    assert store.queued("other", most=9) == []
+    store.unqueue("a source/*", [number for number, _ in waiting[:2]])
+    assert store.queued("a source/*", most=9) == waiting[2:]
+    for _ in range(2):
+        store.unqueue("a source/*", [number for number, _ in waiting])
+    store.unqueue("a source/*", [])
+    assert not store.client.exists(f"fs1/{store.project}/pushed/a source/*")
+
+
+def test_how_long_rows_of_tables_are_kept_is_told_of_those_that_are_there(
+    store: OnlineStore,
+) -> None:
+    """For ever, so many milliseconds, or nothing for a table that is not there."""
+    assert store.expiries([TABLE, OTHER]) == {TABLE: None}
+    store.mark(OTHER, expire_ms=1_000)
+    assert store.expiries([OTHER, TABLE]) == {OTHER: 1_000, TABLE: None}
+    assert store.expiries([]) == {}

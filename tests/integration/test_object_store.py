@@ -35,8 +35,8 @@ from featurestore.model.time import (
 from featurestore.storage.files import below
 from featurestore.storage.layout import table_schema
 from featurestore.storage.offline import OfflineStore
-from featurestore.storage.pushed import Roots
-from featurestore.storage.sources import raw_rows
+from featurestore.storage.pushed import NONE, Roots
+from featurestore.storage.sources import Pin, raw_rows
 from tests.declared import view
 from tests.objects import SECRET
 from tests.repos import applied, at, dump, history, landings, notebook, released, source, write
@@ -376,3 +376,22 @@ def test_collect_removes_only_the_table_that_nobody_needs(bucket, tmp_path, valk
     assert tables == {new}
     before.close()
     after.close()
+
+
+def test_rows_are_pushed_to_a_log_in_an_object_store(bucket, tmp_path):
+    """A log at a URL is made, appended to, read at its versions and rewritten as on a disk."""
+    written = tmp_path / "data/landings.parquet"
+    written.parent.mkdir()
+    ROWS[:2].write_parquet(written)
+    view = history(source=source(path=str(written)), features={"last_delay": pl.col("delay")})
+    roots = Roots(repo=tmp_path, pushed=f"{bucket.url}/off line/_pushed")
+    before = raw_rows(view, roots, ALL).height
+    log = roots.log_of(view)
+    assert [log.append(ROWS[2:]), log.append(ROWS[:1])] == [1, 2]
+    assert raw_rows(view, roots, ALL, Pin(pushed=1)).height == ROWS.height
+    assert log.compact(many=2)
+    assert raw_rows(view, roots, ALL).height == ROWS.height + 1
+    assert raw_rows(view, roots, ALL, Pin(pushed=NONE)).height == before
+    lost = Roots(repo=tmp_path, pushed="s3://no-such-bucket/_pushed")
+    with pytest.raises(Unavailable, match="landings: its log of pushed rows at s3://no-such"):
+        raw_rows(view, lost, ALL)

@@ -1,6 +1,8 @@
 """Pushed rows over a real Redis, real Delta tables and real gRPC: read at once, and for ever."""
 
+import json
 import threading
+from contextlib import contextmanager
 from datetime import timedelta
 from enum import Enum
 
@@ -26,6 +28,7 @@ from featurestore.serving.queue import queue
 from featurestore.serving.server import serve
 from featurestore.storage.pushed import NONE
 from featurestore.storage.redis import OnlineStore
+from tests.commands import environment, fits, run, words
 from tests.repos import (
     DAY,
     HOUR,
@@ -41,7 +44,7 @@ from tests.repos import (
     source,
     write,
 )
-from tests.servers import available, free_port, running
+from tests.servers import free_port
 
 NOW = at(48)
 ROWS = landings(("a", 1, None, 10.0, 3), ("b", 2, None, 30.0, None))
@@ -71,18 +74,18 @@ def made(folder, url, *views, rows=ROWS, name=None):
     return workspace
 
 
-@pytest.fixture(scope="module")
-def online_url(tmp_path_factory):
-    """One server is enough here: scripts run on each of them in the store's own tests."""
-    name = available()[0]
-    with running(name, tmp_path_factory.mktemp(name)) as server:
-        yield server.url
-
-
 @pytest.fixture
-def workspace(tmp_path, online_url):
+def workspace(tmp_path, valkey):
     """A repo of two rows, materialized up to eight hours before now and promoted."""
-    workspace = made(tmp_path, online_url, landed())
+    workspace = made(tmp_path, valkey.url, landed())
+    yield workspace
+    workspace.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, valkey):
+    """Such a repo for tests of what is refused, which mind no row that others left."""
+    workspace = made(tmp_path_factory.mktemp("shared"), valkey.url, landed())
     yield workspace
     workspace.close()
 
@@ -121,14 +124,21 @@ def served(workspace, *, sink=True, limits=Limits(poll=0.05)):  # noqa: B008 - f
     return server, online
 
 
-@pytest.fixture
-def client(workspace):
-    """A client of a server over the repo's Redis."""
-    server, online = served(workspace)
+@contextmanager
+def connected(workspace, **settings):
+    """Give a client of a server over a repo's Redis."""
+    server, online = served(workspace, **settings)
     with FeatureClient(server.address, timeout=10) as client:
         yield client
     server.stop(0)
     online.close()
+
+
+@pytest.fixture
+def client(workspace):
+    """A client of a server over the repo's Redis."""
+    with connected(workspace) as client:
+        yield client
 
 
 def test_a_pushed_row_is_looked_up_at_once_and_trained_on_once_materialized(workspace):
@@ -209,9 +219,9 @@ def test_an_older_row_never_replaces_a_newer_one(workspace):
         assert delays(store) == [99.0, 30.0, 5.0]
 
 
-def test_what_is_known_later_waits_for_materialization(tmp_path, online_url):
+def test_what_is_known_later_waits_for_materialization(tmp_path, valkey):
     """A view's delay holds for pushed rows too: nothing is served before it is known."""
-    workspace = made(tmp_path, online_url, landed(delay=2 * HOUR))
+    workspace = made(tmp_path, valkey.url, landed(delay=2 * HOUR))
     found = push(workspace, "landings", landings(("a", 47, None, 99.0, 7), ("b", 45, None, 8.0, 7)))
     (table,) = found.online
     assert (table.rows, table.written, table.later) == (1, 1, 1)
@@ -223,10 +233,10 @@ def test_what_is_known_later_waits_for_materialization(tmp_path, online_url):
 
 
 @pytest.mark.filterwarnings("ignore::featurestore.training.training_set.WithheldWarning")
-def test_a_pushed_row_became_known_when_it_arrived(tmp_path, online_url):
+def test_a_pushed_row_became_known_when_it_arrived(tmp_path, valkey):
     """Where the source has a created column, the clock stamps rows without: the past stays."""
     rows = landings(("a", 1, 1, 10.0, 3))
-    workspace = made(tmp_path, online_url, landed(source=source(pushed=True)), rows=rows)
+    workspace = made(tmp_path, valkey.url, landed(source=source(pushed=True)), rows=rows)
     push(workspace, "landings", landings(("a", 20, None, 99.0, 7)).drop("loaded"))
     materialize(workspace)
     assert trained(workspace, "a", 47) == [10.0]
@@ -234,24 +244,24 @@ def test_a_pushed_row_became_known_when_it_arrived(tmp_path, online_url):
     workspace.close()
 
 
-def test_bad_rows_are_refused_and_good_ones_kept(workspace):
+def test_bad_rows_are_refused_and_good_ones_kept(shared):
     """Row by row, with reasons; what is kept is served and stored."""
     rows = pl.concat([FRESH, landings((None, 47, None, 1.0, 1), ("d", 60, None, 1.0, 1))])
-    found = push(workspace, "landings", rows)
+    found = push(shared, "landings", rows)
     assert (found.accepted, found.refused_rows) == (2, 2)
     assert found.refused["row"].to_list() == [2, 3]
     shown = repr(found)
     assert "<PushResult landings: 2 rows accepted, 2 refused>" in shown
     assert "row 3, at: lies more than 10 minutes in the future" in shown
-    wide = push(workspace, "landings", rows, max_skew=10**12)
+    wide = push(shared, "landings", rows, max_skew=10**12)
     assert wide.accepted == 3
     assert wide.online[0].later == 1
 
 
-def test_a_row_that_a_feature_cannot_be_computed_of_is_found(tmp_path, online_url):
+def test_a_row_that_a_feature_cannot_be_computed_of_is_found(tmp_path, valkey):
     """One poison row is refused with the feature's path; it never reaches the log."""
     view = landed(features={"last_delay": pl.col("delay").cast(pl.Int32, strict=True)})
-    workspace = made(tmp_path, online_url, view)
+    workspace = made(tmp_path, valkey.url, view)
     bad = landings(*((f"p{n}", 47, None, 1e12 if n in (3, 11) else n, 1) for n in range(20)))
     found = push(workspace, "landings", bad)
     assert found.refused["row"].to_list() == [3, 11]
@@ -262,28 +272,29 @@ def test_a_row_that_a_feature_cannot_be_computed_of_is_found(tmp_path, online_ur
     workspace.close()
 
 
-def test_an_unknown_source_is_not_found(workspace, client):
+def test_an_unknown_source_is_not_found(shared):
     """Sources are asked for by the PushSource's name; what is near is said."""
-    for pushing in (client.push, notebook(workspace, now=NOW).push):
-        with pytest.raises(NotFound, match=r"landngs: no view reads .* did you mean 'landings'"):
-            pushing("landngs", FRESH)
+    with connected(shared) as client, notebook(shared, now=NOW) as store:
+        for pushing in (client.push, store.push):
+            with pytest.raises(NotFound, match=r"landngs: no view reads .* mean 'landings'"):
+                pushing("landngs", FRESH)
 
 
-def test_a_source_of_files_alone_takes_no_rows(tmp_path, online_url):
+def test_a_source_of_files_alone_takes_no_rows(tmp_path, valkey):
     """Rows are pushed to a PushSource: the way out is said."""
-    workspace = made(tmp_path, online_url, history(ttl=None))
+    workspace = made(tmp_path, valkey.url, history(ttl=None))
     with pytest.raises(NotFound, match="landings: is no PushSource; wrap it in PushSource"):
         push(workspace, "landings", FRESH)
     workspace.close()
 
 
-def test_every_view_of_the_source_gets_the_rows_it_may(tmp_path, online_url):
+def test_every_view_of_the_source_gets_the_rows_it_may(tmp_path, valkey):
     """Each table by its own expressions and filter; windows without an event id take none."""
     of = source(pushed=True, created_field=None)
     seats = history(name="seats", source=of, filter=pl.col("seats") > 5, ttl=None)
     counts = history(name="counts", source=of, features={"seen": SEEN}, ttl=None)
     repo = write(tmp_path / "repo", ROWS, name="many")
-    workspace = applied(repo, online_url, landed(), seats, counts, now=NOW)
+    workspace = applied(repo, valkey.url, landed(), seats, counts, now=NOW)
     materialize(workspace, 40)
     found = push(workspace, "landings", FRESH)
     assert found.accepted == 2
@@ -323,40 +334,37 @@ def test_a_push_from_a_notebook_takes_in_what_waits(workspace, client):
     assert log.scan(1).collect()["plane"].to_list() == ["a"]
 
 
-def test_a_server_tells_of_refusals(workspace, client):
+def test_a_server_tells_of_refusals(shared):
     """Reasons travel: by row, of the whole call, and no more than a hundred of them."""
     rows = landings(*(("a", 90 + n, None, 1.0, 1) for n in range(150)), ("b", 47, None, 3.0, 1))
-    found = client.push("landings", rows)
-    assert (found.accepted, found.refused_rows, found.refused.height) == (1, 150, 100)
-    assert found.refused.row(0)[:2] == (0, "at")
-    lacking = client.push("landings", rows.drop("seats"))
-    assert lacking.accepted == 0
-    assert lacking.offline == "nothing to keep"
-    assert "view 'history' needs it" in lacking.refused["reason"][0]
-    assert client.push("landings", {"plane": []}).accepted == 0
+    with connected(shared) as client:
+        found = client.push("landings", rows)
+        assert (found.accepted, found.refused_rows, found.refused.height) == (1, 150, 100)
+        assert found.refused.row(0)[:2] == (0, "at")
+        lacking = client.push("landings", rows.drop("seats"))
+        assert lacking.accepted == 0
+        assert lacking.offline == "nothing to keep"
+        assert "view 'history' needs it" in lacking.refused["reason"][0]
+        assert client.push("landings", {"plane": []}).accepted == 0
 
 
-def test_a_server_takes_so_many_rows_at_a_time(workspace):
+def test_a_server_takes_so_many_rows_at_a_time(shared):
     """An oversize batch keeps the first rows, and says so of the others."""
-    server, online = served(workspace, limits=Limits(poll=0.05, pushed_rows=1))
-    with FeatureClient(server.address, timeout=10) as client:
+    with connected(shared, limits=Limits(poll=0.05, pushed_rows=1)) as client:
         found = client.push("landings", FRESH)
     assert (found.accepted, found.refused["row"].to_list()) == (1, [1])
-    server.stop(0)
-    online.close()
 
 
-def test_a_server_without_a_sink_pushes_online_only(workspace):
+def test_a_server_without_a_sink_pushes_online_only(shared):
     """Rows that nobody would keep are refused before anything is written."""
-    server, online = served(workspace, sink=False)
-    with FeatureClient(server.address, timeout=10) as client:
-        before = dump(workspace)
+    shared.online().client.delete(f"fs1/{shared.config.project}/pushed/landings")
+    with connected(shared, sink=False) as client:
+        before = dump(shared)
         with pytest.raises(Unsupported, match="no way to hand rows on"):
             client.push("landings", FRESH)
-        assert dump(workspace) == before
-        assert client.push("landings", FRESH, to="online").online[0].written == 2
-    server.stop(0)
-    online.close()
+        assert dump(shared) == before
+        new = landings(("x", 47, None, 1.0, 1), ("y", 47, None, 1.0, 1))
+        assert client.push("landings", new, to="online").online[0].written == 2
 
 
 def test_without_redis_the_rows_are_safe_offline(workspace):
@@ -428,3 +436,31 @@ def test_pushes_and_runs_at_once_lose_nothing(workspace, client):
     assert trained(workspace, planes) == [float(n) for n in range(15)]
     assert delays(client, planes) == [float(n) for n in range(15)]
     other.close()
+
+
+def test_a_file_is_pushed_from_a_shell(workspace, valkey, tmp_path):
+    """A table for a person, JSON for a program; exit 1 if a row was refused, the others are in."""
+    environ, repo = environment(valkey.url), workspace.config.root
+    good, bad = tmp_path / "good.parquet", tmp_path / "bad.parquet"
+    FRESH.write_parquet(good)
+    pl.concat([FRESH, landings(*((None, 47, None, 1.0, n) for n in range(12)))]).write_parquet(bad)
+    shown = run("push", "landings", good, "--to", "online", repo=repo, environ=environ).stdout
+    assert fits(shown)
+    assert "landings: 2 rows accepted, 0 refused" in shown
+    assert "2 of 2 rows are their keys' newest" in words(shown)
+    shown = run("push", "landings", bad, repo=repo, environ=environ, code=1).stdout
+    assert fits(shown)
+    assert "committed as version 1 of the log" in words(shown)
+    assert "and 2 more refusals" in shown
+    told = run("push", "landings", bad, "--json", repo=repo, environ=environ, code=1).stdout
+    found = json.loads(told)
+    assert (found["accepted"], found["refused"], found["online"][0]["written"]) == (2, 12, 0)
+    assert found["refusals"][0]["at"] == "plane"
+    wrong = {
+        ("landings", "none.parquet"): "none.parquet: cannot be read",
+        ("landing", good): "did you mean 'landings'?",
+        ("landings", good, "--to", "off"): "to: 'off' is no place for rows",
+        ("landings", good, "--max-skew", "soon"): "--max-skew: 'soon' is no span of time",
+    }
+    for arguments, said in wrong.items():
+        assert said in run("push", *arguments, repo=repo, environ=environ, code=1).stderr

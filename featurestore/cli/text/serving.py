@@ -53,7 +53,7 @@ def pushed(found: PushResult) -> None:
         return
     out.print()
     table(
-        ["row", "at", "refused because it"],
+        ["row", "at", "why it was refused"],
         (
             ("all" if row is None else f"{row:,}", at, reason)
             for row, at, reason in found.refused.head(_SHOWN).iter_rows()

@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from featurestore.engine.accept import REFUSALS, accept
+from featurestore.engine.accept import accept
 from featurestore.model.declare.windows import Aggregate
+from featurestore.model.pushes import REFUSALS
 from featurestore.model.time import micros, normalize_schema
 from tests.declared import source, view
 
