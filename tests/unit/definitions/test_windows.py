@@ -6,6 +6,7 @@ import feast
 import polars as pl
 import pytest
 from feast.aggregation import Aggregation
+from feast.types import Float64
 
 from featurestore.definitions import FeatureView, Window, document
 from featurestore.definitions.reading import Scope, batch_view
@@ -51,6 +52,26 @@ def test_views_that_differ_in_a_window_differ(landings):
     assert view(landings, share=Window("7d").mean(LATE)) != view(
         landings, share=Window("8d").mean(LATE)
     )
+
+
+def test_aggregations_of_a_batch_view_are_its_features(landings, tmp_path):
+    """What its schema lists beside them is refused by name."""
+    given = {
+        "name": "history",
+        "entities": [PLANE],
+        "source": landings,
+        "aggregations": [
+            Aggregation(column="delay", function="sum", time_window=timedelta(days=2), name="total")
+        ],
+    }
+    with pytest.warns(RuntimeWarning):
+        theirs = feast.BatchFeatureView(**given, schema=[feast.Field(name="total", dtype=Float64)])
+        other = feast.BatchFeatureView(**given, schema=[feast.Field(name="sums", dtype=Float64)])
+    scope = Scope(root=tmp_path, entities={"plane": PLANE})
+    assert refusal(theirs) is None
+    assert [one.name for one in batch_view(theirs, scope).features] == ["total"]
+    with pytest.raises(InvalidDefinition, match=r"history\.schema\.sums: no aggregation gives it"):
+        batch_view(other, scope)
 
 
 def test_aggregations_of_feast_mean_windows(landings, tmp_path):
