@@ -15,6 +15,9 @@ from featurestore.errors import CorruptData, InvalidRequest
 from featurestore.model.time import CREATED, EVENT
 from featurestore.training import training_set
 from tests.property.test_point_in_time import BUCKETS, Case, cases, expected
+from tests.property.test_window_truth import Case as WindowCase
+from tests.property.test_window_truth import cases as window_cases
+from tests.property.test_window_truth import check
 from tests.tables import Memory, ask, make_view, stored
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -40,6 +43,13 @@ def test_every_value_is_the_oracles_on_ray_too(executor, case: Case, buckets: in
     """Any rows, in any number of buckets, are answered as by brute force."""
     made = case.answer(buckets=buckets, executor=executor).to_polars()
     assert made["value"].to_list() == expected(case)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(case=window_cases(), buckets=BUCKETS)
+def test_every_window_is_the_oracles_on_ray_too(executor, case: WindowCase, buckets: int):
+    """Late and corrected events, in any number of buckets, are counted as by brute force."""
+    check(case, case.answer(buckets=buckets, executor=executor).to_polars())
 
 
 def test_both_executors_give_equal_frames_and_locks(executor):

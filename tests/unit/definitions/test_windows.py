@@ -54,6 +54,12 @@ def test_views_that_differ_in_a_window_differ(landings):
     )
 
 
+def _batch(given, field):
+    """Make a batch view of Feast's, which warns that it is experimental."""
+    with pytest.warns(RuntimeWarning):
+        return feast.BatchFeatureView(**given, schema=[feast.Field(name=field, dtype=Float64)])
+
+
 def test_aggregations_of_a_batch_view_are_its_features(landings, tmp_path):
     """What its schema lists beside them is refused by name."""
     given = {
@@ -64,9 +70,7 @@ def test_aggregations_of_a_batch_view_are_its_features(landings, tmp_path):
             Aggregation(column="delay", function="sum", time_window=timedelta(days=2), name="total")
         ],
     }
-    with pytest.warns(RuntimeWarning):
-        theirs = feast.BatchFeatureView(**given, schema=[feast.Field(name="total", dtype=Float64)])
-        other = feast.BatchFeatureView(**given, schema=[feast.Field(name="sums", dtype=Float64)])
+    theirs, other = (_batch(given, name) for name in ("total", "sums"))
     scope = Scope(root=tmp_path, entities={"plane": PLANE})
     assert refusal(theirs) is None
     assert [one.name for one in batch_view(theirs, scope).features] == ["total"]
