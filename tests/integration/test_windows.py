@@ -7,12 +7,19 @@ import polars as pl
 import pytest
 
 from featurestore.errors import CorruptData
+from featurestore.jobs.backfill import backfill
 from featurestore.jobs.materialize import materialize_incremental
+from featurestore.jobs.promote import promote
 from featurestore.jobs.rebuild import rebuild_online
+from featurestore.jobs.tables import DraftTables
 from featurestore.jobs.verify import verify
+from featurestore.model.catalog import Catalog
 from featurestore.model.declare import Aggregate
+from featurestore.model.documents import Projection
+from featurestore.model.query import resolve
 from featurestore.model.time import micros
 from featurestore.storage.keys import canonical_keys, redis_keys, states_of
+from featurestore.training import training_set
 from tests.repos import (
     MICROSECOND,
     applied,
@@ -228,3 +235,50 @@ def test_a_view_without_ids_counts_every_row(tmp_path, valkey):
         found, _ = look_up(client, "a", 8)
         assert store.get_historical_features(asked, NAMES).features.to_dicts() == [found]
     assert found["flights"] == 4
+
+
+def test_a_kept_window_is_compared_with_the_live_one(tmp_path, valkey):
+    """A change beside windows, and windows beside what there was, are verified by what is kept."""
+    plain = moving(features={"last_delay": DELAY}, event_id=None)
+    changes = (
+        moving(),
+        moving(features={"last_delay": DELAY * 2, **MOVING}),
+        moving(features={"last_delay": DELAY * 2, **MOVING, "least": window("min")}, ttl=None),
+        plain,
+    )
+    with live(tmp_path, valkey.url, plain) as made, notebook(made, now=NOW) as store:
+        for view in changes:
+            applied(made.config.root, valkey.url, view, now=NOW).close()
+            backfill(made)
+            found = verify(made)
+            assert found.differences.is_empty(), found.differences
+            promote(made)
+            names = [f"history:{one.name}" for one in view.features]
+            rows = pl.DataFrame({"plane": ["a", "b"]}).with_columns(event_timestamp=at(8))
+            trained = store.get_historical_features(rows, names).features
+            vectors = store.get_online_features(names, entities=rows.select("plane"), as_of=at(8))
+            assert pl.DataFrame(vectors.columns).equals(trained)
+
+
+def test_a_wrong_input_of_a_kept_window_is_found(tmp_path, valkey):
+    """Inputs that another version computed otherwise are named, by the column they are kept in."""
+    with live(tmp_path, valkey.url, moving()) as made:
+        path = made.config.root / "data" / "landings.parquet"
+        ROWS.with_columns(delay=DELAY + 1).write_parquet(path)
+        applied(made.config.root, valkey.url, moving(features={"worst": MOVING["worst"]}), now=NOW)
+        backfill(made)
+        wrong = verify(made).differences
+    assert set(wrong["check"]) == {"old = new"}
+    assert all(name.startswith("__in_") for name in wrong["feature"])
+
+
+def test_a_view_object_is_tried_out_with_its_windows(tmp_path, valkey):
+    """The notebook's loop computes windows from the source: no apply, no registry, no Redis."""
+    with live(tmp_path, valkey.url, moving()) as made:
+        tables = DraftTables(made.config.sources)
+        view = moving(features={"share": window("mean", DELAY > 15, length="4h")})
+        uses = [Projection(view="history", alias="history", features=("share",))]
+        query = resolve(uses, Catalog(current={"history": view}))
+        rows = pl.DataFrame({"plane": ["a", "a"], "event_timestamp": [at(5), at(9.5)]})
+        found = training_set(rows, query, tables, project="tests", draft=True).features
+    assert found["share"].to_list() == [2 / 3, 1.0]
