@@ -87,6 +87,7 @@ def definition(found: View) -> dict[str, str]:
         **kept,
         "event time": source.timestamp_field,
         "known at": found.known_at if source.created_field else "event",
+        **({"event id": found.event_id} if found.event_id else {}),
         "ttl": span(found.ttl),
     }
 
