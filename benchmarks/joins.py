@@ -6,7 +6,7 @@ from typing import Any
 
 from dataset import Size, write_readings, write_spine
 from process import emptied, run_case
-from sides import Sample, Side
+from sides import Sample, Side, case
 
 OURS, DUCKDB, FEAST, FLOOR = "ours", "DuckDB ASOF", "Feast, file store", "Polars join_asof"
 
@@ -19,24 +19,24 @@ class Join:
     folder: Path
     url: str
 
-    def ours(self, name: str = OURS, case: str = "training", **more: Any) -> Side:
+    def ours(self, name: str = OURS, does: str = "training", **more: Any) -> Side:
         """Give the store's side, from its materialized tables."""
         stored = {"repo": self.folder / "repo", "folder": self.folder, "url": self.url}
-        return Side(name=name, against=OURS, run=_case("ours_join.py", case, **stored, **more))
+        return Side(name=name, against=OURS, run=case("ours_join.py", does, **stored, **more))
 
     def draft(self) -> Side:
         """Give the store's side without a table: a notebook's unapplied view of the raw file."""
-        run = _case("ours.py", "draft", repo=self.folder / "repo", **self._raw())
+        run = case("ours.py", "draft", repo=self.folder / "repo", **self._raw())
         return Side(name="ours, draft", against=OURS, run=run)
 
     def floor(self) -> Side:
         """Give one plain Polars `join_asof` of the raw file."""
-        return Side(name=FLOOR, against=OURS, run=_case("plain.py", "training", **self._raw()))
+        return Side(name=FLOOR, against=OURS, run=case("plain.py", "training", **self._raw()))
 
     def duckdb(self, name: str = DUCKDB, *, apart: bool = False) -> Side:
         """Give DuckDB's side, in one statement or in one for each view."""
         more = {"count": self.size.views, "apart": apart}
-        run = _case("duckdb_peer.py", "training", **self._raw(), **more)
+        run = case("duckdb_peer.py", "training", **self._raw(), **more)
         return Side(name=name, against=OURS, run=run)
 
     def feast(self) -> Side:
@@ -68,19 +68,3 @@ def prepared(size: Size, folder: Path, url: str) -> Join:
     run_case("ours.py", "prepare", repo=folder / "repo", folder=folder, url=url, **asked)
     emptied(url)
     return Join(size=size, folder=folder, url=url)
-
-
-def _case(script: str, case: str, **arguments: Any) -> "_Run":
-    return _Run(script=script, case=case, arguments=arguments)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """A case of a script with its arguments, short of the file for its answer."""
-
-    script: str
-    case: str
-    arguments: dict[str, Any]
-
-    def __call__(self, answer: Path) -> Sample:
-        return run_case(self.script, self.case, **self.arguments, keep=answer)

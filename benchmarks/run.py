@@ -24,6 +24,7 @@ import skew
 import training
 import versions
 import views
+import windows
 from options import Options
 from process import Failed
 from report import Report, Unequal, show, show_goals, write
@@ -40,6 +41,8 @@ BENCHMARKS: Mapping[str, Callable[[Options, Path], Report]] = MappingProxyType(
         "materialize": materialize.run,
         "serving": serving.run,
         "versions": versions.run,
+        "windows": windows.run,
+        "windows-length": windows.lengths,
     }
 )
 

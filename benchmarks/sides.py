@@ -7,9 +7,10 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from goals import Goal, Reached, reached
-from process import Failed, gathered
+from process import Failed, gathered, run_case
 from report import Case, Measure, Report, Table, Unequal
 
 SECONDS, PEAK = "seconds", "peak MiB"
@@ -34,6 +35,21 @@ class Side:
     name: str
     run: Callable[[Path], Sample]
     against: str | None = None
+
+
+def case(script: str, name: str, **arguments: Any) -> Callable[[Path], Sample]:
+    """Give a side's `run`: a case of a script with its arguments; the answer's file is `keep`."""
+    return _Run(script=script, name=name, arguments=arguments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    script: str
+    name: str
+    arguments: dict[str, Any]
+
+    def __call__(self, answer: Path) -> Sample:
+        return run_case(self.script, self.name, **self.arguments, keep=answer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ The views are declared without feast, which no measured step needs.
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from featurestore.jobs.tables import DraftTables
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.catalog import Catalog
 from featurestore.model.declare import batch_view, project, service
-from featurestore.model.documents import Projection, Source, View
+from featurestore.model.documents import Projection, Service, Source, View
 from featurestore.model.query import resolve
 from featurestore.model.time import micros, normalize_schema
 from featurestore.storage.pushed import Roots
@@ -51,15 +51,19 @@ def apply(
     repo: str, folder: str, url: str, features: int, count: int = 1, ttl: timedelta | None = None
 ) -> None:
     """Write a repo's configuration and register its views, and a service of them all."""
+    made = {name: view(folder, name, of, ttl) for name, of in views(features, count).items()}
+    uses = [Projection(view=name, alias=name) for name in made]
+    register(repo, url, list(made.values()), [service(name=SERVICE, projections=uses, views=made)])
+
+
+def register(repo: str, url: str, made: Sequence[View], services: Sequence[Service]) -> None:
+    """Write a repo's configuration and register what it would define."""
     root = Path(repo)
     root.mkdir(parents=True)
     (root / "feature_store.yaml").write_text(CONFIG, encoding="utf-8")
-    made = {name: view(folder, name, of, ttl) for name, of in views(features, count).items()}
-    uses = [Projection(view=name, alias=name) for name in made]
-    model = service(name=SERVICE, projections=uses, views=made)
-    workspace = Workspace.open(root, environ=_environ(url))
+    workspace = Workspace.open(root, environ=environ(url))
     workspace.registry.apply(
-        project(name=PROJECT, views=list(made.values()), services=[model]),
+        project(name=PROJECT, views=made, services=services),
         expected=None,
         now=workspace.clock(),
         who="benchmark",
@@ -72,7 +76,7 @@ def prepare(
 ) -> Mapping[str, float]:
     """Materialize every view's source, for training sets to be built from."""
     apply(repo, folder, url, features, count, TTL)
-    with FeatureStore(repo, environ=_environ(url)) as store:
+    with FeatureStore(repo, environ=environ(url)) as store:
         outcomes, measured = timed(lambda: store.materialize(START, END))
     return measured | {"rows offline": float(sum(one.rows for one in outcomes))}
 
@@ -85,12 +89,12 @@ def materialize(
     `serving s` is the part of the seconds that Redis took.
     """
     apply(repo, folder, url, features)
-    workspace, stages = Workspace.open(Path(repo), environ=_environ(url)), _Stages()
+    workspace, stages = Workspace.open(Path(repo), environ=environ(url)), _Stages()
     outcomes, measured = timed(
         lambda: run_materialize(workspace, micros(START), micros(END), report=stages)
     )
     workspace.close()
-    with FeatureStore(repo, environ=_environ(url)) as store:
+    with FeatureStore(repo, environ=environ(url)) as store:
         store.verify()
         store.promote()
         if keep is not None:
@@ -139,7 +143,8 @@ def draft(*, repo: str, folder: str, features: int, keep: str | None = None) -> 
     return measured
 
 
-def _environ(url: str) -> Mapping[str, str]:
+def environ(url: str) -> Mapping[str, str]:
+    """Give the environment of a store whose Redis is at a URL."""
     return {**os.environ, "FEATURESTORE_REDIS_URL": url}
 
 

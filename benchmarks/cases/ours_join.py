@@ -18,7 +18,13 @@ from featurestore import FeatureStore
 
 
 def training(
-    *, repo: str, folder: str, url: str, pandas: bool = False, keep: str | None = None
+    *,
+    repo: str,
+    folder: str,
+    url: str,
+    service: str = SERVICE,
+    pandas: bool = False,
+    keep: str | None = None,
 ) -> Mapping[str, float]:
     """Build the training set from the materialized tables."""
     spine = pl.read_parquet(Path(folder) / SPINE)
@@ -26,7 +32,7 @@ def training(
     with FeatureStore(repo, environ=_environ(url)) as store:
 
         def work() -> Any:
-            made = store.get_historical_features(given, SERVICE)
+            made = store.get_historical_features(given, service)
             return made.to_df() if pandas else made.to_polars()
 
         made, measured = timed(work)

@@ -1,0 +1,98 @@
+"""Synthetic events and the entity rows that ask for windows over them, the same for every side.
+
+An event has an Int64 key and id, a moment (`happened`, UTC microseconds, no two alike) and the
+inputs that `asked` describes; the file is in the order of time. Keys have as many events each, at
+random. Entity rows' moments lie in the later half, so that the longest window is covered from the
+first on.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from asked import DAY
+from columns import EVENT, KEY, MOMENT, ROW, SPINE, START
+from dataset import GROUP_ROWS
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+EVENTS, ID = "events.parquet", "id"
+DAYS = 180
+_SEED = 20131231
+_CHUNK = 1 << 20
+_START = int(START.timestamp()) * 1_000_000
+
+SCHEMA = pa.schema(
+    [
+        (KEY, pa.int64()),
+        (ID, pa.int64()),
+        (MOMENT, pa.timestamp("us", "UTC")),
+        ("amount", pa.float64()),
+        ("duration", pa.float64()),
+        ("size", pa.float32()),
+        ("quantity", pa.int32()),
+        ("late", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """How many events of how many keys in so many days, and entity rows."""
+
+    events: int
+    keys: int
+    spine: int = 0
+    days: int = DAYS
+
+    @property
+    def end(self) -> datetime:
+        """A moment after the last event."""
+        return START + timedelta(days=self.days)
+
+    def plain(self) -> dict[str, int]:
+        """Give the counts, as a report keeps them."""
+        return {"events": self.events, "keys": self.keys, "spine": self.spine, "days": self.days}
+
+    def __str__(self) -> str:
+        return f"{self.spine:,} entity rows x {self.events:,} events of {self.keys:,} keys"
+
+
+def write_events(folder: Path, flow: Flow) -> None:
+    """Write the events, a chunk at a time."""
+    random = np.random.default_rng(_SEED)
+    step = flow.days * DAY // flow.events
+    with pq.ParquetWriter(folder / EVENTS, SCHEMA, use_dictionary=False) as file:
+        for first in range(0, flow.events, _CHUNK):
+            ids = np.arange(first, min(first + _CHUNK, flow.events))
+            size = len(ids)
+            columns = [
+                random.permutation(ids % flow.keys),
+                ids,
+                _START + ids * step,
+                random.exponential(20.0, size),
+                pa.array(random.exponential(5.0, size), mask=random.random(size) < 1 / 20),
+                random.exponential(2.0, size).astype(np.float32),
+                random.integers(0, 50, size, np.int32),
+                random.random(size) < 1 / 5,
+            ]
+            chunk = pa.table([pa.array(one) for one in columns], names=SCHEMA.names)
+            file.write_table(chunk.cast(SCHEMA), row_group_size=GROUP_ROWS)
+
+
+def write_spine(folder: Path, flow: Flow) -> None:
+    """Write the entity rows, in any order of time."""
+    random = np.random.default_rng(_SEED + 1)
+    moments = _START + random.integers(flow.days // 2 * DAY, flow.days * DAY, flow.spine)
+    rows = entity_rows(random.integers(0, flow.keys, flow.spine), moments)
+    rows.write_parquet(folder / SPINE, row_group_size=GROUP_ROWS)
+
+
+def entity_rows(keys: Integers, moments: Integers) -> pl.DataFrame:
+    """Give numbered entity rows of keys at moments, UTC microseconds."""
+    rows = pl.DataFrame({ROW: np.arange(len(keys)), KEY: keys, EVENT: moments})
+    return rows.with_columns(pl.col(EVENT).cast(pl.Datetime("us", "UTC")))
