@@ -9,7 +9,7 @@ SLOW := tests/faults tests/property/test_parity.py tests/integration/test_readme
 CODE := featurestore feature_repo tests $(wildcard benchmarks) $(wildcard protos)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check proto bench bench-training constraints clean
+.PHONY: help demo test slow check proto bench bench-training bench-windows constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
@@ -38,6 +38,9 @@ bench: $(READY)  ## the benchmarks, as a table and as JSON in benchmarks/out
 
 bench-training: $(READY)  ## the benchmarks of training sets and materialization, judged; ARGS=--full
 	$(BIN)/python benchmarks/run.py training views skew large executors cold materialize $(ARGS)
+
+bench-windows: $(READY)  ## the benchmarks of windows and pushes, judged; ARGS=--full
+	$(BIN)/python benchmarks/run.py windows windows-length windows-lookup $(ARGS)
 
 constraints:  ## pin the whole environment anew (needs uv)
 	uv pip compile --quiet --universal --upgrade --no-header --no-annotate \

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from asked import DAY
-from columns import EVENT, KEY, MOMENT, ROW, SPINE, START
+from asked import DAY, INPUTS
+from columns import EVENT, KEY, MOMENT, ROW, SPINE, START, names
 from dataset import GROUP_ROWS
 from numpy.typing import NDArray
 
@@ -96,3 +96,12 @@ def entity_rows(keys: Integers, moments: Integers) -> pl.DataFrame:
     """Give numbered entity rows of keys at moments, UTC microseconds."""
     rows = pl.DataFrame({ROW: np.arange(len(keys)), KEY: keys, EVENT: moments})
     return rows.with_columns(pl.col(EVENT).cast(pl.Datetime("us", "UTC")))
+
+
+def plain(features: int) -> dict[str, pl.Expr]:
+    """Give so many features of an event itself, by name."""
+    inputs = [pl.col(INPUTS[at % len(INPUTS)]) for at in range(features)]
+    return {
+        name: one * (at + 1.0)
+        for at, (name, one) in enumerate(zip(names(features), inputs, strict=True))
+    }

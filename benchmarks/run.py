@@ -25,6 +25,7 @@ import training
 import versions
 import views
 import windows
+import windows_lookup
 from options import Options
 from process import Failed
 from report import Report, Unequal, show, show_goals, write
@@ -43,6 +44,7 @@ BENCHMARKS: Mapping[str, Callable[[Options, Path], Report]] = MappingProxyType(
         "versions": versions.run,
         "windows": windows.run,
         "windows-length": windows.lengths,
+        "windows-lookup": windows_lookup.run,
     }
 )
 

@@ -112,7 +112,7 @@ def served(command: list[str], url: str, log: Path) -> Iterator[Running]:
     """
     variables = environment(FEATURESTORE_REDIS_URL=url, POLARS_MAX_THREADS="1")
     began = time.perf_counter()
-    with on_cores(_core(0)), log.open("w") as told:
+    with on_cores(core(0)), log.open("w") as told:
         process = subprocess.Popen(
             [sys.executable, *command],
             env=variables,
@@ -152,7 +152,7 @@ def _await_serving(address: str, patience: float = 30.0) -> None:
             time.sleep(0.005)
 
 
-def _core(number: int) -> set[int]:
+def core(number: int) -> set[int]:
     """Give the first (0) or last (-1) core of this process's, or none where there is only one."""
     if not hasattr(os, "sched_getaffinity"):
         return set()
@@ -170,11 +170,11 @@ def _checked(name: str, address: str, folder: Path, newest: pl.DataFrame) -> lis
     """
     checks = []
     for entities in ENTITIES:
-        pair, rows = _pair(folder, entities), newest.head(entities)
+        pair, rows = pair_of(folder, entities), newest.head(entities)
         message, brought = request_message(SERVICE_NAME, entities=rows.select(KEY), as_of=END)
         if not pair.request.exists():
             pair.request.write_bytes(message.SerializeToString())
-        reply = _ask(address, pair)
+        reply = ask(address, pair)
         if not pair.reply.exists():
             pair.reply.write_bytes(reply)
         if reply != pair.reply.read_bytes():
@@ -190,11 +190,13 @@ def _checked(name: str, address: str, folder: Path, newest: pl.DataFrame) -> lis
     return checks
 
 
-def _pair(folder: Path, entities: int) -> Pair:
-    return Pair(request=folder / f"{entities}.request", reply=folder / f"{entities}.reply")
+def pair_of(folder: Path, name: object) -> Pair:
+    """Say where a request and its reply are kept."""
+    return Pair(request=folder / f"{name}.request", reply=folder / f"{name}.reply")
 
 
-def _ask(address: str, pair: Pair) -> bytes:
+def ask(address: str, pair: Pair) -> bytes:
+    """Send a request once; give the bytes of its reply."""
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(f"/{SERVICE}/GetOnlineFeatures", None, None)
         reply: bytes = call(pair.request.read_bytes(), timeout=10, wait_for_ready=True)
@@ -205,12 +207,12 @@ def _loads(address: str, folder: Path, options: Options) -> dict[str, dict[str, 
     """Put every load on a server, from the client's core."""
     wanted = {
         f"{entities} x {SIZES[options.size].features}, {connections} in flight": Load(
-            pair=_pair(folder, entities), connections=connections, seconds=SECONDS[options.size]
+            pair=pair_of(folder, entities), connections=connections, seconds=SECONDS[options.size]
         )
         for entities in ENTITIES
         for connections in CONNECTIONS[options.size]
     }
-    with on_cores(_core(-1)):
+    with on_cores(core(-1)):
         return dict(zip(wanted, put(address, list(wanted.values())), strict=True))
 
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
-from asked import INPUTS, Asked, read
+from asked import Asked, read
 from child import main, timed
-from columns import KEY, MOMENT, START, names
-from events import EVENTS, ID
+from columns import KEY, MOMENT, START
+from events import EVENTS, ID, plain
 from ours import environ, register
 
 from featurestore import FeatureStore
@@ -16,7 +16,7 @@ from featurestore.model.declare import Aggregate, batch_view, service
 from featurestore.model.documents import Projection, Service, Source, View
 from featurestore.model.time import normalize_schema
 
-MOVING, PLAIN = "moving", "plain"
+MOVING, PLAIN = "windowed", "plain"
 
 
 def prepare(
@@ -40,12 +40,8 @@ def serve(
     Gives the ids of their tables.
     """
     windowed = moving(folder, read(asked), event_id=ID)
-    exprs = {
-        name: pl.col(INPUTS[at % len(INPUTS)]) * (at + 1.0)
-        for at, name in enumerate(names(len(asked)))
-    }
     beside = batch_view(
-        name=PLAIN, join_keys={KEY: "int64"}, source=_source(folder), features=exprs
+        name=PLAIN, join_keys={KEY: "int64"}, source=_source(folder), features=plain(len(asked))
     )
     views = [windowed, beside]
     register(repo, url, views, [_service(view.name, view) for view in views])

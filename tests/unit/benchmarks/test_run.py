@@ -28,6 +28,14 @@ SIDES = {
         "rollback, a call",
         "rollback, a command",
     },
+    "windows": {"ours", "DuckDB frames", "DuckDB range join"},
+    "windows-length": {"ours"},
+    "windows-lookup": {
+        "plain",
+        "windowed",
+        "in Redis: row and window state",
+        "its raw events, packed",
+    },
 }
 
 
