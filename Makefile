@@ -40,7 +40,7 @@ bench-training: $(READY)  ## the benchmarks of training sets and materialization
 	$(BIN)/python benchmarks/run.py training views skew large executors cold materialize $(ARGS)
 
 bench-windows: $(READY)  ## the benchmarks of windows and pushes, judged; ARGS=--full
-	$(BIN)/python benchmarks/run.py windows windows-length windows-lookup $(ARGS)
+	$(BIN)/python benchmarks/run.py windows windows-length windows-lookup windows-push $(ARGS)
 
 constraints:  ## pin the whole environment anew (needs uv)
 	uv pip compile --quiet --universal --upgrade --no-header --no-annotate \

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 INPUTS = ("amount", "duration", "size", "quantity", "late")
-DAY, HOUR = 86_400_000_000, 3_600_000_000
+DAY, HOUR, MINUTE = 86_400_000_000, 3_600_000_000, 60_000_000
 _MIXED = (
     ("count", ""),
     ("sum", "amount"),

@@ -14,16 +14,18 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from asked import DAY, INPUTS
+from asked import DAY, INPUTS, MINUTE
 from columns import EVENT, KEY, MOMENT, ROW, SPINE, START, names
 from dataset import GROUP_ROWS
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
-EVENTS, ID = "events.parquet", "id"
+SOURCE, EVENTS, ID = "events", "events.parquet", "id"
 DAYS = 180
 _SEED = 20131231
 _CHUNK = 1 << 20
+_PUSHED = 10**12
+"""Ids of pushed events begin here."""
 _START = int(START.timestamp()) * 1_000_000
 
 SCHEMA = pa.schema(
@@ -69,19 +71,37 @@ def write_events(folder: Path, flow: Flow) -> None:
     with pq.ParquetWriter(folder / EVENTS, SCHEMA, use_dictionary=False) as file:
         for first in range(0, flow.events, _CHUNK):
             ids = np.arange(first, min(first + _CHUNK, flow.events))
-            size = len(ids)
-            columns = [
-                random.permutation(ids % flow.keys),
-                ids,
-                _START + ids * step,
-                random.exponential(20.0, size),
-                pa.array(random.exponential(5.0, size), mask=random.random(size) < 1 / 20),
-                random.exponential(2.0, size).astype(np.float32),
-                random.integers(0, 50, size, np.int32),
-                random.random(size) < 1 / 5,
-            ]
-            chunk = pa.table([pa.array(one) for one in columns], names=SCHEMA.names)
-            file.write_table(chunk.cast(SCHEMA), row_group_size=GROUP_ROWS)
+            keys = random.permutation(ids % flow.keys)
+            file.write_table(_table(random, keys, ids, _START + ids * step), GROUP_ROWS)
+
+
+def more_events(keys: int, count: int, turn: int, since: datetime) -> pl.DataFrame:
+    """Give events after all others: those of one turn within a minute, before those of the next."""
+    random = np.random.default_rng(_SEED + 2 + turn)
+    ids = _PUSHED * (turn + 1) + np.arange(count)
+    first = int(since.timestamp()) * 1_000_000 + turn * MINUTE
+    moments = first + np.arange(count) * MINUTE // count
+    made = pl.from_arrow(_table(random, random.integers(0, keys, count), ids, moments))
+    assert isinstance(made, pl.DataFrame)
+    return made
+
+
+def _table(
+    random: np.random.Generator, keys: Integers, ids: Integers, moments: Integers
+) -> pa.Table:
+    """Give events of some keys, ids and moments, with inputs at random."""
+    size = len(ids)
+    columns = [
+        keys,
+        ids,
+        moments,
+        random.exponential(20.0, size),
+        pa.array(random.exponential(5.0, size), mask=random.random(size) < 1 / 20),
+        random.exponential(2.0, size).astype(np.float32),
+        random.integers(0, 50, size, np.int32),
+        random.random(size) < 1 / 5,
+    ]
+    return pa.table([pa.array(one) for one in columns], names=SCHEMA.names).cast(SCHEMA)
 
 
 def write_spine(folder: Path, flow: Flow) -> None:

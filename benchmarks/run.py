@@ -26,6 +26,7 @@ import versions
 import views
 import windows
 import windows_lookup
+import windows_push
 from options import Options
 from process import Failed
 from report import Report, Unequal, show, show_goals, write
@@ -45,6 +46,7 @@ BENCHMARKS: Mapping[str, Callable[[Options, Path], Report]] = MappingProxyType(
         "windows": windows.run,
         "windows-length": windows.lengths,
         "windows-lookup": windows_lookup.run,
+        "windows-push": windows_push.run,
     }
 )
 

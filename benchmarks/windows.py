@@ -80,21 +80,23 @@ def _memory(found: Measured) -> float:
 def lengths(options: Options, folder: Path) -> Report:
     """Ask for one window after the other, in turn; sampled rows are compared with DuckDB's."""
     flow = SIZES[options.size]
+    days = LENGTHS if options.size != "tiny" else (LENGTHS[0], LENGTHS[-1])
     work = f"20 windowed features, {LENGTHS[0]} d to {LENGTHS[-1]} d: {flow}"
     goal = Goal(work=work, figure="longest time over shortest", must=1.5)
     with redis_server(folder / "online") as url:
-        each = partial(_each, options, folder / "data", url)
-        made = part(f"Length of a window: {work}", {goal: _spread}, each)
+        each = partial(_each, options, folder / "data", url, days)
+        made = part(f"Length of a window: {work}", {goal: partial(_spread, days=days)}, each)
     notes = (f"ratio: seconds over those of '{_named(LENGTHS[0])}'",)
     return report("windows-length", flow.plain(), options.repeats, [made], notes)
 
 
-def _each(options: Options, folder: Path, url: str) -> tuple[Measured, Sequence[Side]]:
-    services = {_service(days): over(days) for days in LENGTHS}
+def _each(
+    options: Options, folder: Path, url: str, days: Sequence[int]
+) -> tuple[Measured, Sequence[Side]]:
+    services = {_service(of): over(of) for of in days}
     sets = prepared(SIZES[options.size], folder, url, services)
     sides = [
-        replace(sets.ours(_service(days), _named(days)), against=_named(LENGTHS[0]))
-        for days in LENGTHS
+        replace(sets.ours(_service(of), _named(of)), against=_named(LENGTHS[0])) for of in days
     ]
     spine = read_spine(folder)
     chosen = spine.sample(min(SAMPLE, spine.height), seed=_SEED).sort(ROW)
@@ -117,8 +119,8 @@ def _sampled(sets: Windows, rows: pl.Series, answers: Mapping[str, Path]) -> lis
     return lines
 
 
-def _spread(found: Measured) -> float:
-    times = [found.median(_named(days), SECONDS) for days in LENGTHS]
+def _spread(found: Measured, days: Sequence[int]) -> float:
+    times = [found.median(_named(of), SECONDS) for of in days]
     return max(times) / min(times)
 
 

@@ -8,7 +8,7 @@ import polars as pl
 from asked import Asked, read
 from child import main, timed
 from columns import KEY, MOMENT, START
-from events import EVENTS, ID, plain
+from events import EVENTS, ID, SOURCE, plain
 from ours import environ, register
 
 from featurestore import FeatureStore
@@ -33,17 +33,23 @@ def prepare(
 
 
 def serve(
-    *, repo: str, folder: str, url: str, days: int, asked: Sequence[Sequence[str]]
+    *,
+    repo: str,
+    folder: str,
+    url: str,
+    days: int,
+    asked: Sequence[Sequence[str]],
+    plain_too: bool = True,
 ) -> Mapping[str, object]:
-    """Make a view of windows live, and one of as many plain features; a service of each.
+    """Make a view of windows live, and maybe one of as many plain features; a service of each.
 
     Gives the ids of their tables.
     """
     windowed = moving(folder, read(asked), event_id=ID)
     beside = batch_view(
-        name=PLAIN, join_keys={KEY: "int64"}, source=_source(folder), features=plain(len(asked))
+        name=PLAIN, join_keys={KEY: "int64"}, source=windowed.source, features=plain(len(asked))
     )
-    views = [windowed, beside]
+    views = [windowed, beside] if plain_too else [windowed]
     register(repo, url, views, [_service(view.name, view) for view in views])
     with FeatureStore(repo, environ=environ(url)) as store:
         outcomes = store.materialize(START, START + timedelta(days=days))
@@ -57,7 +63,7 @@ def moving(folder: str, asked: Iterable[Asked], *, event_id: str | None = None) 
     return batch_view(
         name=MOVING,
         join_keys={KEY: "int64"},
-        source=_source(folder),
+        source=_source(folder, pushed=event_id is not None),
         features={one.name: _aggregate(one) for one in asked},
         event_id=event_id,
     )
@@ -73,10 +79,11 @@ def _aggregate(one: Asked) -> Aggregate:
     )
 
 
-def _source(folder: str) -> Source:
+def _source(folder: str, *, pushed: bool) -> Source:
     file = Path(folder).resolve() / EVENTS
     return Source(
-        name="events",
+        name=SOURCE,
+        pushed=pushed,
         path=str(file),
         format="parquet",
         timestamp_field=MOMENT,

@@ -36,6 +36,7 @@ SIDES = {
         "in Redis: row and window state",
         "its raw events, packed",
     },
+    "windows-push": {"one event, then a lookup", "batches of 100"},
 }
 
 
