@@ -1,5 +1,7 @@
 """The page of figures is written from what was measured."""
 
+import sys
+
 import pytest
 
 
@@ -56,3 +58,25 @@ def test_the_page_in_the_docs_has_the_marks(benchmark, record):
     """So that the command works on it."""
     docs = benchmark("docs")
     assert docs.written(docs.PAGE.read_text(), [record])
+
+
+def test_windows_come_in_where_they_were_measured(benchmark, tmp_path, monkeypatch):
+    """The page needs the figures of training; those of windows stand after them, if there are."""
+    docs, report = benchmark("docs"), benchmark("report")
+    page = tmp_path / "page.md"
+    monkeypatch.setattr(sys, "argv", ["docs.py", "--from", str(tmp_path), "--page", str(page)])
+
+    def wrote(name):
+        made = report.Report(
+            name=name, size={}, repeats=1, tables=(), checks=(f"of {name}",), notes=()
+        )
+        report.write(made, tmp_path, 1.0, "full")
+
+    for name in docs.NAMES:
+        wrote(name)
+    for found in (docs.NAMES, (*docs.NAMES, "windows-push")):
+        wrote(found[-1])
+        page.write_text(f"{docs.BEGIN}\n{docs.END}\n")
+        assert docs.main() == 0
+        equal = [line for line in page.read_text().splitlines() if line.startswith("- equal: of ")]
+        assert equal == [f"- equal: of {name}" for name in found]
