@@ -24,9 +24,10 @@ from sides import PEAK, SECONDS, Goals, Measured, Side, in_turn, part, report
 
 SIZES = {
     "tiny": Flow(events=4_000, keys=40, spine=500),
-    "default": Flow(events=1_000_000, keys=10_000, spine=100_000),
+    "default": Flow(events=3_000_000, keys=30_000, spine=300_000),
     "full": Flow(events=10_000_000, keys=100_000, spine=1_000_000),
 }
+"""A table of less than two million events has one bucket, and so one worker."""
 LENGTHS = (1, 7, 30, 90)
 SERVICE = "mixed"
 SAMPLE = 20_000
