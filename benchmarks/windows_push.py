@@ -29,7 +29,7 @@ from windows_lookup import A_DAY, DAYS, KEYS, MOVING, SERVED, WINDOW
 from featurestore import FeatureClient
 
 SINGLE = {"tiny": 20, "default": 500, "full": 2_000}
-BATCHED = {"tiny": 500, "default": 50_000, "full": 400_000}
+BATCHED = {"tiny": 500, "default": 50_000, "full": 200_000}
 BATCH = {"tiny": 100, "default": 5_000, "full": 5_000}
 SEEN = 100
 ONE = "one event, then a lookup"
