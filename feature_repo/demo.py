@@ -131,8 +131,11 @@ SHOWN = (
     "scheduled_departure", "tailnum", "origin", "dest", "late",
     "plane_history__last_delay", "plane_history__last_airport", "plane_facts__maker",
     "weather_origin__temperature", "weather_origin__sky", "weather_alternate__sky",
+    "carrier_history__carrier_late_3h", "carrier_history__carrier_late_7d",
+    "route_history__route_late_7d", "airport_departures__departed_1h",
     "city_traffic__landed_last_hour", "city_traffic__late_share",
-    "flight_outlook__expected_air_minutes", "flight_outlook__strain",
+    "flight_outlook__expected_air_minutes", "flight_outlook__route_against_carrier",
+    "flight_outlook__strain",
 )  # fmt: skip
 
 
