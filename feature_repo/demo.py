@@ -240,7 +240,7 @@ def replay_a_day(
         .agg(pl.last("pushed"), pl.len(), pl.sum("moved", "wrong"))
     )
     console.print(
-        "\nThe vectors served that day, at scheduled departure, against their training rows:\n"
+        "\nVectors served that day, at scheduled departure, against their training rows:\n"
     )
     show_table(
         ("until (UTC)",),
@@ -256,10 +256,12 @@ def moments(
     store: FeatureStore, client: FeatureClient, asked: pl.DataFrame
 ) -> Iterator[tuple[datetime, str]]:
     """Give the watermark, and for each view the moments when a row it serves turns too old."""
-    yield WATERMARK, "the watermark"
     answer = client.get_online_features(
         SERVICE, entities=request(asked), full_feature_names=True, as_of=WATERMARK
     )
+    if any("NOT_YET_KNOWN" in states for states in answer.statuses.values()):
+        sys.exit(f"Redis holds what an earlier run pushed after {WATERMARK}: use an empty one")
+    yield WATERMARK, "the watermark"
     views = {v.name: v for v in store.list_feature_views()}
     edges: dict[datetime, list[str]] = {}
     for alias, view in sorted(uses(store).items()):
