@@ -1,12 +1,12 @@
-"""The airport: its weather, hour by hour."""
+"""The airport: its weather, hour by hour, and how busy its runways are."""
 
 from datetime import timedelta
 
 import polars as pl
 from feast import Entity, ValueType
-from sources import observations
+from sources import departures, observations
 
-from featurestore.definitions import FeatureView
+from featurestore.definitions import FeatureView, Window
 
 airport = Entity(name="airport", join_keys=["airport"], value_type=ValueType.STRING)
 
@@ -40,4 +40,17 @@ weather = FeatureView(
     },
     description="Hourly weather: degrees Celsius, miles, miles per hour, hectopascal; "
     "wind sector 0 is north, 2 east.",
+)
+
+airport_departures = FeatureView(
+    name="airport_departures",
+    entities=[airport],
+    source=departures,
+    event_id="flight_id",
+    features={
+        "departed_1h": Window("1h").count(),
+        "left_late_1h": Window("1h").mean(pl.col("dep_delay") > 15),
+    },
+    description="What left the airport in the last hour: how many flights, and the share of those "
+    "that left more than 15 minutes late.",
 )

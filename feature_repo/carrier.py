@@ -1,4 +1,4 @@
-"""The carrier: how its latest flight ended."""
+"""The carrier: how its latest flight ended, and how many of the last hours and days were late."""
 
 from datetime import timedelta
 
@@ -6,15 +6,19 @@ import polars as pl
 from feast import Entity, ValueType
 from sources import landings
 
-from featurestore.definitions import FeatureView
+from featurestore.definitions import FeatureView, Window
 
 carrier = Entity(name="carrier", join_keys=["carrier"], value_type=ValueType.STRING)
+
+# Null, and so in no share, for a flight that never landed.
+late = pl.col("arr_delay") > 15
 
 carrier_history = FeatureView(
     name="carrier_history",
     entities=[carrier],
     source=landings,
     ttl=timedelta(days=2),
+    event_id="flight_id",
     features={
         "carrier_delay": pl.col("arr_delay"),
         "carrier_outcome": (
@@ -28,6 +32,11 @@ carrier_history = FeatureView(
         ),
         "carrier_route": pl.concat_str("origin", "dest", separator="-"),
         "carrier_flew_km": (pl.col("distance") * 1.609344).round(1),
+        "carrier_late_3h": Window("3h").mean(late),
+        "carrier_late_1d": Window("1d").mean(late),
+        "carrier_late_7d": Window("7d").mean(late),
+        "carrier_landed_1d": Window("1d").count(pl.col("arr_delay")),
     },
-    description="The carrier's latest flight out of New York, landed or not.",
+    description="The carrier's latest flight out of New York, landed or not; the late share of "
+    "those that landed in the last 3 hours, day and week, and their number in a day.",
 )

@@ -2,22 +2,25 @@
 
     python feature_repo/demo.py
 
+Then a day is replayed: its events are pushed as they happened, its flights looked up in between.
 Ends with `demo ok: …` and exit 0 only if every vector served over gRPC equals the training row of
-the same flight at the same moment, bit for bit.
+the same flight at the same moment, bit for bit. What an earlier run left is removed first.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+from parity import SERVICE, Mismatch, differences, request, trained_at, unequal
+from replay import replay
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -26,12 +29,13 @@ from featurestore import FeatureClient, FeatureStore
 from featurestore.serving.response import OnlineResponse
 
 REPO = Path(__file__).parent
-SERVICE = "late_arrival_v1"
 START = datetime(2013, 1, 1, tzinfo=UTC)
 WATERMARK = datetime(2013, 11, 1, 18, tzinfo=UTC)
+NEXT_DAY = WATERMARK + timedelta(days=1)
+STRETCH = timedelta(hours=6)
 FLIGHTS = 2_400
 LEAST = 2_000
-ALONE = 300
+ALONE = 100
 BATCHES = (2, 3, 17, 100, 500)
 MICROSECOND = timedelta(microseconds=1)
 NON_NULL = 0.9
@@ -40,20 +44,10 @@ LATER = "+ 1 microsecond"
 console = Console(width=80, highlight=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mismatch:
-    """One value that differs between training and serving."""
-
-    moment: datetime
-    row: int
-    feature: str
-    trained: object
-    served: object
-
-
 def main() -> int:
     """Run the demo; gives the exit code."""
     started = time.monotonic()
+    start_afresh()
     command("apply")
     command("materialize", f"{START:%Y-%m-%d}", f"{WATERMARK:%Y-%m-%dT%H:%M}")
     command("verify")
@@ -62,6 +56,8 @@ def main() -> int:
     with FeatureStore(REPO) as store, served() as address:
         rows = train(store, flights)
         vectors, mismatches = compare(store, flights, address)
+        replayed, missed = replay_a_day(store, flights, address)
+        mismatches += missed
     command("online", "stop")
     for wrong in mismatches[:10]:
         console.print(
@@ -75,11 +71,21 @@ def main() -> int:
         "`featurestore list --repo feature_repo`."
     )
     console.print(
-        f"{verdict}: {rows:,} training rows, {vectors:,} vectors served, "
+        f"{verdict}: {rows:,} training rows, {vectors:,} vectors served, {replayed:,} replayed, "
         f"{len(mismatches):,} mismatches",
         soft_wrap=True,
     )
     return 1 if mismatches else 0
+
+
+def start_afresh() -> None:
+    """Remove what an earlier run made: it saw the day that this one is going to replay."""
+    made = REPO / ".featurestore"
+    if made.exists():
+        command("online", "stop")
+        shutil.rmtree(made)
+    for file in (REPO / "data").glob("registry.db*"):
+        file.unlink()
 
 
 def command(*arguments: str) -> None:
@@ -131,8 +137,11 @@ SHOWN = (
     "scheduled_departure", "tailnum", "origin", "dest", "late",
     "plane_history__last_delay", "plane_history__last_airport", "plane_facts__maker",
     "weather_origin__temperature", "weather_origin__sky", "weather_alternate__sky",
+    "carrier_history__carrier_late_3h", "carrier_history__carrier_late_7d",
+    "route_history__route_late_7d", "airport_departures__departed_1h",
     "city_traffic__landed_last_hour", "city_traffic__late_share",
-    "flight_outlook__expected_air_minutes", "flight_outlook__strain",
+    "flight_outlook__expected_air_minutes", "flight_outlook__route_against_carrier",
+    "flight_outlook__strain",
 )  # fmt: skip
 
 
@@ -144,6 +153,18 @@ def show_flights(frame: pl.DataFrame) -> None:
         grid.add_column(f"flight {number + 1}", justify="right")
     for column in (name for name in SHOWN if name in frame.columns):
         grid.add_row(column, *(cell(value) for value in frame[column]))
+    console.print(grid)
+
+
+def show_table(names: Sequence[str], numbers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows: columns of names, then columns of numbers."""
+    grid = plain_table()
+    for name in names:
+        grid.add_column(name)
+    for name in numbers:
+        grid.add_column(name, justify="right")
+    for row in rows:
+        grid.add_row(*row)
     console.print(grid)
 
 
@@ -175,9 +196,9 @@ def compare(store: FeatureStore, flights: pl.DataFrame, address: str) -> tuple[i
     with FeatureClient(address, timeout=10) as client:
         for moment, why in moments(store, client, asked):
             with console.status(f"comparing as of {moment:%Y-%m-%d %H:%M:%S.%f}"):
-                trained = trained_at(store, asked, moment)
+                trained = trained_at(store, asked, pl.lit(moment), allow_stale=True)
                 answer, old = look_up(client, asked, moment)
-                found = differences(trained, answer, moment)
+                found = differences(trained, answer, pl.repeat(moment, asked.height, eager=True))
             if moment == WATERMARK:
                 console.print("three of the flights that depart next, as the server answers:\n")
                 show_flights(
@@ -191,31 +212,56 @@ def compare(store: FeatureStore, flights: pl.DataFrame, address: str) -> tuple[i
             rows.append((when, why, f"{answer.height:,}", f"{old:,}", f"{len(found):,}"))
             vectors += answer.height
             wrong += found
-    show_comparison(rows)
+    console.print("\nEvery feature of every vector against the training row of its moment:\n")
+    show_table(("as of (UTC)", "when"), ("vectors", "rows too old", "mismatches"), rows)
     return vectors, wrong
 
 
-def show_comparison(rows: Sequence[Sequence[str]]) -> None:
-    """Print what was compared at each moment."""
-    console.print("\nEvery feature of every vector against the training row of its moment:\n")
-    grid = plain_table()
-    for name in ("as of (UTC)", "when"):
-        grid.add_column(name)
-    for name in ("vectors", "rows too old", "mismatches"):
-        grid.add_column(name, justify="right")
-    for row in rows:
-        grid.add_row(*row)
-    console.print(grid)
+def replay_a_day(
+    store: FeatureStore, flights: pl.DataFrame, address: str
+) -> tuple[int, list[Mismatch]]:
+    """Push the day after the watermark as it happened, and compare what was served meanwhile."""
+    console.print('\n[bold]client.push("landings", rows, to="online")[/], and so on for a day')
+    with console.status("replaying a day"):
+        day = replay(address, REPO / "data", flights, start=WATERMARK, end=NEXT_DAY)
+    asked, moment = day.flights, pl.col("scheduled_departure")
+    before = trained_at(store, asked, moment, allow_stale=True)
+    command("materialize-incremental", f"{NEXT_DAY:%Y-%m-%dT%H:%M}")
+    trained = trained_at(store, asked, moment)
+    wrong = differences(trained, day.vectors, asked["scheduled_departure"])
+    stretches = (
+        asked.select(
+            until=(moment - MICROSECOND).dt.truncate(STRETCH) + STRETCH,
+            pushed=day.pushed,
+            moved=unequal(before, day.vectors).sum_horizontal(),
+            wrong=unequal(trained, day.vectors).sum_horizontal(),
+        )
+        .group_by("until", maintain_order=True)
+        .agg(pl.last("pushed"), pl.len(), pl.sum("moved", "wrong"))
+    )
+    console.print(
+        "\nVectors served that day, at scheduled departure, against their training rows:\n"
+    )
+    show_table(
+        ("until (UTC)",),
+        ("pushed so far", "vectors", "values that pushes moved", "mismatches"),
+        [(f"{row[0]:%Y-%m-%d %H:%M}", *(f"{n:,}" for n in row[1:])) for row in stretches.rows()],
+    )
+    if stretches.filter(pl.col("moved") == 0).height:
+        sys.exit("what was pushed changed nothing for six hours")
+    return day.vectors.height, wrong
 
 
 def moments(
     store: FeatureStore, client: FeatureClient, asked: pl.DataFrame
 ) -> Iterator[tuple[datetime, str]]:
     """Give the watermark, and for each view the moments when a row it serves turns too old."""
-    yield WATERMARK, "the watermark"
     answer = client.get_online_features(
         SERVICE, entities=request(asked), full_feature_names=True, as_of=WATERMARK
     )
+    if any("NOT_YET_KNOWN" in states for states in answer.statuses.values()):
+        sys.exit(f"Redis holds what an earlier run pushed after {WATERMARK}: use an empty one")
+    yield WATERMARK, "the watermark"
     views = {v.name: v for v in store.list_feature_views()}
     edges: dict[datetime, list[str]] = {}
     for alias, view in sorted(uses(store).items()):
@@ -235,24 +281,6 @@ def uses(store: FeatureStore) -> dict[str, str]:
     service = next(s for s in store.list_feature_services() if s.name == SERVICE)
     stored = {v.name for v in store.list_feature_views() if v.kind == "batch"}
     return {p.alias: p.view for p in service.projections if p.view in stored}
-
-
-def request(flights: pl.DataFrame) -> pl.DataFrame:
-    """Give the columns a lookup needs: entities and request data."""
-    return flights.select(
-        "tailnum", "carrier", "origin", "dest", "alternate", "distance", "scheduled_hour"
-    )
-
-
-def trained_at(store: FeatureStore, flights: pl.DataFrame, moment: datetime) -> pl.DataFrame:
-    """Give the training rows of flights at one moment."""
-    spine = request(flights).with_columns(
-        event_timestamp=pl.lit(moment).dt.cast_time_unit("us").dt.convert_time_zone("UTC")
-    )
-    made = store.get_historical_features(
-        spine, SERVICE, full_feature_names=True, allow_stale=True
-    ).to_polars()
-    return made.drop(spine.columns)
 
 
 def look_up(
@@ -277,34 +305,6 @@ def outdated(answer: OnlineResponse) -> int:
     """Count the rows of stored views that are older than their ttl."""
     firsts = {name.partition("__")[0]: states for name, states in answer.statuses.items()}
     return sum(states.count("OUTSIDE_MAX_AGE") for states in firsts.values())
-
-
-def differences(trained: pl.DataFrame, answer: pl.DataFrame, moment: datetime) -> list[Mismatch]:
-    """Compare two frames value for value; floats by their bits."""
-    if trained.schema != answer.schema:
-        sys.exit(f"schemas differ: {trained.schema} and {answer.schema}")
-    found = []
-    for name in trained.columns:
-        left, right = bits(trained[name]), bits(answer[name])
-        rows = (left.ne_missing(right)).arg_true()
-        found += [
-            Mismatch(
-                moment=moment,
-                row=row,
-                feature=name,
-                trained=trained[name][row],
-                served=answer[name][row],
-            )
-            for row in rows
-        ]
-    return found
-
-
-def bits(column: pl.Series) -> pl.Series:
-    """Give floats as the integers of their bits; -0.0 differs from 0.0 and NaN equals itself."""
-    if column.dtype.is_float():
-        return column.reinterpret(signed=True)
-    return column
 
 
 def require_values(answer: pl.DataFrame) -> None:

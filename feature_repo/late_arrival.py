@@ -1,7 +1,7 @@
 """The question: at scheduled departure, will this flight arrive more than 15 minutes late?"""
 
 import polars as pl
-from airport import weather
+from airport import airport_departures, weather
 from carrier import carrier_history
 from city import city_traffic
 from feast import FeatureService
@@ -20,7 +20,7 @@ weathers = [
 
 flight_outlook = OnDemandFeatureView(
     name="flight_outlook",
-    sources=[plane_history, route_history, city_traffic, *weathers, flight],
+    sources=[plane_history, carrier_history, route_history, city_traffic, *weathers, flight],
     features={
         "rush_hour": pl.col("scheduled_hour").is_between(16, 20),
         "day_part": (
@@ -32,6 +32,7 @@ flight_outlook = OnDemandFeatureView(
         ),
         "expected_air_minutes": pl.col("distance") / pl.col("ground_speed") * 60,
         "carried_delay": pl.max_horizontal(pl.col("last_delay"), pl.lit(0, dtype=pl.Int16)),
+        "route_against_carrier": pl.col("route_late_7d") - pl.col("carrier_late_7d"),
         "visibility_gap": (
             pl.col("weather_origin__visibility") - pl.col("weather_alternate__visibility")
         ),
@@ -52,6 +53,7 @@ late_arrival_v1 = FeatureService(
         route_history,
         weathers[0],
         weathers[1][["visibility", "gust", "raining", "sky"]],
+        airport_departures.with_join_key_map({"airport": "origin"}),
         city_traffic,
         flight_outlook,
     ],

@@ -1,8 +1,9 @@
 """Which of the rows that somebody pushes can be taken: each row is judged, and the rest kept.
 
-A row is refused for a null where a view needs a value (join keys, event time, the id that windows
-tell events apart by), for a value that its column's dtype cannot hold, and for an event too far in
-the future. Refusals say which row and column, and never show a value.
+A row is refused for a null where a view needs a value (event time, the id that windows tell events
+apart by, a join key of every view), for a value that its column's dtype cannot hold, and for an
+event too far in the future. A row that lacks the key of one view joins the others, as it does when
+its source is materialized. Refusals say which row and column, and never show a value.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -276,10 +277,13 @@ def _judged(
 ) -> Iterator[Judged]:
     """Judge values that fit their dtypes: nulls where a view needs a value, and the far future."""
     unfit = {name: bad for name, bad, _ in misfits}
-    for name, reason in _essential(views).items():
-        if rows[name].null_count():
-            null = rows[name].is_null()
-            yield name, null & ~unfit[name] if name in unfit else null, reason
+    nulls = [
+        (name, rows[name].is_null(), reason)
+        for name, reason in _essential(views).items()
+        if rows[name].null_count()
+    ]
+    for name, null, reason in (*_keyless(rows, views), *nulls):
+        yield name, null & ~unfit[name] if name in unfit else null, reason
     assert views[0].source is not None
     event = views[0].source.timestamp_field
     moments = rows[event].cast(MOMENT).to_physical()
@@ -290,14 +294,30 @@ def _judged(
         yield event, late, f"lies more than {minutes} in the future; set the sender's clock"
 
 
+def _keyless(rows: pl.DataFrame, views: Sequence[View]) -> Iterator[Judged]:
+    """Judge rows that no view can hold, as each finds a join key null."""
+    keys = {key.name: view.name for view in views for key in view.join_keys}
+    nulls = {name: rows[name].is_null() for name in keys if rows[name].null_count()}
+    if not all(any(key.name in nulls for key in view.join_keys) for view in views):
+        return
+    lost = pl.all_horizontal(
+        [
+            pl.any_horizontal([key.name for key in view.join_keys if key.name in nulls])
+            for view in views
+        ]
+    )
+    nowhere = pl.DataFrame(nulls).select(lost).to_series()
+    for name, null in nulls.items():
+        reason = f"is null: a row of view '{keys[name]}' without it matches nothing"
+        yield name, null & nowhere, reason
+
+
 def _essential(views: Sequence[View]) -> dict[str, str]:
     """Give the columns in which no row may be null, each with the reason to say."""
     found: dict[str, str] = {}
     for view in views:
         assert view.source is not None
         found[view.source.timestamp_field] = "is null: nobody knows when it happened"
-        for key in view.join_keys:
-            found[key.name] = f"is null: a row of view '{view.name}' without it matches nothing"
         if numbered(view) and view.event_id is not None:
             found[view.event_id] = f"is null: windows of view '{view.name}' tell events apart by it"
     return found

@@ -244,3 +244,20 @@ def test_no_rows_are_no_trouble():
     found = judged(good(2).clear())
     assert (found.rows.height, found.refused.height) == (0, 0)
     assert found.rows.schema == pl.Schema(SCHEMA)
+
+
+def test_a_row_without_the_key_of_one_view_joins_the_others():
+    """As when its source is materialized; a row that no view has the keys of is refused."""
+    planes = landings()
+    delay = {"of_delay": pl.col("delay")}
+    hours = landings("hours", delay, join_keys={"flight": "int64", "spare": "string"})
+    rows = good(4, plane=["a", None, None, None], flight=[None, 1, None, 3], spare=[*"xyz", None])
+    found = judged(rows, planes, hours)
+    assert found.places.to_list() == [0, 1]
+    assert found.refused.rows() == [
+        (2, "plane", "is null: a row of view 'history' without it matches nothing"),
+        (2, "flight", "is null: a row of view 'hours' without it matches nothing"),
+        (3, "plane", "is null: a row of view 'history' without it matches nothing"),
+        (3, "spare", "is null: a row of view 'hours' without it matches nothing"),
+    ]
+    assert judged(rows, planes, hours, landings("city", join_keys={})).refused.is_empty()

@@ -11,6 +11,7 @@ NEW_YORK = "America/New_York"
 ROWS = {
     "flights": 336_776,
     "landings": 336_776,
+    "departures": 328_521,
     "weather": 26_115,
     "planes": 4_043,
     "city_traffic": 8_758,
@@ -18,6 +19,7 @@ ROWS = {
 EVENT_TIME = {
     "flights": "scheduled_departure",
     "landings": "landed_at",
+    "departures": "departed_at",
     "weather": "observed_at",
     "planes": "known_since",
     "city_traffic": "hour_end",
@@ -91,6 +93,22 @@ def test_a_flight_lands_after_it_departs(data: dict[str, pl.DataFrame]) -> None:
     )
     taxi = landings.filter(COMPLETED).select(low=ground.min(), high=ground.max()).row(0)
     assert timedelta(0) < taxi[0] < taxi[1] < timedelta(hours=4)
+
+
+def test_one_number_names_a_flight_in_every_file(data: dict[str, pl.DataFrame]) -> None:
+    """`flight_id` is a row of flights.parquet; each landing and each departure has its own."""
+    flights = data["flights"].with_row_index("flight_id").cast({"flight_id": pl.Int32})
+    landings, departures = data["landings"], data["departures"]
+    both = ("flight_id", "scheduled_departure", "tailnum", "carrier", "origin", "dest", "arr_delay")
+    assert landings.select(both).sort("flight_id").equals(flights.select(both))
+    left = landings.drop_nulls("dep_delay").select(
+        (pl.col("scheduled_departure") + pl.duration(minutes="dep_delay")).alias("departed_at"),
+        "flight_id",
+        pl.col("origin").alias("airport"),
+        "carrier",
+        "dep_delay",
+    )
+    assert departures.equals(left.sort("departed_at", "flight_id"))
 
 
 def test_what_did_not_land_has_no_delay(data: dict[str, pl.DataFrame]) -> None:
