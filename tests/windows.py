@@ -6,10 +6,14 @@ from fractions import Fraction
 import numpy as np
 import polars as pl
 
+from featurestore.engine.answers import answers
+from featurestore.engine.questions import asking
 from featurestore.model.documents import Expression, Feature, Spelling, View, Window
-from featurestore.model.schema import INTEGERS, SCALARS
+from featurestore.model.schema import INTEGERS, SCALARS, Column
+from featurestore.model.tiles import plan_of
 from featurestore.model.time import CREATED, EVENT, KNOWN, MOMENT, REVISION
 from featurestore.model.windows import NUMBER, TAKES, input_name, output_of, tail
+from featurestore.storage.fixed import Group, restore
 
 FUNCTIONS = tuple(TAKES)
 
@@ -33,6 +37,31 @@ def view(*features, event_id="id"):
         id="v", data_id="d", frame_id="f", name="w", kind="batch", features=features,
         event_id=event_id,
     )  # fmt: skip
+
+
+def served(of, states, at, features=None):
+    """Give what states answer of each window feature: one value per entity, and which are there."""
+    features = of.features if features is None else features
+    blocks = answers(asking(plan_of(of), features), states, at)
+    found = {
+        name: (block.values[row], block.valid[row])
+        for block in blocks
+        for row, name in enumerate(block.names)
+    }
+    return [found[one.name] for one in features]
+
+
+def column(one, found):
+    """Give an answer as a column of the feature's dtype, null where there is no value."""
+    values, valid = found
+    group = Group(
+        dtype=one.dtype,
+        names=(one.name,),
+        values=values[:, None],
+        valid=valid[:, None],
+        inner_valid=None,
+    )
+    return restore(Column(name=one.name, dtype=one.dtype), group)
 
 
 def frame(of, events):

@@ -28,8 +28,9 @@ class Exact:
 
     def __add__(self, other: "Exact") -> "Exact":
         """Add, number by number; infinities and NaN as float64 adds them."""
-        total, error = _two_sum(self.high, other.high)
-        return _renormalized(total, error + (self.low + other.low))
+        with np.errstate(over="ignore", invalid="ignore"):
+            total, error = _two_sum(self.high, other.high)
+            return _renormalized(total, error + (self.low + other.low))
 
     def __getitem__(self, places: NDArray[np.int64] | slice) -> "Exact":
         """Give the numbers at some places."""
@@ -41,8 +42,8 @@ class Exact:
 
     def __mul__(self, factor: Floats | float) -> "Exact":
         """Multiply, number by number; what is beyond float64 is infinite."""
-        product, error = _two_product(self.high, factor)
         with np.errstate(over="ignore", invalid="ignore"):
+            product, error = _two_product(self.high, factor)
             return _renormalized(product, error + self.low * factor)
 
     def scaled(self, power: float) -> "Exact":
@@ -56,12 +57,15 @@ class Exact:
 
     def floats(self) -> Floats:
         """Give the nearest float64 of each; never -0.0, and NaN of one kind."""
-        finite = np.isfinite(self.high)
-        rounded = np.where(finite, self.high + np.where(finite, self.low, 0.0), self.high) + 0.0
-        return np.where(np.isnan(rounded), np.nan, rounded)
+        rounded = self.high + self.low + 0.0
+        rounded[np.isnan(rounded)] = np.nan
+        return rounded
 
     def integers(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Give whole numbers as int64, and whether each fits; one that does not is 0."""
+        small = np.abs(self.high) < _EDGE / 2
+        if complete(small):
+            return self.high.astype(np.int64) + self.low.astype(np.int64), small
         inside = (self.high < _EDGE) | ((self.high == _EDGE) & (self.low < 0))
         inside &= (self.high > -_EDGE) | ((self.high == -_EDGE) & (self.low >= 0))
         # 2**63 itself has no int64: half of it twice, the low part between, stays in range.
@@ -81,7 +85,7 @@ def exact(values: NDArray[np.generic]) -> Exact:
     """Give numbers as they are: floats, Booleans and integers of any width, also beyond 2**53."""
     high = values.astype(np.float64)
     if values.dtype.kind not in "iu" or values.dtype.itemsize < np.dtype(np.int64).itemsize:
-        return Exact(high, np.zeros(len(high)))
+        return Exact(high, np.zeros(high.shape))
     # 2**63 has no int64: the least one stands for it, and what is left over wraps to the right one.
     rounded = np.where(high < _EDGE, high, -_EDGE).astype(np.int64)
     return Exact(high, (values.astype(np.int64, copy=False) - rounded).astype(np.float64))
@@ -89,8 +93,8 @@ def exact(values: NDArray[np.generic]) -> Exact:
 
 def squared(values: Exact) -> Exact:
     """Give the squares; one beyond float64 is infinite."""
-    square, error = _two_product(values.high, values.high)
     with np.errstate(over="ignore", invalid="ignore"):
+        square, error = _two_product(values.high, values.high)
         return _renormalized(square, error + 2 * values.high * values.low)
 
 
@@ -100,27 +104,29 @@ def variances(count: NDArray[np.int64], sums: Exact, squares: Exact) -> Floats:
     NaN below two numbers, and where something is not finite, be it the count times the squares.
     """
     numbers = count.astype(np.float64)
-    spread = (squares * numbers + squared(sums) * -1.0).floats()
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        # The squares times the count, and the square of the sum, in one go.
+        one, two = np.array((squares.high, sums.high)), np.array((numbers, sums.high))
+        products, errors = _two_product(one, two)
+        errors += np.array((squares.low * numbers, 2 * sums.high * sums.low))
+        both = _renormalized(products, errors)
+        spread = (Exact(both.high[0], both.low[0]) + Exact(-both.high[1], -both.low[1])).floats()
         variance = np.maximum(spread, 0.0) / (numbers * (numbers - 1))
     return np.where((numbers > 1) & np.isfinite(variance), variance, np.nan)
 
 
 def _two_sum(one: Floats, two: Floats) -> tuple[Floats, Floats]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = one + two
-        of_two = total - one
-        error = (one - (total - of_two)) + (two - of_two)
-        return total, _finite(error)
+    total = one + two
+    of_two = total - one
+    return total, _finite((one - (total - of_two)) + (two - of_two))
 
 
 def _two_product(one: Floats, two: Floats | float) -> tuple[Floats, Floats]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        product = one * two
-        upper, lower = _halves(one)
-        above, below = (upper, lower) if two is one else _halves(two)
-        error = ((upper * above - product) + upper * below + lower * above) + lower * below
-        return product, _finite(error)
+    product = one * two
+    upper, lower = _halves(one)
+    above, below = (upper, lower) if two is one else _halves(two)
+    error = ((upper * above - product) + upper * below + lower * above) + lower * below
+    return product, _finite(error)
 
 
 def _halves(values: Floats | float) -> tuple[Floats | float, Floats | float]:
@@ -130,12 +136,16 @@ def _halves(values: Floats | float) -> tuple[Floats | float, Floats | float]:
 
 
 def _renormalized(high: Floats, low: Floats) -> Exact:
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = high + _finite(low)
-        return Exact(total, _finite(low - (total - high)))
+    total = high + _finite(low)
+    return Exact(total, _finite(low - (total - high)))
 
 
 def _finite(values: Floats) -> Floats:
     """Put 0 for what is not finite."""
     finite = np.isfinite(values)
-    return values if finite.all() else np.where(finite, values, 0.0)
+    return values if complete(finite) else np.where(finite, values, 0.0)
+
+
+def complete(mask: NDArray[np.bool_]) -> bool:
+    """Say whether all of a mask is true: of a few numbers in a tenth of the time of `all`."""
+    return bool(np.count_nonzero(mask) == mask.size)

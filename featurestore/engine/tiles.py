@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from featurestore.engine.fold import folded, joined, lifted, taken
+from featurestore.engine.fold import folded
+from featurestore.engine.parts import every_column, joined, lifted, taken
 from featurestore.model.tiles import NO_CREATED, Integers, Plan, Records, States
 from featurestore.model.time import BEGINNING, CREATED, ENDING, EVENT, KNOWN, REVISION
 from featurestore.model.windows import NUMBER
@@ -136,10 +137,10 @@ def _tiled(
         return tiles, counts
     sizes = np.diff(firsts, append=len(tiles))
     many = sizes > 1
-    within = np.repeat(many, sizes)
-    found = taken(tiles, firsts)
+    found, columns = taken(tiles, firsts), every_column(plan)
     ends = np.cumsum(sizes[many])
-    found[many] = folded(plan, taken(tiles, within), ends - sizes[many])
+    parts = columns.parts(taken(tiles, np.repeat(many, sizes)), events[:0])
+    found[many] = columns.records(found["start"][many], folded(columns, parts, ends - sizes[many]))
     return found, counts
 
 

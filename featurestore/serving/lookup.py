@@ -4,14 +4,15 @@ Its only input and output is the reader that is passed in; the moment is a param
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
-from operator import is_
+from operator import is_not
 
 import numpy as np
 import polars as pl
 
-from featurestore.engine.answers import series, values
+from featurestore.engine.answers import answers
+from featurestore.engine.questions import Questions
 from featurestore.engine.request import cast_request
 from featurestore.engine.transform import transform
 from featurestore.errors import CorruptData, InvalidRequest
@@ -21,7 +22,7 @@ from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving import twin
 from featurestore.serving.plan import BlockPlan, Copy, Plan, Read, Step
 from featurestore.serving.wire import ARRAY, ELEMENTS, Array, Grid, Mask, grid_of, put, shape_of
-from featurestore.storage.fixed import masked
+from featurestore.storage.fixed import Group, masked, restore
 from featurestore.storage.keys import canonical_keys, cast_keys, states_of
 from featurestore.storage.packed import known_times
 from featurestore.storage.rows import Decoded
@@ -40,14 +41,16 @@ OUTSIDE_MAX_AGE = pb.STATUS_OUTSIDE_MAX_AGE
 class Found:
     """The rows of one read, judged: `shown` says which rows' values count.
 
-    `moving` are the window features asked for, null where they do not count.
+    `groups` are the columns of rows by dtype, `moving` the window features asked for, null where
+    they do not count.
     """
 
     decoded: Decoded
+    groups: tuple[Group, ...]
     shown: Mask
     statuses: Array
     event_times: Array
-    moving: Mapping[str, pl.Series]
+    moving: tuple[Group, ...]
 
 
 def answer(
@@ -124,7 +127,8 @@ def _find(
     states = iter(found[len(asked) :])
     judged = []
     for one, (_, keys), rows in zip(plan.reads, asked, found[: len(asked)], strict=True):
-        windows = _windows(one, next(states), keys, as_of) if one.windows else None
+        asking = one.windows
+        windows = None if asking is None else _windows(one, asking, next(states), keys, as_of)
         if one.keys:
             judged.append(_judge(one, rows, windows, as_of))
         else:
@@ -135,35 +139,46 @@ def _find(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moving:
-    """Window features of entities: their columns, and of which entities they are known too late."""
+    """Window features of entities, and of which entities they are known too late."""
 
-    columns: tuple[pl.Series, ...]
+    groups: tuple[Group, ...]
     early: Mask
 
 
-def _windows(read: Read, packed: list[bytes | None], keys: Keys, as_of: int) -> Moving:
+def _windows(
+    read: Read, asked: Questions, packed: list[bytes | None], keys: Keys, as_of: int
+) -> Moving:
     """Compute window features of states; of a null key, or known too late, they are null."""
-    assert read.states is not None
-    view = read.lookup.view
     try:
-        states = decode_states(read.states, packed)
+        states = decode_states(asked.columns.plan, packed)
     except CorruptData as error:
-        raise CorruptData(f"{view.name}.{read.table}: {error}") from error
+        raise CorruptData(f"{read.lookup.view.name}.{read.table}: {error}") from error
     early = states.newest > as_of
-    hidden = early | np.fromiter(map(is_, keys, repeat(None)), np.bool_, len(keys))
-    answers = zip(read.windows, values(read.states, states, as_of, read.windows), strict=True)
-    columns = [series(feature, one) for feature, one in answers]
-    if hidden.any():
-        columns = [masked(column, ~hidden) for column in columns]
-    return Moving(columns=tuple(columns), early=early)
+    shown = ~early & np.fromiter(map(is_not, keys, repeat(None)), np.bool_, len(keys))
+    groups = (
+        Group(
+            dtype=block.dtype,
+            names=block.names,
+            values=block.values.T,
+            valid=(block.valid & shown).T,
+            inner_valid=None,
+        )
+        for block in answers(asked, states, as_of)
+    )
+    return Moving(groups=tuple(groups), early=early)
 
 
 def _repeated(one: Moving, count: int) -> Moving:
     """Give what the one entity of a view without keys has, once for each row."""
-    return Moving(
-        columns=tuple(column.new_from_index(0, count) for column in one.columns),
-        early=np.repeat(one.early, count),
+    groups = (
+        replace(
+            group,
+            values=np.repeat(group.values, count, axis=0),
+            valid=np.repeat(group.valid, count, axis=0),
+        )
+        for group in one.groups
     )
+    return Moving(groups=tuple(groups), early=np.repeat(one.early, count))
 
 
 def _typed(column: pl.Series, declared: Column) -> pl.Series:
@@ -192,7 +207,7 @@ def _judge(read: Read, rows: list[bytes | None], windows: Moving | None, as_of: 
     hidden = ~shown if read.asked else np.zeros(len(rows), np.bool_)
     if windows is not None:
         early = early | (there & windows.early)
-        valued = np.logical_or.reduce([valued, *(c.is_not_null() for c in windows.columns)])
+        valued = np.logical_or.reduce([valued, *(one.valid.any(axis=1) for one in windows.groups)])
     statuses = np.select(
         [~there, early, hidden, ~valued],
         [NOT_FOUND, NOT_YET_KNOWN, OUTSIDE_MAX_AGE, NULL_VALUE],
@@ -200,17 +215,19 @@ def _judge(read: Read, rows: list[bytes | None], windows: Moving | None, as_of: 
     )
     return Found(
         decoded=decoded,
+        groups=decoded.groups(),
         shown=shown,
         statuses=statuses,
         event_times=np.where(there, event, 0),
-        moving={column.name: column for column in windows.columns} if windows else {},
+        moving=windows.groups if windows else (),
     )
 
 
 def _stored(found: Found, name: str) -> pl.Series:
     """Give a feature's column, null where its row does not count."""
-    if name in found.moving:
-        return found.moving[name]
+    for group in found.moving:
+        if name in group.names:
+            return restore(Column(name=name, dtype=group.dtype), group)
     column = found.decoded.series(name)
     return column if found.shown.all() else masked(column, found.shown)
 
@@ -277,9 +294,10 @@ def _grid(
 
 
 def _copy(found: Found, copy: Copy, values: Array, valid: Mask, inner: Mask | None) -> None:
-    group = found.decoded.groups()[copy.group]
+    group = (found.moving if copy.moving else found.groups)[copy.group]
     sources, targets = list(copy.sources), list(copy.targets)
     values[targets] = np.swapaxes(group.values[:, sources], 0, 1)
-    valid[targets] = (group.valid[:, sources] & found.shown[:, None]).T
+    shown = group.valid[:, sources].T
+    valid[targets] = shown if copy.moving else shown & found.shown
     if inner is not None and group.inner_valid is not None:
         inner[targets] = np.swapaxes(group.inner_valid[:, sources], 0, 1)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from featurestore.engine.questions import Questions, asking
 from featurestore.engine.transform import Program, program
 from featurestore.errors import NotMaterialized
-from featurestore.model.documents import Feature, LiveView
+from featurestore.model.documents import LiveView
 from featurestore.model.query import Compute, Lookup, Query
 from featurestore.model.schema import Column
-from featurestore.model.tiles import Plan as States
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving.states import layout
 from featurestore.serving.wire import LIST, shape_of
@@ -20,7 +20,7 @@ class Read:
     """One lookup: its table, the caller's key columns, and the places of the features asked for.
 
     `asked` are the row features' places in the validity bitmap of a row; `windows` are the window
-    features asked for, which the states laid out by `states` answer (None: none are asked).
+    features asked for, None if there are none.
     """
 
     lookup: Lookup
@@ -28,8 +28,7 @@ class Read:
     keys: tuple[Column, ...]
     layout: RowLayout
     asked: tuple[int, ...]
-    windows: tuple[Feature, ...] = ()
-    states: States | None = None
+    windows: Questions | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +41,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """Fixed-width columns of one read that go into a block: from places in a group to places."""
+    """Fixed-width columns of one read that go into a block: from places in a group to places.
+
+    Groups are numbered among those of the stored rows, or (`moving`) of the windows.
+    """
 
     read: int
+    moving: bool
     group: int
     sources: tuple[int, ...]
     targets: tuple[int, ...]
@@ -151,8 +154,7 @@ def _read(lookup: Lookup, live: LiveView, release: int) -> Read:
         keys=tuple(Column(name=caller, dtype=key.dtype) for key, caller in lookup.keys),
         layout=packed,
         asked=tuple(places[one.name] for one in lookup.features if one.window is None),
-        windows=moving,
-        states=layout(lookup.view) if moving else None,
+        windows=asking(layout(lookup.view), moving) if moving else None,
     )
 
 
@@ -166,29 +168,31 @@ def bitmap_places(layout: RowLayout) -> dict[str, int]:
 def _block(dtype: str, query: Query, reads: Sequence[Read]) -> BlockPlan:
     numbers = [n for n, output in enumerate(query.outputs) if output.feature.dtype == dtype]
     variable = dtype == "string" or shape_of(dtype)[1] == LIST
-    moves: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    moves: dict[tuple[int, bool, int], list[tuple[int, int]]] = {}
     places = []
     for target, number in enumerate(numbers):
         output = query.outputs[number]
         name = output.feature.name
-        if output.lookup is None or variable or output.feature.window is not None:
+        if output.lookup is None or variable:
             places.append(Place(read=output.lookup, step=output.compute, name=name, target=target))
             continue
-        blocks = reads[output.lookup].layout.blocks
-        group = [block.dtype for block in blocks].index(dtype)
-        source = blocks[group].names.index(name)
-        moves.setdefault((output.lookup, group), []).append((source, target))
+        read, moving = reads[output.lookup], output.feature.window is not None
+        groups = read.windows.blocks if moving and read.windows else read.layout.blocks
+        group = [one.dtype for one in groups].index(dtype)
+        source = groups[group].names.index(name)
+        moves.setdefault((output.lookup, moving, group), []).append((source, target))
     return BlockPlan(
         dtype=dtype,
         outputs=tuple(numbers),
         copies=tuple(
             Copy(
                 read=read,
+                moving=moving,
                 group=group,
                 sources=tuple(source for source, _ in pairs),
                 targets=tuple(target for _, target in pairs),
             )
-            for (read, group), pairs in moves.items()
+            for (read, moving, group), pairs in moves.items()
         ),
         places=tuple(places),
     )

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.engine.answers import series, values
 from featurestore.engine.spans import Events
 from featurestore.engine.tiles import built, fresh, merged
 from featurestore.engine.windows import Asked, window_values
@@ -18,7 +17,7 @@ from featurestore.model.time import ENDING
 from featurestore.model.windows import TAKES, input_name
 from featurestore.storage.bits import same_bits
 from featurestore.storage.states import decode_states, encode_states
-from tests.windows import answer, counted, feature, frame, order, rank, view
+from tests.windows import answer, column, counted, feature, frame, order, rank, served, view
 
 OWNERS = 3
 EXACT = ("count", "first", "last", "min", "max")
@@ -103,7 +102,7 @@ def check(of, states, found, *, later=(0, 5, 61, 400)):
         own = counted([e for e in found if e["owner"] == owner], versions=versions)
         newest = max((event["known"] for event in own), default=0)
         for after in later:
-            found_now = values(plan_of(of), states, newest + after, of.features)
+            found_now = served(of, states, newest + after)
             for one, (shown, valid) in zip(of.features, found_now, strict=True):
                 expected = answer(one, own, newest + after)
                 assert valid[owner] == (expected is not None), (one.name, after, expected)
@@ -224,12 +223,10 @@ def test_columns_of_answers_have_the_features_dtypes(data):
     of = data.draw(views())
     found = data.draw(events(of, most=4))
     states = build(of, found)
-    for one, (shown, valid) in zip(
-        of.features, values(plan_of(of), states, 1000, of.features), strict=True
-    ):
-        column = series(one, (shown, valid))
-        assert column.dtype == SCALARS[one.dtype]
-        assert column.is_not_null().to_list() == valid.tolist()
+    for one, (shown, valid) in zip(of.features, served(of, states, 1000), strict=True):
+        found = column(one, (shown, valid))
+        assert found.dtype == SCALARS[one.dtype]
+        assert found.is_not_null().to_list() == valid.tolist()
 
 
 HUGE = (*FLOATS, 1e308, -1e308, 1.7e154, 5e-324, -3e-310, 2.0**-700, 2.0**53 + 2)
@@ -255,7 +252,6 @@ def test_states_answer_as_training_does(data, lateness):
     newest = max((event["known"] for event in found), default=0)
     for at in (newest, newest + 44, newest + 200):
         trained = window_values(known, numbers, np.full(OWNERS, at), asked, rows.select)
-        served = values(plan_of(of), states, at, of.features)
-        for one, there, answered in zip(of.features, trained, served, strict=True):
-            shown = series(one, answered)
+        for one, there, answered in zip(of.features, trained, served(of, states, at), strict=True):
+            shown = column(one, answered)
             assert same_bits(shown, there).all(), (one.name, shown.to_list(), there.to_list())

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from featurestore.engine.exact import Exact
-from featurestore.engine.fold import folded, lifted
+from featurestore.engine.fold import folded as fold
+from featurestore.engine.parts import every_column, joined, lifted
 from featurestore.model.tiles import plan_of
 from tests.windows import feature, view
 
@@ -22,6 +23,13 @@ def tiles_of(numbers):
     return lifted(PLAN, events)
 
 
+def folded(tiles, firsts):
+    """Fold stretches of tiles into tiles."""
+    columns = every_column(PLAN)
+    made = fold(columns, columns.parts(tiles, np.empty(0, PLAN.event)), firsts)
+    return columns.records(tiles["start"][firsts], made)
+
+
 def total(tiles):
     """Give the sum of folded tiles as float64."""
     return Exact(tiles["high"][:, 0], tiles["low"][:, 0]).floats().tolist()
@@ -34,10 +42,10 @@ def test_sums_are_rounded_once_however_they_are_grouped(digits, count):
     random = np.random.default_rng(count)
     numbers = random.normal(size=count) * 10.0 ** random.integers(0, digits, count)
     tiles, expected = tiles_of(numbers), math.fsum(numbers)
-    assert total(folded(PLAN, tiles, np.array([0]))) == [expected]
+    assert total(folded(tiles, np.array([0]))) == [expected]
     cuts = np.unique(np.append(0, random.integers(0, count, 40)))
-    parts = folded(PLAN, tiles, cuts)
-    assert total(folded(PLAN, parts, np.array([0]))) == [expected]
+    parts = folded(tiles, cuts)
+    assert total(folded(parts, np.array([0]))) == [expected]
     assert total(parts) == [math.fsum(part) for part in np.split(numbers, cuts[1:])]
 
 
@@ -47,8 +55,8 @@ def test_a_sum_keeps_what_its_float_rounds_away(count):
     random = np.random.default_rng(count)
     numbers = random.normal(size=count) * 2.0 ** random.integers(-30, 30, count)
     numbers[-1] = -math.fsum(numbers[:-1])
-    tiles = folded(PLAN, tiles_of(numbers), np.array([0]))
-    tiles = folded(PLAN, np.concatenate([tiles, tiles_of(numbers / 3)]), np.array([0]))
+    tiles = folded(tiles_of(numbers), np.array([0]))
+    tiles = folded(joined(tiles, tiles_of(numbers / 3)), np.array([0]))
     added = [Fraction(number) for number in (*numbers, *(numbers / 3))]
     found = Fraction(tiles["high"][0, 0]) + Fraction(tiles["low"][0, 0])
     assert abs(found - sum(added)) * 2**104 <= sum(map(abs, added))
@@ -69,7 +77,7 @@ def test_a_sum_keeps_what_its_float_rounds_away(count):
 )
 def test_extremes_add_up(numbers, expected):
     """Huge, tiny and infinite numbers give what their sum is, never -0.0."""
-    (found,) = total(folded(PLAN, tiles_of(numbers), np.array([0])))
+    (found,) = total(folded(tiles_of(numbers), np.array([0])))
     assert found == expected
     assert not math.copysign(1, found) < 0 or found < 0
 
@@ -77,6 +85,6 @@ def test_extremes_add_up(numbers, expected):
 def test_infinities_of_both_signs_are_no_number():
     """Nor is anything that NaN is added to; a stretch beside them is untouched."""
     tiles = tiles_of([math.inf, -math.inf, math.nan, 1.0, 2.0])
-    found = total(folded(PLAN, tiles, np.array([0, 2, 4])))
+    found = total(folded(tiles, np.array([0, 2, 4])))
     assert [math.isnan(number) for number in found] == [True, True, False]
     assert found[2] == 2.0

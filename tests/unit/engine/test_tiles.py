@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from featurestore.engine.answers import values
+from featurestore.engine.questions import asking
 from featurestore.engine.tiles import built, fresh, merged
 from featurestore.model.tiles import States, plan_of
 from featurestore.model.time import BEGINNING, ENDING
-from tests.windows import feature, frame, view
+from tests.windows import feature, frame, served, view
 
 SUM = feature("sum", "float64", 60, 10)
 LAST = feature("last", "float64", 60, 10)
@@ -48,8 +48,7 @@ def push(of, states, *found, lateness=10**6, arrived=7):
 
 def answers(of, states, at):
     """Give what each window says of one entity; None where there is nothing."""
-    found = values(plan_of(of), states, at, of.features)
-    return [shown[0].item() if valid[0] else None for shown, valid in found]
+    return [shown[0].item() if valid[0] else None for shown, valid in served(of, states, at)]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +209,7 @@ def test_a_row_feature_is_no_window():
         id="", name="x", dtype="int64", expression=SUM.expression, reads=(), window=None
     )
     with pytest.raises(ValueError, match="x is no window feature"):
-        values(plan_of(of), States.none(plan_of(of), 1, settled=ENDING), 0, [plain])
+        asking(plan_of(of), [plain])
 
 
 def test_what_offline_may_lack_is_kept_one_by_one():
