@@ -5,10 +5,10 @@ width at a moment divides the `every` of all windows that still cover it. So eac
 moment, from the newest known-at on, is a run of tiles and then of events, and nothing is written as
 time passes. Rows older than the horizon are refused: the state must be built again.
 
-What offline does not have yet is kept one by one however old it is, so that building a state again
-loses nothing. Of versions of one event that both stand in the events zone only the greatest is
-kept. A version whose other version is in a tile already, or that moved before the horizon, is not
-seen as such.
+What was pushed is kept one by one until the state is built of rows that have it, however old it is:
+building a state again loses nothing. Of versions of one event that both stand in the events zone
+only the greatest is kept. A version whose other version is in a tile already, or that moved before
+the horizon, is not seen as such.
 """
 
 from dataclasses import replace
@@ -33,21 +33,20 @@ def built(
     owner: Integers,
     *,
     lateness: int,
-    settled: int = ENDING,
     kept: States | None = None,
 ) -> States:
     """Build the states of so many entities of all their offline rows, and events kept from online.
 
     `rows` has event, created and known-at (UTC microseconds), revision, number and the inputs;
     `owner` is the number of each row's entity. Of two equal versions offline's is taken. Events up
-    to `lateness` microseconds before an entity's newest are kept one by one, and those known after
-    `settled`: up to then the rows are all that is known.
+    to `lateness` microseconds before an entity's newest are kept one by one, and those that were
+    pushed and are not among the rows.
     """
     events = _events(plan, rows, arrived=0)
     if kept is not None and len(kept.events):
         events = joined(kept.events, events)
         owner = np.concatenate([_owners(kept.event_counts), owner])
-    nothing = States.none(plan, owners, settled=settled)
+    nothing = States.none(plan, owners)
     return _with(plan, nothing, *_winners(plan, events, owner), lateness=lateness)
 
 
@@ -67,13 +66,10 @@ def merged(
     return _with(plan, states, *_winners(plan, events, owner), lateness=lateness), refused
 
 
-def fresh(states: States, *, known_after: int, arrived_since: int) -> States:
-    """Give states of only the events that offline may lack, to be kept when they are built again.
-
-    Those are events known after a moment, or written online at one or later; UTC microseconds.
-    """
+def fresh(states: States) -> States:
+    """Give states of only the events that were pushed and no table was seen to have."""
     events = states.events
-    kept = (events["known"] > known_after) | (events["arrived"] >= arrived_since)
+    kept = events["arrived"] != 0
     counts = np.bincount(_owners(states.event_counts)[kept], minlength=len(states))
     return replace(
         states,
@@ -89,7 +85,7 @@ def _with(plan: Plan, before: States, events: Records, owner: Integers, *, laten
     newest, horizon = before.newest.copy(), before.horizon.copy()
     np.maximum.at(newest, owner, events["known"])
     np.maximum.at(horizon, owner, np.maximum(events["event"], BEGINNING + lateness) - lateness)
-    open_ones = events["known"] > before.settled[owner]
+    open_ones = events["arrived"] != 0
     oldest = np.full(len(before), ENDING, np.int64)
     np.minimum.at(oldest, owner[open_ones], events["event"][open_ones])
     horizon = np.maximum(np.minimum(horizon, oldest), before.horizon)
@@ -105,7 +101,6 @@ def _with(plan: Plan, before: States, events: Records, owner: Integers, *, laten
     return States(
         newest=np.where(there, newest, BEGINNING),
         horizon=np.where(there, horizon, BEGINNING),
-        settled=np.where(there, before.settled, BEGINNING),
         event_counts=counts,
         tile_counts=tile_counts,
         events=events,

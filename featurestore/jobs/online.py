@@ -17,7 +17,7 @@ from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.facts import Facts
 from featurestore.model.needs import Need, needs
-from featurestore.model.time import BEGINNING, EVENT, Interval, watermark
+from featurestore.model.time import BEGINNING, EVENT, Interval
 from featurestore.model.windows import numbered, reach, row_order, windows
 from featurestore.storage.ledger import Run
 from featurestore.storage.packed import header, latest, pack, row_keys
@@ -113,8 +113,6 @@ def _follow(
         version=run.delta_version,
         of=pl.concat([before.select(names), after.select(names)]).unique() if names else None,
         since=oldest - reaches if isinstance(oldest, int) else BEGINNING,
-        known_after=run.interval.end,
-        arrived_since=run.started,
         expire_ms=expire,
         hold=hold,
     )
@@ -153,14 +151,11 @@ def load_online(
     batches = _held(winners.packed(), hold)
     served = online.put_all(table.id, batches, expire_ms=expire, anyway=True)
     if windows(view):
-        runs = workspace.ledger.runs(table.id)
         rebuild_states(
             workspace,
             view,
             table,
             version=winners.version,
-            known_after=watermark(workspace.ledger.covered(table.id)) or BEGINNING,
-            arrived_since=max((run.started for run in runs), default=workspace.clock()),
             expire_ms=expire,
             hold=hold,
         )

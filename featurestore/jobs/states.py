@@ -25,9 +25,6 @@ from featurestore.storage.keys import bucket_of, canonical_keys
 from featurestore.storage.layout import table_schema
 from featurestore.storage.redis import OnlineStore
 
-LENIENCE = 60_000_000
-"""How far the clocks of who pushes and of who materializes may be apart, microseconds."""
-
 _AT_ONCE = 4_096
 """Entities whose states are made at one time."""
 
@@ -40,16 +37,13 @@ def rebuild_states(
     version: int | None,
     of: pl.DataFrame | None = None,
     since: int = BEGINNING,
-    known_after: int,
-    arrived_since: int,
     expire_ms: int | None,
     hold: Callable[[], None],
 ) -> int:
     """Build the window states of a table's entities, or of those with some keys; give how many.
 
-    No event before `since` can count for any of them. Of what Redis holds beyond the table only
-    events stay that the table cannot have yet: known after a moment, or pushed at one or later (UTC
-    microseconds). `hold` is called before each write.
+    No event before `since` can count for any of them. Events that were pushed stay until the table
+    has them. `hold` is called before each write.
     """
     online, changed = workspace.online(), 0
     write = partial(
@@ -57,8 +51,6 @@ def rebuild_states(
         online,
         view,
         table,
-        known_after=known_after,
-        arrived_since=arrived_since - LENIENCE,
         expire_ms=expire_ms,
     )
     names = [key.name for key in view.join_keys]
@@ -128,20 +120,16 @@ def _write(
     rows: pl.DataFrame,
     owner: Integers,
     *,
-    known_after: int,
-    arrived_since: int,
     expire_ms: int | None,
 ) -> int:
     """Write the states that some rows make, and what is kept of those that are there."""
     plan = layout(view)
 
     def change(found: States, places: Integers) -> States:
-        kept = fresh(found, known_after=known_after, arrived_since=arrived_since)
+        kept = fresh(found)
         mine, number = among(owner, places, keys.height)
         some = rows.filter(pl.Series(mine))
-        return built(
-            plan, len(places), some, number, lateness=view.settle, settled=known_after, kept=kept
-        )
+        return built(plan, len(places), some, number, lateness=view.settle, kept=kept)
 
     canonical = [key for key in canonical_keys(keys, view.join_keys) if key is not None]
     return change_states(online, view, table.id, canonical, change, expire_ms=expire_ms, anew=True)

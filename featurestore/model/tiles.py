@@ -118,30 +118,28 @@ class States:
     """The states of some entities, side by side; an entity without events and tiles has none.
 
     `newest` is the newest known-at that a state knows of, `horizon` the moment from which on events
-    are kept one by one. All that is known up to `settled` stands in the offline table too: an event
-    known later is kept one by one, so that no rebuilding loses it. They are UTC microseconds, the
-    beginning where there is no state. `events` are those of the first entity, then of the second,
+    are kept one by one; both UTC microseconds, the beginning where there is no state. What was
+    pushed has `arrived`, and is kept one by one until its state is built of a table that has it: no
+    rebuilding loses it. `events` are those of the first entity, then of the second,
     …, `event_counts` how many each has: in ascending (event, created, revision, number). `tiles`
     likewise, in ascending start.
     """
 
     newest: Integers
     horizon: Integers
-    settled: Integers
     event_counts: Integers
     tile_counts: Integers
     events: Records = field(repr=False)
     tiles: Records = field(repr=False)
 
     @classmethod
-    def none(cls, plan: Plan, owners: int, *, settled: int = BEGINNING) -> Self:
+    def none(cls, plan: Plan, owners: int) -> Self:
         """Give entities that have no state."""
         beginning = np.full(owners, BEGINNING, np.int64)
         counts = np.zeros(owners, np.int64)
         return cls(
             newest=beginning,
             horizon=beginning,
-            settled=np.full(owners, settled, np.int64),
             event_counts=counts,
             tile_counts=counts,
             events=np.empty(0, plan.event),
@@ -151,6 +149,15 @@ class States:
     def __len__(self) -> int:
         """Give the number of entities."""
         return len(self.newest)
+
+    @property
+    def pushed(self) -> NDArray[np.bool_]:
+        """Whether each entity has an event that the offline table may lack."""
+        owner = np.repeat(np.arange(len(self)), self.event_counts)
+        there: NDArray[np.bool_] = (
+            np.bincount(owner[self.events["arrived"] != 0], minlength=len(self)) > 0
+        )
+        return there
 
     @property
     def present(self) -> NDArray[np.bool_]:

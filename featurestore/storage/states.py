@@ -7,7 +7,6 @@ format  1     1
 stamp   4     CRC-32 of the layout and all that follows
 newest  8     newest known-at that the state knows of, UTC microseconds
 horizon 8     events from this moment on stand one by one, UTC microseconds
-settled 8     what is known up to this moment stands offline too, UTC microseconds
 events  4     how many events
 tiles   4     how many tiles
 records …     the events, then the tiles, as `model.tiles` lays them out
@@ -36,7 +35,6 @@ _HEAD = np.dtype(
         ("stamp", "<u4"),
         ("newest", "<i8"),
         ("horizon", "<i8"),
-        ("settled", "<i8"),
         ("events", "<u4"),
         ("tiles", "<u4"),
     ]
@@ -54,7 +52,6 @@ def encode_states(plan: Plan, states: States) -> list[bytes | None]:
     heads = np.zeros(len(states), _HEAD)
     heads["format"] = FORMAT
     heads["newest"], heads["horizon"] = states.newest, states.horizon
-    heads["settled"] = states.settled
     heads["events"], heads["tiles"] = states.event_counts, states.tile_counts
     events = _cut(states.events, states.event_counts)
     tiles = _cut(states.tiles, states.tile_counts)
@@ -100,7 +97,6 @@ def decode_states(plan: Plan, packed: Sequence[bytes | None]) -> States:
     return States(
         newest=_spread(there, heads["newest"], BEGINNING),
         horizon=_spread(there, heads["horizon"], BEGINNING),
-        settled=_spread(there, heads["settled"], BEGINNING),
         event_counts=_spread(there, events, 0),
         tile_counts=_spread(there, tiles, 0),
         events=_records(map(_view, views, cuts), plan.event),

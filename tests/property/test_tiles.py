@@ -1,7 +1,6 @@
 """The laws of window states: merged in any order or built at once, they answer as events do."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from featurestore.engine.tiles import built, fresh, merged
 from featurestore.engine.windows import Asked, window_values
 from featurestore.model.schema import SCALARS
 from featurestore.model.tiles import States, plan_of
-from featurestore.model.time import ENDING
 from featurestore.model.windows import TAKES, input_name
 from featurestore.storage.bits import same_bits
 from featurestore.storage.states import decode_states, encode_states
@@ -79,10 +77,9 @@ def owners(found):
     return np.array([event["owner"] for event in found], np.int64)
 
 
-def push(of, states, found, *, lateness=10**6, arrived=1, settled=ENDING):
+def push(of, states, found, *, lateness=10**6, arrived=0):
     """Merge events; give the states, by way of their bytes, and which events were refused."""
     plan = plan_of(of)
-    states = replace(states, settled=np.full(OWNERS, settled))
     states, refused = merged(
         plan, states, frame(of, found), owners(found), lateness=lateness, arrived=arrived
     )
@@ -130,7 +127,7 @@ def test_pushed_in_any_batches_is_as_built_at_once(data):
     """Within the lateness, batches and orders make no difference: not in values, not in bytes."""
     of = data.draw(views())
     found = data.draw(events(of))
-    plan, states, left = plan_of(of), States.none(plan_of(of), OWNERS, settled=ENDING), found
+    plan, states, left = plan_of(of), States.none(plan_of(of), OWNERS), found
     left = data.draw(st.permutations(found))
     while left:
         size = data.draw(st.integers(1, len(left)))
@@ -158,7 +155,7 @@ def test_what_is_not_refused_counts_and_what_is_refused_does_not(data, lateness)
     of = data.draw(views())
     plan = plan_of(of)
     left = data.draw(events(of))
-    states, taken = States.none(plan, OWNERS, settled=ENDING), []
+    states, taken = States.none(plan, OWNERS), []
     while left:
         size = data.draw(st.integers(1, len(left)))
         batch, left = left[:size], left[size:]
@@ -184,7 +181,7 @@ def test_versions_in_any_order_leave_the_greatest(data):
     versions = [
         {**event, "number": event["number"] % 4, "created": event["known"]} for event in found
     ]
-    states = States.none(plan, OWNERS, settled=ENDING)
+    states = States.none(plan, OWNERS)
     for event in data.draw(st.permutations(versions)):
         states, refused = push(of, states, [event])
         assert not refused.any()
@@ -206,14 +203,14 @@ def test_a_rebuild_keeps_what_was_pushed_since(data, lateness, known_after):
     of = data.draw(views())
     found = data.draw(events(of))
     online, refused = push(
-        of, States.none(plan_of(of), OWNERS), found, lateness=lateness, settled=known_after
+        of, States.none(plan_of(of), OWNERS), found, lateness=lateness, arrived=1
     )
     assert not refused.any()
     offline = [event for event in found if event["known"] <= known_after]
-    kept = fresh(online, known_after=known_after, arrived_since=2)
+    kept = fresh(online)
+    assert kept.event_counts.sum() == len(online.events)
     check(of, build(of, offline, lateness=lateness, kept=kept), found)
-    everything = fresh(online, known_after=10**6, arrived_since=1)
-    check(of, build(of, offline, lateness=lateness, kept=everything), found)
+    check(of, build(of, found, lateness=lateness, kept=kept), found)
 
 
 @settings(max_examples=15)

@@ -91,8 +91,10 @@ def differences(
     keys = [key.name for key in new.join_keys]
     told = NUMBER in before.columns and NUMBER in after.columns
     identity = [*keys, EVENT, CREATED, *([NUMBER] if told else [])]
-    if not told:
-        before, after = (rows.unique(identity, keep="last") for rows in (before, after))
+    if not told and old.join_keys == new.join_keys:
+        before, after = (
+            rows.unique(identity, keep="last", maintain_order=True) for rows in (before, after)
+        )
     if old.join_keys == new.join_keys:
         renamed = after.select(*identity, *(pl.col(one).alias(_NOW + one) for one in features))
         joined = before.join(

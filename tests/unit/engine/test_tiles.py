@@ -8,7 +8,7 @@ import pytest
 from featurestore.engine.questions import asking
 from featurestore.engine.tiles import built, fresh, merged
 from featurestore.model.tiles import States, plan_of
-from featurestore.model.time import BEGINNING, ENDING
+from featurestore.model.time import BEGINNING
 from tests.windows import feature, frame, served, view
 
 SUM = feature("sum", "float64", 60, 10)
@@ -37,7 +37,7 @@ def build(of, *found, lateness=0, kept=None):
     return built(plan_of(of), 1, frame(of, found), nobody(*found), lateness=lateness, kept=kept)
 
 
-def push(of, states, *found, lateness=10**6, arrived=7):
+def push(of, states, *found, lateness=10**6, arrived=0):
     """Merge events of one entity; give its state and how many were refused."""
     rows = frame(of, found)
     made, refused = merged(
@@ -73,9 +73,7 @@ def test_tiles_are_as_wide_as_the_windows_that_reach_them_allow(spans, newest, t
 def test_tiles_grow_wider_and_go_as_time_passes():
     """What only longer windows cover is folded together; what none covers is gone."""
     of = view(SUM, feature("sum", "float64", 200, 50))
-    states, _ = push(
-        of, States.none(plan_of(of), 1, settled=ENDING), *map(event, (40, 41, 52, 63)), lateness=0
-    )
+    states, _ = push(of, States.none(plan_of(of), 1), *map(event, (40, 41, 52, 63)), lateness=0)
     assert states.tiles["start"].tolist() == [40, 50]
     states, _ = push(of, states, event(150), lateness=0)
     assert states.tiles["start"].tolist() == [0, 50]
@@ -106,7 +104,7 @@ def test_no_state_answers_as_no_event():
     """An entity nobody has seen has 0 for counts and sums, null for the rest."""
     functions = ("count", "sum", "mean", "std", "var", "min", "max", "first", "last")
     of = view(*(feature(f, "bool" if f == "count" else "int64", 60, 10) for f in functions))
-    states = States.none(plan_of(of), 1, settled=ENDING)
+    states = States.none(plan_of(of), 1)
     assert answers(of, states, 5) == [0, 0, *[None] * 7]
     assert not states.present[0]
 
@@ -131,10 +129,7 @@ def test_rows_before_the_horizon_are_refused():
     more, refused = push(of, states, event(79), event(80), event(200), event(81), lateness=20)
     assert refused == 1
     assert (more.newest[0], more.horizon[0]) == (200, 180)
-    assert (
-        push(of, States.none(plan_of(of), 1, settled=ENDING), event(200), event(5), lateness=20)[1]
-        == 0
-    )
+    assert push(of, States.none(plan_of(of), 1), event(200), event(5), lateness=20)[1] == 0
 
 
 @pytest.mark.parametrize(
@@ -159,7 +154,7 @@ def test_the_greater_version_counts_whichever_comes_first(one, two):
     orders = [((lesser,), (greater,)), ((greater,), (lesser,)), ((lesser, greater),)]
     made = []
     for batches in orders:
-        states = States.none(plan_of(of), 1, settled=ENDING)
+        states = States.none(plan_of(of), 1)
         for batch in batches:
             states, _ = push(of, states, *batch)
         made.append(states.events.tobytes())
@@ -170,26 +165,24 @@ def test_the_greater_version_counts_whichever_comes_first(one, two):
 def test_offline_wins_a_tie():
     """Of two equal versions with other values, what offline has is kept, and a push changes it."""
     of = view(SUM)
-    pushed, _ = push(of, States.none(plan_of(of), 1, settled=ENDING), event(50, 9.0))
-    kept = fresh(pushed, known_after=0, arrived_since=10**9)
-    states = build(of, event(50, 1.0), lateness=100, kept=kept)
+    pushed, _ = push(of, States.none(plan_of(of), 1), event(50, 9.0), arrived=7)
+    states = build(of, event(50, 1.0), lateness=100, kept=fresh(pushed))
     assert answers(of, states, 50) == [1.0]
-    again, _ = push(of, states, event(50, 9.0))
+    again, _ = push(of, states, event(50, 9.0), arrived=7)
     assert again.events.tobytes() == states.events.tobytes()
-    corrected, _ = push(of, states, event(50, 9.0, created=50))
+    corrected, _ = push(of, states, event(50, 9.0, created=50), arrived=7)
     assert answers(of, corrected, 50) == [9.0]
 
 
 def test_fresh_events_are_those_that_offline_may_lack():
-    """Known after a moment, or written since another; tiles are not kept."""
+    """They were pushed, and no table was seen to have them; tiles are not kept."""
     of = view(SUM)
-    states = States.none(plan_of(of), 1, settled=ENDING)
-    for at, arrived in ((10, 100), (20, 300), (30, 100)):
+    states = States.none(plan_of(of), 1)
+    for at, arrived in ((10, 0), (20, 300), (30, 0)):
         states, _ = push(of, states, event(at), arrived=arrived)
-    kept = fresh(states, known_after=25, arrived_since=300)
-    assert kept.events["event"].tolist() == [20, 30]
-    assert kept.event_counts.tolist() == [2]
-    assert fresh(states, known_after=30, arrived_since=301).event_counts.tolist() == [0]
+    assert states.pushed.tolist() == [True]
+    kept = fresh(states)
+    assert (kept.events["event"].tolist(), kept.event_counts.tolist()) == ([20], [1])
 
 
 def test_sums_beyond_int64_are_null_until_they_fit_again():
@@ -213,10 +206,17 @@ def test_a_row_feature_is_no_window():
 
 
 def test_what_offline_may_lack_is_kept_one_by_one():
-    """An event known after all that is settled never stands in a tile, however old it is."""
+    """An event that was pushed never stands in a tile, until offline has it, however old it is."""
     of = view(SUM)
-    at_once, _ = push(of, States.none(plan_of(of), 1), *map(event, (40, 50, 90)), lateness=5)
+    found = [event(at) for at in (40, 50, 90)]
+    at_once, _ = push(of, States.none(plan_of(of), 1), *found, lateness=5, arrived=7)
     assert (at_once.horizon[0], len(at_once.events), len(at_once.tiles)) == (40, 3, 0)
-    later, refused = push(of, at_once, event(95), event(41), event(39), lateness=5)
+    more = [event(at) for at in (95, 41, 39)]
+    later, refused = push(of, at_once, *more, lateness=5, arrived=7)
     assert [one["event"] for one in later.events] == [40, 41, 50, 90, 95]
     assert refused == 1
+    confirmed = build(of, *found, *more, lateness=5, kept=fresh(later))
+    assert (confirmed.horizon[0], [one["event"] for one in confirmed.events]) == (90, [90, 95])
+    assert not confirmed.pushed.any()
+    half = build(of, *found[:1], lateness=5, kept=fresh(later))
+    assert [one["event"] for one in half.events] == [41, 50, 90, 95]

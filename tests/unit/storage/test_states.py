@@ -25,9 +25,8 @@ FOUND = [event(40, 1.5, -1), event(41, 2.0, None), event(70, None, 5), event(0, 
 STATES = built(PLAN, 3, frame(VIEW, FOUND), np.array([0, 0, 0, 2]), lateness=0)
 PACKED = encode_states(PLAN, STATES)
 GOLDEN = (
-    # format, stamp, newest, horizon, settled (the year 9999), events, tiles
-    "01 88 4e 84 a7 48 00 00 00 00 00 00 00 46 00 00 00 00 00 00 00 ff 5f 73 cc 0c 44 84 03 "
-    "01 00 00 00 01 00 00 00 "
+    # format, stamp, newest, horizon, events, tiles
+    "01 6c db e7 f2 48 00 00 00 00 00 00 00 46 00 00 00 00 00 00 00 01 00 00 00 01 00 00 00 "
     # event, created, revision, number, known, arrived
     "46 00 00 00 00 00 00 00 47 00 00 00 00 00 00 00 03 00 00 00 46 00 00 00 00 00 00 00 48 "
     "00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 "
@@ -52,7 +51,7 @@ def test_states_come_back_as_they_were() -> None:
     """Each entity has its own, those without a state none; the same content is the same bytes."""
     assert [one is None for one in PACKED] == [False, True, False]
     found = decode_states(PLAN, PACKED)
-    for name in ("newest", "horizon", "settled", "event_counts", "tile_counts", "events", "tiles"):
+    for name in ("newest", "horizon", "event_counts", "tile_counts", "events", "tiles"):
         assert getattr(found, name).tobytes() == getattr(STATES, name).tobytes()
     assert encode_states(PLAN, found) == PACKED
     assert encode_states(PLAN, decode_states(PLAN, PACKED[::-1])) == PACKED[::-1]
