@@ -62,6 +62,15 @@ class Accepted:
             refused=_sorted([self.refused, *more]),
         )
 
+    def without_view(self, view: View, reason: str) -> "Accepted":
+        """Give the same rows for one view less: it cannot take them, and refuses none."""
+        told = pl.DataFrame([(None, view.name, reason)], schema=REFUSALS, orient="row")
+        return replace(
+            self,
+            views=tuple(one for one in self.views if one.data_id != view.data_id),
+            refused=_sorted([self.refused, told]),
+        )
+
 
 def accept(
     rows: pl.DataFrame, views: Sequence[View], *, now: int, max_skew: int = SKEW, most: int

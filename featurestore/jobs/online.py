@@ -12,13 +12,16 @@ import polars as pl
 
 from featurestore.errors import Conflict
 from featurestore.jobs.facts import committed, facts, need_of
+from featurestore.jobs.replay import replay
 from featurestore.jobs.states import rebuild_states
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.facts import Facts
 from featurestore.model.needs import Need, needs
+from featurestore.model.reads import takes_pushes
 from featurestore.model.time import BEGINNING, EVENT, Interval
 from featurestore.model.windows import numbered, reach, row_order, windows
+from featurestore.storage.keys import states_of
 from featurestore.storage.ledger import Run
 from featurestore.storage.packed import header, latest, pack, row_keys
 from featurestore.storage.redis import KEYS_PER_SCRIPT, SCRIPTS_PER_PIPELINE
@@ -83,6 +86,9 @@ def serve_run(workspace: Workspace, view: View, table: Table, run: Run) -> tuple
             repaired = _repair(workspace, view, table, run, lowered)
             if windows(view):
                 _follow(workspace, view, table, run, before.places, after.places, expire, hold)
+        elif windows(view):
+            keys = row_keys(view, after.places)
+            online.prolong(states_of(table.id), keys, expire_ms=expire)
     else:
         served = load_online(workspace, view, table, needed(facts(workspace)), hold)
     now = workspace.clock()
@@ -143,13 +149,16 @@ def load_online(
     """Write every key's newest offline row to Redis and mark the table as there; gives the rows.
 
     Only for who holds the table's lease (`hold` sees to that before each batch): other rows are
-    replaced even if they look newer, since damaged bytes may. The mark says for how long at least
-    the rows stay.
+    replaced even if they look newer, since damaged bytes may, unless rows may be pushed. What was
+    pushed since is written too. The mark says for how long at least the rows stay.
     """
     online, expire = workspace.online(), lifetime(view, table, needed)
     winners = Winners.find(workspace, view, table, version=committed(workspace, table))
     batches = _held(winners.packed(), hold)
-    served = online.put_all(table.id, batches, expire_ms=expire, anyway=True)
+    if takes_pushes(view):
+        served = sum(_beside_pushes(workspace, view, table, *batch, expire) for batch in batches)
+    else:
+        served = online.put_all(table.id, batches, expire_ms=expire, anyway=True)
     if windows(view):
         rebuild_states(
             workspace,
@@ -160,6 +169,30 @@ def load_online(
             hold=hold,
         )
     online.mark(table.id, expire_ms=expire)
+    replay(workspace, view, table)
+    return served
+
+
+def _beside_pushes(
+    workspace: Workspace,
+    view: View,
+    table: Table,
+    keys: list[bytes],
+    rows: list[bytes],
+    expire: int | None,
+) -> int:
+    """Write rows where none or an older one stands, or one that cannot be read.
+
+    A newer one may have been pushed: it stays.
+    """
+    online, layout = workspace.online(), layout_of(view)
+    there = online.values(table.id, keys)
+    sound = [one is None or layout.reads(one) for one in there]
+    served = 0
+    for anyway in (False, True):
+        mine = [at for at, well in enumerate(sound) if well is not anyway]
+        some, values = ([of[at] for at in mine] for of in (keys, rows))
+        served += online.put(table.id, some, values, expire_ms=expire, anyway=anyway)
     return served
 
 

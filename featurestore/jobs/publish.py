@@ -9,16 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from featurestore.errors import CorruptData, NotMaterialized
+from featurestore.errors import CorruptData, FeatureStoreError, NotMaterialized
 from featurestore.jobs.copies import follow_alias, refuse_foreign
 from featurestore.jobs.facts import facts
 from featurestore.jobs.leases import arranging, leased
 from featurestore.jobs.online import lifetime, load_online, needed
+from featurestore.jobs.push import take_in
+from featurestore.jobs.replay import replay
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, Service, Table, View
 from featurestore.model.facts import Action, Facts, Registered
 from featurestore.model.lock import LockedView
 from featurestore.model.needs import Need, answered_by, warm
+from featurestore.model.reads import takes_pushes
 from featurestore.model.time import watermark
 
 
@@ -96,7 +99,23 @@ def publish(
         else:
             release = current
     follow_alias(workspace, alias)
+    if fresh:
+        _catch_up(workspace, views)
     return Published(release=release, fresh=fresh)
+
+
+def _catch_up(workspace: Workspace, views: Sequence[LiveView]) -> None:
+    """Let tables that answer from now on have what was pushed while others did.
+
+    What cannot be done now the next materialization does: the alias has moved.
+    """
+    pushed = [one for one in views if one.table is not None and takes_pushes(one.view)]
+    with suppress(FeatureStoreError):
+        if pushed:
+            take_in(workspace, [])
+        for one in pushed:
+            if one.table is not None:
+                replay(workspace, one.view, one.table)
 
 
 def refresh(workspace: Workspace, alias: str) -> Published:

@@ -53,11 +53,14 @@ def push(
     over = check_source(source, list(views))
     frame = _frame(rows)
     now = workspace.clock()
-    pushed = judge(source, frame, over, now=now, max_skew=max_skew, most=ROWS)
+    live = {one.view.data_id for one in lives}
+    beside = {view.data_id for view in over} - live if live else set[str]()
+    pushed = judge(source, frame, over, now=now, max_skew=max_skew, most=ROWS, beside=beside)
 
     def sink(name: str, accepted: pl.DataFrame) -> str:
         log = _log(workspace, name)
-        with suppress(Unavailable):
+        # Whatever is wrong with what waits there, these rows are taken.
+        with suppress(FeatureStoreError):
             _drain(workspace, name, log)
         return f"committed as version {log.append(accepted)} of the log of pushed rows"
 
@@ -85,8 +88,17 @@ def _drain(workspace: Workspace, source: str, log: PushedLog) -> None:
     online = workspace.online()
     while entries := online.queued(source, most=_ENTRIES):
         frames = [read_entry(source, number, entry) for number, entry in entries]
-        log.append(pl.concat(frames, how="diagonal_relaxed"))
+        for rows in _together(frames):
+            log.append(rows)
         online.unqueue(source, [number for number, _ in entries])
+
+
+def _together(frames: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Give frames as one, or as they are where their dtypes do not go together."""
+    try:
+        return [pl.concat(frames, how="diagonal_relaxed")]
+    except pl.exceptions.PolarsError:
+        return frames
 
 
 def _log(workspace: Workspace, source: str) -> PushedLog:

@@ -43,3 +43,8 @@ def sources_of(views: Iterable[View]) -> dict[str, tuple[Source, ...]]:
         if view.source is not None:
             found.setdefault(view.source.name, {})[view.source] = None
     return {name: tuple(sources) for name, sources in found.items()}
+
+
+def takes_pushes(view: View) -> bool:
+    """Say whether rows may be pushed to a view's source."""
+    return view.source is not None and view.source.pushed and takes_pushed(view)

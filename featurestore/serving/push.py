@@ -3,7 +3,7 @@
 What becomes of them offline is a sink's, which whoever assembles the process hands in.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -68,11 +68,12 @@ def judge(
     now: int,
     max_skew: int = SKEW,
     most: int,
+    beside: Collection[str] = (),
 ) -> Push:
     """Judge rows and compute them, so that no row is kept which a view cannot be made of.
 
     `views` are the versions over the source, those that are live first; the arguments are those of
-    `accept`.
+    `accept`. Versions whose data are `beside` refuse no row: they are left out.
     """
     accepted = accept(rows, views, now=now, max_skew=max_skew, most=most)
     taking = {view.data_id: view for view in reversed(accepted.views)}
@@ -80,17 +81,21 @@ def judge(
         computed: dict[str, pl.DataFrame] = {}
         for view in taking.values():
             try:
-                computed[view.data_id] = _computed(view, accepted.rows)
+                computed[view.data_id] = stored_rows(view, raw_of(view, accepted.rows))
             except FeatureStoreError as error:
-                accepted = _without_culprits(view, accepted, str(error))
+                if view.data_id in beside:
+                    del taking[view.data_id]
+                    accepted = accepted.without_view(view, str(error))
+                else:
+                    accepted = _without_culprits(view, accepted, str(error))
                 break
         else:
             return Push(source=source, accepted=accepted, computed=computed)
 
 
-def _computed(view: View, rows: pl.DataFrame) -> pl.DataFrame:
-    """Compute pushed rows as a run would: the rows that a table of the view stores."""
-    made = unique(view, computed_rows(view, raw_of(view, rows)))
+def stored_rows(view: View, raw: pl.DataFrame) -> pl.DataFrame:
+    """Compute raw rows that were pushed as a run would: what a table of the view stores."""
+    made = unique(view, computed_rows(view, raw))
     return made.with_columns(pl.lit(0, pl.UInt32).alias(REVISION))
 
 
@@ -102,7 +107,7 @@ def _without_culprits(view: View, accepted: Accepted, reason: str) -> Accepted:
         start, end = blocks.pop()
         tries += 1
         try:
-            _computed(view, accepted.rows[start:end])
+            stored_rows(view, raw_of(view, accepted.rows[start:end]))
         except FeatureStoreError:
             if end - start == 1 or tries > _TRIES:
                 bad[start:end] = True
@@ -130,12 +135,12 @@ def push_rows(
     tables = {one.table.id: one for one in reversed(taking) if one.table}
     kept = store.expiries(list(tables))
     return tuple(
-        _put(store, one, push.computed[one.view.data_id], kept, now=now)
+        put_rows(store, one, push.computed[one.view.data_id], kept, now=now)
         for one in reversed(tables.values())
     )
 
 
-def _put(
+def put_rows(
     store: OnlineStore,
     live: LiveView,
     rows: pl.DataFrame,

@@ -17,6 +17,9 @@ from featurestore.storage.states import decode_states, encode_states, head
 
 _OWNER = "__owner"
 
+_AT_ONCE = 512
+"""Entities whose states are read, and written back, at one time: Redis does nothing else then."""
+
 Change = Callable[[States, Integers], States]
 """Gives new states for those found, of the entities at some places."""
 
@@ -49,8 +52,27 @@ def change_states(
         CorruptData: a state is not what was written.
         Unavailable: Redis cannot be reached, or others never leave off writing.
     """
-    plan, name = layout(view), states_of(table)
-    places, changed = np.arange(len(canonical)), 0
+    every = np.arange(len(canonical))
+    some = (every[start : start + _AT_ONCE] for start in range(0, len(every), _AT_ONCE))
+    return sum(
+        _change_some(store, view, table, canonical, change, places, expire_ms=expire_ms, anew=anew)
+        for places in some
+    )
+
+
+def _change_some(
+    store: OnlineStore,
+    view: View,
+    table: str,
+    canonical: Sequence[bytes],
+    change: Change,
+    places: Integers,
+    *,
+    expire_ms: int | None,
+    anew: bool,
+) -> int:
+    """Change the states of the entities at some places."""
+    plan, name, changed = layout(view), states_of(table), 0
     for _ in range(_ATTEMPTS):
         keys = [canonical[place] for place in places.tolist()]
         before = store.values(name, keys)

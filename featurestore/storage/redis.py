@@ -171,6 +171,18 @@ class OnlineStore:
                     written += sent.popleft().result()
             return written + sum(one.result() for one in sent)
 
+    def prolong(self, table_id: str, canonical: Sequence[bytes], *, expire_ms: int | None) -> None:
+        """Let what stands under canonical keys live so long from now on at least."""
+        keys = redis_keys(self.project, table_id, canonical)
+        for chunk in _chunks(keys):
+            with self._answers(), self.client.pipeline(transaction=False) as pipeline:
+                for key in chunk:
+                    if expire_ms is None:
+                        pipeline.persist(key)
+                    else:
+                        pipeline.pexpire(key, expire_ms, gt=True)
+                pipeline.execute()
+
     def repair(
         self,
         table_id: str,

@@ -170,6 +170,14 @@ class RowLayout:
             raise _corrupt("a row's length is not what its columns add up to")
         return Decoded(layout=self, rows=filled, present=present, heads=heads)
 
+    def reads(self, row: bytes) -> bool:
+        """Say whether bytes are a row of this layout."""
+        try:
+            self.decode([row])
+        except CorruptData:
+            return False
+        return True
+
     def _filled(self, rows: Sequence[bytes | None], present: Bools) -> list[bytes]:
         boxed = np.empty(len(rows), object)
         boxed[:] = rows

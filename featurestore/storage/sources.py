@@ -162,6 +162,20 @@ def raw_rows(view: View, roots: Roots, interval: Interval, pin: Pin = NOW) -> pl
     return keyed(_collect(lazy.filter(kept), view), view)
 
 
+def pushed_rows(view: View, roots: Roots, interval: Interval) -> pl.DataFrame | None:
+    """Read as `raw_rows` does, but only what was pushed; None if nothing ever was.
+
+    Raises:
+        SourceError, InvalidRequest: as `raw_rows` does.
+    """
+    log = roots.log_of(view)
+    pushed = log.scan() if log else None
+    if pushed is None or view.source is None:
+        return None
+    lazy = timed(view, aligned(pushed, needed(view), view.source))
+    return keyed(_collect(lazy.filter(inside(pl.col("__known_at"), interval)), view), view)
+
+
 def raw_batches(view: View, roots: Roots, end: int, pin: Pin = NOW) -> Iterator[pl.DataFrame]:
     """Read the rows known at or before a moment as `raw_rows` does, a part at a time, in no order.
 

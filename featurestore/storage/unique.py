@@ -3,13 +3,22 @@
 Rows that share all of them are told apart by their canonical bytes, which know no order of rows.
 """
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from featurestore.model.documents import View
 from featurestore.model.schema import Column
 from featurestore.model.time import CREATED, EVENT
-from featurestore.model.windows import NUMBER, numbered, row_identity, stored_features, windows
-from featurestore.storage.rows import RowLayout
+from featurestore.model.windows import (
+    NUMBER,
+    numbered,
+    row_features,
+    row_identity,
+    stored_features,
+    windows,
+)
+from featurestore.storage.rows import RowLayout, row_columns
 
 _CANONICAL = "__canonical"
 
@@ -63,7 +72,20 @@ def _ordered(view: View, rows: pl.DataFrame, identity: list[str]) -> pl.DataFram
 
 
 def canonical(view: View, rows: pl.DataFrame) -> pl.Series:
-    """Give each row's packed bytes at revision 0: equal rows have equal bytes, and they order."""
-    columns = (Column(name=one.name, dtype=one.dtype) for one in stored_features(view))
-    packed = RowLayout(columns=tuple(sorted(columns))).encode(rows, rows[EVENT], rows[CREATED], 0)
+    """Give each row's packed bytes at revision 0: equal rows have equal bytes, and they order.
+
+    What Redis keeps of a row comes first, so that its order there is the same; then the inputs of
+    windows.
+    """
+    packed = _packed(row_columns(view), rows)
+    inputs = [Column(name=o.name, dtype=o.dtype) for o in stored_features(view)][
+        len(row_features(view)) :
+    ]
+    if inputs:
+        packed = list(map(bytes.__add__, packed, _packed(inputs, rows)))
     return pl.Series(_CANONICAL, packed, dtype=pl.Binary)
+
+
+def _packed(columns: Sequence[Column], rows: pl.DataFrame) -> list[bytes]:
+    layout = RowLayout(columns=tuple(sorted(columns)))
+    return layout.encode(rows, rows[EVENT], rows[CREATED], 0)

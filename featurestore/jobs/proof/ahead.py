@@ -5,11 +5,14 @@ Nothing can be proven of these until the next materialization, which reads what 
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from featurestore.errors import CorruptData
+from featurestore.jobs.proof.trial import MATCH, Trial
 from featurestore.jobs.tables import Place
-from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import View
+from featurestore.model.reads import takes_pushes
+from featurestore.model.time import BEGINNING, CREATED, EVENT
 from featurestore.model.windows import windows
 from featurestore.serving.states import layout
 from featurestore.storage.keys import canonical_keys, states_of
@@ -17,43 +20,49 @@ from featurestore.storage.packed import known_times
 from featurestore.storage.rows import layout_of
 from featurestore.storage.states import decode_states
 
-
-def takes_pushes(view: View) -> bool:
-    """Say whether rows may be pushed to a view's source."""
-    return view.source is not None and view.source.pushed
+Bools = NDArray[np.bool_]
 
 
-def ahead(workspace: Workspace, view: View, place: Place, keys: pl.DataFrame) -> pl.Series:
-    """Say of each entity whether Redis holds something known after its table's watermark.
+def ahead(trial: Trial, view: View, place: Place, keys: pl.DataFrame) -> pl.Series:
+    """Say of each entity whether Redis holds something that its table does not have yet.
 
-    Damaged rows are not ahead: they are found to differ.
+    That is what is known after the watermark, a row newer than the table's, or a pushed event that
+    the table was not seen to have. Damaged bytes are not ahead: they are found to differ.
     """
     found = np.zeros(keys.height, np.bool_)
-    if takes_pushes(view):
-        canonical = canonical_keys(keys, view.join_keys)
-        there = np.array([key is not None for key in canonical], np.bool_)
-        known = [key for key in canonical if key is not None]
-        online, table = workspace.online(), place.table.id
-        found[there] = _rows(view, online.values(table, known), place.watermark)
-        if windows(view):
-            found[there] |= _states(view, online.values(states_of(table), known), place.watermark)
+    if not takes_pushes(view):
+        return pl.Series(found)
+    canonical = canonical_keys(keys, view.join_keys)
+    there = np.array([key is not None for key in canonical], np.bool_)
+    known = [key for key in canonical if key is not None]
+    online, table = trial.workspace.online(), place.table.id
+    on = [*(key.name for key in view.join_keys), MATCH]
+    stored = keys.select(on).join(
+        trial.newest(view, place), on=on, how="left", maintain_order="left"
+    )
+    found[there] = _rows(view, online.values(table, known), place, stored.filter(pl.Series(there)))
+    if windows(view):
+        found[there] |= _states(view, online.values(states_of(table), known), place)
     return pl.Series(found)
 
 
-def _rows(
-    view: View, packed: list[bytes | None], watermark: int
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _rows(view: View, packed: list[bytes | None], place: Place, stored: pl.DataFrame) -> Bools:
     try:
         decoded = layout_of(view).decode(packed)
     except CorruptData:
         return np.zeros(len(packed), np.bool_)
-    return decoded.present & (known_times(view, decoded) > watermark)
+    event, created = (stored[name].fill_null(BEGINNING).to_numpy() for name in (EVENT, CREATED))
+    made, said = decoded.created
+    later = np.where(said, made, BEGINNING) > created
+    newer = (decoded.event_time > event) | ((decoded.event_time == event) & later)
+    fresh: Bools = decoded.present & (newer | (known_times(view, decoded) > place.watermark))
+    return fresh
 
 
-def _states(
-    view: View, packed: list[bytes | None], watermark: int
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _states(view: View, packed: list[bytes | None], place: Place) -> Bools:
     try:
-        return decode_states(layout(view), packed).newest > watermark
+        states = decode_states(layout(view), packed)
     except CorruptData:
         return np.zeros(len(packed), np.bool_)
+    fresh: Bools = states.pushed | (states.newest > place.watermark)
+    return fresh

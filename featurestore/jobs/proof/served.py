@@ -227,7 +227,7 @@ class Asking:
             callers = {key.name: rows[caller].cast(key.polars) for key, caller in lookup.keys}
             asked = matching(rows.select(ROW).with_columns(**callers))
             place = places[self._table[lookup.view.id].id]
-            rows = rows.filter(~ahead(self._trial.workspace, lookup.view, place, asked))
+            rows = rows.filter(~ahead(self._trial, lookup.view, place, asked))
         return rows
 
     def _told(

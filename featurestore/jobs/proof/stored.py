@@ -6,12 +6,13 @@ import polars as pl
 
 from featurestore.errors import CorruptData
 from featurestore.jobs.online import longest_ttl, stored_rows
-from featurestore.jobs.proof.ahead import ahead, takes_pushes
+from featurestore.jobs.proof.ahead import ahead
 from featurestore.jobs.proof.check import Check, skipped
 from featurestore.jobs.proof.difference import FAULT, WHOLE_ROW, apart, entities, unequal
 from featurestore.jobs.proof.trial import MATCH, Trial, settled
 from featurestore.jobs.tables import Place, place_of, shown
 from featurestore.model.documents import LiveView, Release, View
+from featurestore.model.reads import takes_pushes
 from featurestore.model.time import CREATED, EVENT, KNOWN, Interval, inside
 from featurestore.model.windows import row_features, row_identity, stored_names
 from featurestore.storage.keys import canonical_keys
@@ -84,7 +85,7 @@ def _unlike(
     (found,) = trial.workspace.online().read([(one.table.id, canonical)])
     wrong = asked.with_columns(pl.Series(_FOUND, found, dtype=pl.Binary))
     oldest = pl.lit(None if bound is None else trial.workspace.clock() - bound, pl.Int64)
-    wrong = wrong.filter(~ahead(trial.workspace, view, trial.place(one), wrong))
+    wrong = wrong.filter(~ahead(trial, view, trial.place(one), wrong))
     for winners in states:
         there = winners.join(asked, on=on, how="semi")
         packed = there.with_columns(pl.Series(_WANTED, pack(view, there), dtype=pl.Binary))

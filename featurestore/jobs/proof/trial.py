@@ -14,7 +14,7 @@ from featurestore.jobs.online import stored_rows
 from featurestore.jobs.tables import ALWAYS, Place, StoredTables, place_of
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, Table, View
-from featurestore.model.time import KNOWN, Interval
+from featurestore.model.time import BEGINNING, CREATED, EVENT, KNOWN, Interval
 from featurestore.model.windows import windows
 from featurestore.serving.client import FeatureClient
 from featurestore.storage.packed import latest
@@ -43,6 +43,7 @@ class Trial:
     places: Mapping[str, Place]
     keys: dict[str, pl.DataFrame] = field(default_factory=dict)
     _known: dict[Place, pl.DataFrame] = field(default_factory=dict)
+    _newest: dict[Place, pl.DataFrame] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -59,6 +60,8 @@ class Trial:
         rows = stored_rows(self.workspace, view, place.table, version=place.version)
         found = matching(latest(view, rows))
         keys = [key.name for key in view.join_keys]
+        times = (pl.col(name).to_physical().fill_null(BEGINNING) for name in (EVENT, CREATED))
+        self._newest[place] = found.select(*keys, MATCH, *times)
         # Windows count every event of a key, and so know of its newest from the last known one on.
         known = matching(rows).group_by(*keys, MATCH).agg(pl.col(KNOWN).max())
         self._known[place] = (known if windows(view) else found).select(
@@ -71,6 +74,12 @@ class Trial:
         if place not in self._known:
             self.winners(view, place)
         return self._known[place]
+
+    def newest(self, view: View, place: Place) -> pl.DataFrame:
+        """Give the event and created time of each key's newest row in a state of a table, µs."""
+        if place not in self._newest:
+            self.winners(view, place)
+        return self._newest[place]
 
     def sampled(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Give some of the rows, or all."""
