@@ -17,7 +17,7 @@ building plan, apply, materialize, materialize-incremental, backfill
 versions verify, promote, rollback, collect
 locks    lock register, lock list, lock retire
 history  list, describe, show, diff, lineage, log
-serving  serve, get-online, push, rebuild-online, online status, online stop
+serving  serve, get-online, push, ingest, rebuild-online, online status, online stop
 ======== ======================================================================================
 """
 

@@ -1,17 +1,21 @@
-"""Standard output and error: tables of 80 columns for people, JSON for programs."""
+"""Standard output, error and files: tables of 80 columns for people, JSON for programs."""
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import date, datetime
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from featurestore.errors import Unavailable
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -24,6 +28,26 @@ _LEAST = 8
 def as_json(value: object) -> None:
     """Print one JSON document on stdout: moments are ISO 8601, NaN and infinity are strings."""
     print(json.dumps(plain(value), indent=2, allow_nan=False))  # noqa: T201 - stdout is the interface
+
+
+def as_json_line(value: object) -> None:
+    """Print a JSON document on a line of its own, at once: for what goes on for long."""
+    print(json.dumps(plain(value), allow_nan=False), flush=True)  # noqa: T201 - as above
+
+
+def to_file(path: Path, text: str) -> None:
+    """Write a file: whole, or not at all.
+
+    Raises:
+        Unavailable: it cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise Unavailable(f"{path}: cannot be written: {error.strerror}; mend that") from error
 
 
 def plain(value: object) -> object:

@@ -3,6 +3,7 @@
 | variable | meaning |
 |---|---|
 | `FEATURESTORE_REDIS_URL` | the online store, `redis://[user:password@]host:port/db` |
+| `FEATURESTORE_STREAM_URL` | the Redis with the streams that `ingest` reads; the online store's |
 | `FEATURESTORE_REGISTRY` | the registry's SQLAlchemy URL |
 | `FEATURESTORE_OFFLINE` | folder or URL of the offline tables |
 | `FEATURESTORE_RETENTION_DAYS` | how long what an alias left stays warm; 7 unless said |
@@ -34,7 +35,8 @@ _DEFAULT_REGISTRY = f"sqlite:///{HOME}/registry.db"
 class Config:
     """Where a project's registry, offline tables and online store are.
 
-    `redis_url` None means the embedded server, kept in `embedded`. `retention` is how long what an
+    `redis_url` None means the embedded server, kept in `embedded`, and `stream_url` None the same
+    server as the online store's. `retention` is how long what an
     alias was moved away from stays warm, microseconds.
     """
 
@@ -45,6 +47,7 @@ class Config:
     redis_url: str | None
     embedded: Path
     retention: int = int(_RETENTION_DAYS * _DAY)
+    stream_url: str | None = None
 
     @property
     def sources(self) -> Roots:
@@ -83,6 +86,7 @@ def read_config(repo: Path, environ: Mapping[str, str]) -> Config:
         redis_url=environ.get("FEATURESTORE_REDIS_URL") or _redis(raw.get("online_store")),
         embedded=root / HOME / "online",
         retention=_retention(raw, environ),
+        stream_url=environ.get("FEATURESTORE_STREAM_URL") or None,
     )
 
 

@@ -1,6 +1,7 @@
 """Pushing rows to a source from a notebook or a job, and taking in what servers were pushed."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -9,7 +10,7 @@ from featurestore.errors import FeatureStoreError, InvalidRequest, Unavailable
 from featurestore.jobs.facts import facts
 from featurestore.jobs.run import going_on
 from featurestore.jobs.workspace import Workspace
-from featurestore.model.documents import LiveView
+from featurestore.model.documents import LiveView, View
 from featurestore.model.facts import Facts
 from featurestore.model.needs import needs
 from featurestore.model.pushes import SKEW
@@ -46,16 +47,44 @@ def push(
         InvalidRequest: the rows cannot be read.
         SourceError, Unavailable: as the stores say; whether the rows are safe offline is said.
     """
+    return push_to(workspace, target(workspace, source), _frame(rows), to=to, max_skew=max_skew)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Who takes rows that are pushed to a source now: the versions over it, live ones first.
+
+    `lives` are all tables that are kept in Redis.
+    """
+
+    source: str
+    views: tuple[View, ...]
+    lives: tuple[LiveView, ...]
+
+
+def target(workspace: Workspace, source: str) -> Target:
+    """Find who takes rows pushed to a source.
+
+    Raises:
+        NotFound: no view reads a PushSource of this name.
+    """
     known = facts(workspace)
     lives = _online(known)
     applied = known.head.views if known.head else ()
     views = dict.fromkeys((*(one.view for one in lives), *applied))
-    over = check_source(source, list(views))
-    frame = _frame(rows)
+    return Target(source=source, views=check_source(source, list(views)), lives=lives)
+
+
+def push_to(
+    workspace: Workspace, found: Target, rows: pl.DataFrame, *, to: To, max_skew: int
+) -> PushResult:
+    """Push rows to who takes them; as `push` says."""
     now = workspace.clock()
-    live = {one.view.data_id for one in lives}
-    beside = {view.data_id for view in over} - live if live else set[str]()
-    pushed = judge(source, frame, over, now=now, max_skew=max_skew, most=ROWS, beside=beside)
+    live = {one.view.data_id for one in found.lives}
+    beside = {view.data_id for view in found.views} - live if live else set[str]()
+    pushed = judge(
+        found.source, rows, found.views, now=now, max_skew=max_skew, most=ROWS, beside=beside
+    )
 
     def sink(name: str, accepted: pl.DataFrame) -> str:
         log = _log(workspace, name)
@@ -64,7 +93,7 @@ def push(
             _drain(workspace, name, log)
         return f"committed as version {log.append(accepted)} of the log of pushed rows"
 
-    return deliver(pushed, lives, workspace.online, sink, to=to, now=now)
+    return deliver(pushed, found.lives, workspace.online, sink, to=to, now=now)
 
 
 def take_in(workspace: Workspace, failed: list[FeatureStoreError]) -> None:

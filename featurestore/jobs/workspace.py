@@ -92,6 +92,10 @@ class Workspace:
         """Give the online store's URL; starts the embedded server when none is configured."""
         return self.config.redis_url or EmbeddedServer(self.config.embedded).ensure()
 
+    def stream_url(self) -> str:
+        """Give the URL of the Redis with the streams to ingest: the online store's unless said."""
+        return self.config.stream_url or self.redis_url()
+
     def online(self) -> OnlineStore:
         """Give the online store, connected.
 

@@ -16,14 +16,10 @@ from importlib.resources import files
 from itertools import chain, compress, islice, repeat
 from operator import is_not
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import numpy as np
 import redis
-from redis.backoff import NoBackoff
-from redis.connection import parse_url
 from redis.exceptions import NoScriptError
-from redis.retry import Retry
 
 from featurestore.errors import (
     Conflict,
@@ -32,6 +28,7 @@ from featurestore.errors import (
     OnlineDataMissing,
     Unavailable,
 )
+from featurestore.storage.connection import connected
 from featurestore.storage.keys import (
     check_alias,
     check_name,
@@ -100,24 +97,13 @@ class OnlineStore:
         """
         check_name(project, "project")
         try:
-            where, options = redacted(url), parse_url(url)  # type: ignore[no-untyped-call]
+            where, client = connected(url, timeout=timeout)
         except ValueError:
             raise InvalidRequest(
                 "online_store.connection_string: not a Redis URL; write redis://host:port/db, and "
                 "the signs / ? # @ in a password as %2F %3F %23 %40"
             ) from None
-        # All that redis-py 7 and 8 default differently is said; a URL's query cannot undo it.
-        explicit: dict[str, Any] = {
-            "protocol": 2,
-            "decode_responses": False,
-            "socket_timeout": timeout,
-            "socket_connect_timeout": timeout,
-            "retry": Retry(NoBackoff(), 0),
-            "retry_on_error": [],
-            "health_check_interval": 0,
-        }
-        pool = redis.ConnectionPool(**{**options, **explicit})
-        return cls(project=project, where=where, client=redis.Redis(connection_pool=pool))
+        return cls(project=project, where=where, client=client)
 
     def close(self) -> None:
         """Close all connections; the store opens new ones when it is used again."""
@@ -485,19 +471,6 @@ class OnlineStore:
                 "check that it runs and that online_store.connection_string, or "
                 "FEATURESTORE_REDIS_URL, names it"
             ) from error
-
-
-def redacted(url: str) -> str:
-    """Give a Redis URL without user, password and options.
-
-    Raises:
-        ValueError: it is not a URL, or a sign in its password ends the host too early.
-    """
-    parts = urlsplit(url)
-    if parts.scheme != "unix" and "@" in f"{parts.path}{parts.query}{parts.fragment}":
-        raise ValueError
-    place = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{place}{parts.path}"
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

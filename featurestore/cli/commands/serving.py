@@ -8,6 +8,11 @@ import typer
 from featurestore.cli import run
 from featurestore.cli.commands.options import DEFAULT_ADDRESS, HERE, SERVING, Json, Repo
 
+To = Annotated[str, typer.Option(metavar="WHERE", help="online_and_offline, online or offline.")]
+MaxSkew = Annotated[
+    str, typer.Option("--max-skew", metavar="SPAN", help="How far ahead an event may lie: 90s.")
+]
+
 app = typer.Typer()
 online = typer.Typer(
     help="The Redis-protocol server a repo starts where none is configured.", no_args_is_help=True
@@ -77,13 +82,8 @@ def push(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="The PushSource's name.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The rows, as Parquet.")],
     repo: Repo = HERE,
-    to: Annotated[
-        str, typer.Option(metavar="WHERE", help="online_and_offline, online or offline.")
-    ] = "online_and_offline",
-    max_skew: Annotated[
-        str,
-        typer.Option("--max-skew", metavar="SPAN", help="How far ahead an event may lie: 90s."),
-    ] = "10m",
+    to: To = "online_and_offline",
+    max_skew: MaxSkew = "10m",
     json: Json = False,
 ) -> None:
     """Push rows to a source: into its log, and where lookups read; exit 1 if any was refused.
@@ -92,6 +92,93 @@ def push(
     """
     if not run.serving.push(repo, source, file, to=to, max_skew=max_skew, json=json):
         raise typer.Exit(1)
+
+
+@app.command(
+    rich_help_panel=SERVING,
+    epilog="Example: featurestore ingest landings_now --stream landings --until-empty",
+)
+def ingest(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The PushSource's name.")],
+    stream: Annotated[str, typer.Option(metavar="NAME", help="The stream's name.")],
+    repo: Repo = HERE,
+    kind: Annotated[
+        str, typer.Option("--from", metavar="SYSTEM", help="What keeps it: redis-stream.")
+    ] = "redis-stream",
+    url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Redis with it; default FEATURESTORE_STREAM_URL, or the online one."
+        ),
+    ] = None,
+    group: Annotated[
+        str, typer.Option(metavar="NAME", help="The consumer group, made if need be.")
+    ] = "featurestore",
+    consumer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="This consumer's name; default HOST-1, if it is free."),
+    ] = None,
+    to: To = "online_and_offline",
+    max_skew: MaxSkew = "10m",
+    batch: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1_000_000, help="Entries pushed at a time.")
+    ] = 1_000,
+    wait: Annotated[
+        str, typer.Option(metavar="SPAN", help="How long a batch may wait for more.")
+    ] = "100ms",
+    take_over: Annotated[
+        str,
+        typer.Option(metavar="SPAN", help="After how long others' entries count as left behind."),
+    ] = "1m",
+    patience: Annotated[
+        str,
+        typer.Option(metavar="SPAN", help="How long to retry what is unreachable: then exit 6."),
+    ] = "5m",
+    until_empty: Annotated[
+        bool, typer.Option("--until-empty", help="End when the stream has nothing more.")
+    ] = False,
+    batches: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="End after so many batches.")
+    ] = None,
+    materialize: Annotated[
+        str | None,
+        typer.Option(metavar="SPAN", help="Materialize what is new, too, this often."),
+    ] = None,
+    metrics_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep lag and counts here, for Prometheus (.prom)."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Push a stream's events to a source, in micro-batches, until told to stop.
+
+    Each counts once, whatever is killed or restarted.
+
+    Refused entries go to the stream NAME:refused, each with its reason. Prints a line for each
+    batch, with --json a JSON line. Ctrl-C or SIGTERM ends it after the batch in hand: exit 0.
+    """
+    if kind != "redis-stream":
+        raise typer.BadParameter(f"{kind!r} is not known; write redis-stream", param_hint="--from")
+    stream_of = run.serving.Stream(
+        url=url, name=stream, group=group, consumer=consumer, take_over=take_over
+    )
+    run.serving.ingest(
+        repo,
+        source,
+        stream_of,
+        to=to,
+        max_skew=max_skew,
+        pace=run.serving.paced(
+            batch=batch,
+            wait=wait,
+            until_empty=until_empty,
+            batches=batches,
+            patience=patience,
+            materialize=materialize,
+        ),
+        metrics=metrics_file,
+        json=json,
+    )
 
 
 @app.command("rebuild-online", rich_help_panel=SERVING)

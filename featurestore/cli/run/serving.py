@@ -1,10 +1,14 @@
 """Serve, look up, push, rebuild, and the embedded Redis-protocol server."""
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -12,18 +16,26 @@ from featurestore.cli import terminal
 from featurestore.cli.run.typed import moment, row
 from featurestore.cli.text import serving as text
 from featurestore.cli.values import serving as values
-from featurestore.errors import InvalidRequest
+from featurestore.errors import InvalidRequest, Unavailable
+from featurestore.jobs import ingest as ingesting
 from featurestore.jobs import push as pushing
 from featurestore.jobs import rebuild as rebuilding
-from featurestore.jobs.config import read_config
+from featurestore.jobs.config import HOME, read_config
+from featurestore.jobs.ingest import Pace, Progress
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.declare.windows import span
+from featurestore.model.fingerprint import digest
 from featurestore.serving.client import FeatureClient
 from featurestore.serving.pushed import where
 from featurestore.storage.launcher import EmbeddedServer
+from featurestore.storage.seat import seat
+from featurestore.storage.stream import REFUSED, RedisStream
 
 _PATIENCE = 5.0
 """Seconds a person's look-up may take; a service's own calls are in more of a hurry."""
+
+_LONGEST_WAIT = 60.0
+"""Seconds that a batch may wait at most: so long it takes to stop."""
 
 
 def serve(repo: Path, *, alias: str, host: str, port: int) -> None:
@@ -78,6 +90,130 @@ def push(repo: Path, source: str, file: Path, *, to: str, max_skew: str, json: b
     else:
         text.pushed(found)
     return not found.refused_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """A stream as it was named; what is None has its default."""
+
+    url: str | None
+    name: str
+    group: str
+    consumer: str | None
+    take_over: str
+
+
+def paced(*, wait: str, patience: str, materialize: str | None, **rest: Any) -> Pace:
+    """Give a pace, its spans read.
+
+    Raises:
+        InvalidDefinition: one is no span of time.
+        InvalidRequest: a batch would wait too long.
+    """
+    waits = span(wait, "--wait") / 1e6
+    if waits > _LONGEST_WAIT:
+        raise InvalidRequest(
+            f"--wait: {wait} is longer than {_LONGEST_WAIT:g}s; give a shorter one"
+        )
+    return Pace(
+        wait=waits,
+        patience=span(patience, "--patience") / 1e6,
+        materialize=None if materialize is None else span(materialize, "--materialize"),
+        **rest,
+    )
+
+
+def ingest(
+    repo: Path,
+    source: str,
+    stream: Stream,
+    *,
+    to: str,
+    max_skew: str,
+    pace: Pace,
+    metrics: Path | None,
+    json: bool,
+) -> None:
+    """Push a stream's events to a source until a signal comes, or as the pace says."""
+    skew, place, idle = (
+        span(max_skew, "--max-skew"),
+        where(to),
+        span(stream.take_over, "--take-over"),
+    )
+    labels = {"source": source, "stream": stream.name, "group": stream.group}
+
+    def report(done: Progress) -> None:
+        if done.entries and json:
+            terminal.as_json_line(values.ingested(done))
+        elif done.entries:
+            text.ingested(done)
+        if metrics is not None:
+            try:
+                terminal.to_file(metrics, values.metrics(done, labels))
+            except Unavailable as error:
+                terminal.note(str(error))
+
+    if metrics is not None and not metrics.absolute().parent.is_dir():
+        raise InvalidRequest(f"--metrics-file: {metrics.parent} is no folder; make it first")
+
+    with (
+        closing(Workspace.open(repo)) as workspace,
+        _named(workspace, stream) as consumer,
+        stopping() as stop,
+        closing(
+            RedisStream.connect(
+                stream.url or workspace.stream_url(),
+                stream=stream.name,
+                group=stream.group,
+                consumer=consumer,
+                idle=idle / 1e6,
+                wait=pace.wait,
+            )
+        ) as events,
+    ):
+        done = ingesting.ingest(
+            workspace,
+            source,
+            events,
+            to=place,
+            max_skew=skew,
+            pace=pace,
+            stop=stop,
+            report=report,
+            tell=terminal.note,
+        )
+    if not json:
+        text.drained(source, stream.name + REFUSED, done)
+
+
+@contextmanager
+def _named(workspace: Workspace, stream: Stream) -> Iterator[str]:
+    """Give the consumer's name: one that is given, or one that it will have again."""
+    if stream.consumer is not None:
+        yield stream.consumer
+        return
+    place = digest("ingest", stream.name, stream.group)[:16]
+    with seat(workspace.config.root / HOME / "ingest" / place) as name:
+        yield name
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Give what the first SIGTERM or SIGINT sets; a second one ends the process as it always does."""
+    stop, before = threading.Event(), {}
+
+    def asked(*_: object) -> None:
+        stop.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before[number] = signal.signal(number, asked)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def rebuild_online(repo: Path, *, json: bool) -> None:

@@ -95,11 +95,5 @@ def _explain(made: TrainingSet, *, json: bool) -> None:
 def _written(made: TrainingSet, out: Path) -> Path:
     """Write the lock beside the rows: whole, or not at all."""
     path = out.with_name(f"{out.name}.lock.json")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        unfinished.write_text(made.lock.to_json() + "\n", encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise Unavailable(f"{path}: cannot be written: {error.strerror}; mend that") from error
+    terminal.to_file(path, made.lock.to_json() + "\n")
     return path

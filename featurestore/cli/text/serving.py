@@ -1,11 +1,14 @@
-"""What a look-up, a push and a rebuild look like on a terminal."""
+"""What a look-up, a push, an ingest and a rebuild look like on a terminal."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from rich.markup import escape
 
 from featurestore.cli.terminal import grouped, out, table
+from featurestore.jobs.ingest import Progress
 from featurestore.jobs.rebuild import Rebuilt
+from featurestore.model.words import count
 from featurestore.serving.pushed import PushResult
 from featurestore.serving.response import OnlineResponse
 
@@ -62,6 +65,37 @@ def pushed(found: PushResult) -> None:
     )
     if found.refused.height > _SHOWN:
         out.print(f"and {found.refused.height - _SHOWN:,} more refusals")
+
+
+_INGESTED = "{:>8}  {:>9}  {:>8}  {:>8}  {:>10}  {:>10}  {:>10}"
+
+
+def ingested(done: Progress) -> None:
+    """Print a line of what became of a batch; the first one with heads above it."""
+    if done.batches == 1:
+        heads = ("UTC", "rows", "rows/s", "refused", "to come", "pending", "behind")
+        out.print(_INGESTED.format(*heads), style="bold")
+    lag = done.lag
+    line = _INGESTED.format(
+        f"{datetime.now(UTC):%H:%M:%S}",
+        f"{done.rows:,}",
+        f"{done.entries / max(done.seconds, 1e-6):,.0f}",
+        f"{done.refused:,}",
+        "unknown" if lag.entries is None else f"{lag.entries:,}",
+        f"{lag.pending:,}",
+        f"{lag.seconds:,.1f} s",
+    )
+    out.print(line)
+
+
+def drained(source: str, refused: str, done: Progress) -> None:
+    """Print what an ingest came to."""
+    told = f"{count(done.total_rows, 'row')} taken in {count(done.batches, 'batch')}"
+    if done.total_refused:
+        told += f", {done.total_refused:,} refused: see {refused}"
+    if done.lag.pending:
+        told += f"; {count(done.lag.pending, 'entry')} pending with other consumers"
+    out.print(f"{escape(source)}: {escape(told)}")
 
 
 def rebuilt(found: Rebuilt) -> None:
