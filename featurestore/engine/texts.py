@@ -6,12 +6,11 @@ numbers are written as in JSON, booleans `true` or `false`, moments and dates as
 lists and arrays `[1, 2.5, null]`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from featurestore.engine.accept import refusals
-from featurestore.errors import InvalidRequest
 from featurestore.model.documents import View
 from featurestore.model.reads import needed
 from featurestore.model.schema import Column
@@ -48,17 +47,17 @@ def read_texts(
     }
     old = {new: old for view in views if view.source for old, new in view.source.field_mapping}
     wanted = {name for view in views for name in needed(view)}
-    names = [*columns, *(old[name] for name in columns if name in old), JSON]
-    values = _wide(fields, entries, list(dict.fromkeys(names)))
+    dtypes = {old[name]: columns[name] for name in columns if name in old} | columns
+    values = _wide(fields, entries, list(dict.fromkeys([*dtypes, JSON])))
     bare = ~pl.Series(range(entries), dtype=pl.UInt32).is_in(fields["entry"].implode())
     bad = {"": (bare, "was removed from the stream before it was read")}
-    objects = pl.Series([None], dtype=pl.String).new_from_index(0, entries)
+    members = pl.DataFrame()
     if JSON not in columns:
-        objects, broken = _objects(values[JSON])
-        bad[JSON] = (broken, "is no JSON object")
+        members, broken = _objects(values[JSON], dtypes)
+        bad[JSON] = (broken, "is no JSON object of the source's columns")
     rows = []
     for name, column in columns.items():
-        text, there = _given(values, objects, [name, *filter(None, [old.get(name)])])
+        text, there = _given(values, members, [name, *filter(None, [old.get(name)])])
         dtype = column.polars
         found = _moments(text, views) if dtype == MOMENT else _cast(text, dtype)
         rows.append(found.alias(name))
@@ -69,19 +68,17 @@ def read_texts(
 
 
 def _given(
-    values: pl.DataFrame, objects: pl.Series, names: Sequence[str]
+    values: pl.DataFrame, members: pl.DataFrame, names: Sequence[str]
 ) -> tuple[pl.Series, pl.Series]:
     """Give a column's texts, from the first of some fields that is there, and where there is one.
 
     What is there and is no UTF-8 has no text.
     """
     given = values.select(pl.coalesce(names)).to_series()
-    texts = _texts(given)
-    there = given.is_not_null()
-    for name in names:
-        member = _member(objects, name)
-        texts = texts.zip_with(there, member)
-        there |= member.is_not_null()
+    texts, there = _texts(given), given.is_not_null()
+    if members.width:
+        member = members.select(pl.coalesce(names)).to_series()
+        texts, there = texts.zip_with(there, member), there | member.is_not_null()
     return texts, there
 
 
@@ -112,29 +109,40 @@ def _texts(values: pl.Series) -> pl.Series:
         return _texts(values[:middle]).append(_texts(values[middle:]))
 
 
-def _objects(values: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Give the JSON objects of a field, null where there is none, and which are not one."""
+def _objects(values: pl.Series, columns: Mapping[str, Column]) -> tuple[pl.DataFrame, pl.Series]:
+    """Give the members of a field's JSON objects as texts, and which of them are no objects."""
+    schema = {
+        name: pl.List(pl.String()) if _is_list(column.polars) else pl.String()
+        for name, column in columns.items()
+    }
     texts = _texts(values)
-    whole = texts.str.contains(r"^\s*\{") & texts.str.json_path_match("$").is_not_null()
-    sound = whole.fill_null(value=False)
-    return texts.zip_with(sound, texts.clear(1)), ~sound & values.is_not_null()
-
-
-def _member(objects: pl.Series, name: str) -> pl.Series:
-    """Give a member of each object as text, null where it is null or missing.
-
-    Raises:
-        InvalidRequest: there are objects, and no path can be written to a member of this name.
-    """
-    if objects.null_count() == len(objects):
-        return objects
-    quote = "'" if '"' in name else '"'
-    if "\\" in name or quote in name:
-        raise InvalidRequest(
-            f"{JSON}: column {name!r} has signs in its name that cannot be asked for in an object; "
-            "send a field for each column"
+    whole = texts.str.contains(r"^\s*\{").fill_null(value=False)
+    decoded = _decoded(texts.zip_with(whole, texts.clear(1)), pl.Struct(schema))
+    members = decoded.struct.unnest().with_columns(
+        ("[" + pl.col(name).list.eval(pl.element().fill_null("null")).list.join(",") + "]").alias(
+            name
         )
-    return objects.str.json_path_match(f"$[{quote}{name}{quote}]")
+        for name, dtype in schema.items()
+        if _is_list(dtype)
+    )
+    return members, decoded.is_null() & values.is_not_null()
+
+
+def _decoded(texts: pl.Series, dtype: pl.Struct) -> pl.Series:
+    """Decode JSON objects; null where one is none, or has another in it, found by halves."""
+    if texts.null_count() == len(texts):
+        return pl.Series(texts.name, [None], dtype).new_from_index(0, len(texts))
+    try:
+        return texts.str.json_decode(dtype)
+    except pl.exceptions.PolarsError:
+        if len(texts) == 1:
+            return pl.Series(texts.name, [None], dtype)
+        middle = len(texts) // 2
+        return _decoded(texts[:middle], dtype).append(_decoded(texts[middle:], dtype))
+
+
+def _is_list(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, pl.List | pl.Array)
 
 
 def _cast(text: pl.Series, dtype: pl.DataType) -> pl.Series:
@@ -181,7 +189,8 @@ def _moments(text: pl.Series, views: Sequence[View]) -> pl.Series:
         "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False
     )
     offset = pl.duration(
-        hours=pl.col("hours").cast(pl.Int64), minutes=pl.col("minutes").cast(pl.Int64)
+        hours=pl.col("hours").cast(pl.Int64),
+        minutes=pl.col("minutes").fill_null("0").cast(pl.Int64),
     )
     moved = pl.when(pl.col("sign") == "+").then(naive - offset).otherwise(naive + offset)
     # Where views of the source differ in their time zone a local time says nothing.

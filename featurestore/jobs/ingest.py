@@ -13,12 +13,12 @@ from typing import TypeVar
 
 import polars as pl
 
-from featurestore.engine.accept import SKEW
 from featurestore.engine.texts import read_texts
 from featurestore.errors import Conflict, InvalidRequest, Unavailable
 from featurestore.jobs.materialize import materialize_incremental
 from featurestore.jobs.push import Target, push_to, target
 from featurestore.jobs.workspace import Workspace
+from featurestore.model.pushes import SKEW
 from featurestore.model.reads import takes_pushed
 from featurestore.serving.pushed import PushResult, To
 from featurestore.storage.consumer import Batch, Consumer, Lag

@@ -152,10 +152,11 @@ def ingest(
 ) -> None:
     """Push a stream's events to a source, in micro-batches, until told to stop.
 
-    Each counts once, whatever is killed or restarted.
+    Each counts once, whatever is killed meanwhile. Prints a line for each batch.
 
-    Refused entries go to the stream NAME:refused, each with its reason. Prints a line for each
-    batch, with --json a JSON line. Ctrl-C or SIGTERM ends it after the batch in hand: exit 0.
+    What is refused goes to the stream NAME:refused, with the reason.
+
+    Ctrl-C or SIGTERM ends it after the batch in hand: exit 0.
     """
     if kind != "redis-stream":
         raise typer.BadParameter(f"{kind!r} is not known; write redis-stream", param_hint="--from")

@@ -199,8 +199,9 @@ def _named(workspace: Workspace, stream: Stream) -> Iterator[str]:
 
 @contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """Give what the first SIGTERM or SIGINT sets; a second one ends the process as it always does."""
-    stop, before = threading.Event(), {}
+    """Give what the first SIGTERM or SIGINT sets; a second one ends the process as ever."""
+    stop = threading.Event()
+    before: dict[signal.Signals, Any] = {}
 
     def asked(*_: object) -> None:
         stop.set()

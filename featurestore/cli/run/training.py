@@ -1,6 +1,5 @@
 """Training sets, written by jobs."""
 
-import os
 import signal
 import sys
 import time
@@ -15,7 +14,7 @@ from featurestore.cli.text import training as text
 from featurestore.cli.values import training as values
 from featurestore.engine.executor import Executor, LocalExecutor, cores
 from featurestore.engine.ray import RayExecutor
-from featurestore.errors import InvalidRequest, Unavailable
+from featurestore.errors import InvalidRequest
 from featurestore.store import FeatureStore
 from featurestore.training import TrainingSet
 
