@@ -90,11 +90,11 @@ def ingested(done: Progress) -> None:
 
 def drained(source: str, refused: str, done: Progress) -> None:
     """Print what an ingest came to."""
-    told = f"{count(done.total_rows, 'row')} taken in {count(done.batches, 'batch')}"
+    told = f"{count(done.total_rows, 'row')} taken, {done.total_refused:,} refused"
     if done.total_refused:
-        told += f", {done.total_refused:,} refused: see {refused}"
+        told += f", kept in the stream {refused}"
     if done.lag.pending:
-        told += f"; {count(done.lag.pending, 'entry')} pending with other consumers"
+        told += f"; {done.lag.pending:,} pending with other consumers"
     out.print(f"{escape(source)}: {escape(told)}")
 
 
