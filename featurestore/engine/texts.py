@@ -119,7 +119,7 @@ def _objects(values: pl.Series, columns: Mapping[str, Column]) -> tuple[pl.DataF
     whole = texts.str.contains(r"^\s*\{").fill_null(value=False)
     decoded = _decoded(texts.zip_with(whole, texts.clear(1)), pl.Struct(schema))
     members = decoded.struct.unnest().with_columns(
-        ("[" + pl.col(name).list.eval(pl.element().fill_null("null")).list.join(",") + "]").alias(
+        ("[" + pl.col(name).list.agg(pl.element().fill_null("null")).list.join(",") + "]").alias(
             name
         )
         for name, dtype in schema.items()
@@ -167,11 +167,12 @@ def _cast(text: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 def _lists(text: pl.Series, dtype: pl.List | pl.Array) -> pl.Series:
     """Read lists of numbers, null where a text is none or has another length than an array's."""
-    body = text.str.extract(r"(?s)^\s*\[(.*)\]\s*$").str.strip_chars()
-    words = body.str.split(",").list.eval(pl.element().str.strip_chars())
+    body = text.str.extract(r"(?s)^\s*\[\s*(.*?)\s*\]\s*$")
+    words = body.str.replace_all(r"\s*,\s*", ",").str.split(",")
     found = words.cast(pl.List(dtype.inner), strict=False)
-    nulls = words.list.eval(pl.element() == "null").list.sum()
-    sound = nulls == found.list.eval(pl.element().is_null()).list.sum()
+    sound = (
+        words.list.count_matches("null") == found.list.len() - found.list.drop_nulls().list.len()
+    )
     found = found.zip_with(sound.fill_null(value=False), found.clear(1))
     found = pl.Series([[]], dtype=found.dtype).zip_with((body == "").fill_null(value=False), found)
     if isinstance(dtype, pl.List):

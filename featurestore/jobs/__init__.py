@@ -10,7 +10,8 @@ materialize, backfill          tables brought up to date (due, run, compute, rev
                                Redis (online)
 verify                         the proof, whose laws are in `proof`
 promote, collect, locks        what an alias names, and what may go (publish)
-push                           rows pushed to a source, and what servers were pushed
+push, ingest                   rows pushed to a source, what servers were pushed, and events of
+                               a stream
 compact                        a table's many small files as few
 rebuild                        Redis from the rest (copies)
 versions                       what is said of versions: list, show, diff, lineage, log
