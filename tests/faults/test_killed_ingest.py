@@ -76,6 +76,10 @@ VIEW = batch_view(
 )
 
 
+# With `everysec` a server may answer up to two seconds before it writes, if its disk is busy.
+FILE = ("--appendonly", "yes", "--appendfsync", "always")
+
+
 class Killable:
     """A server on a port of its own, on an append-only file: it can be killed and come back."""
 
@@ -89,7 +93,7 @@ class Killable:
         """Start it, and wait until it has read its file."""
         options = ("--bind", "127.0.0.1", "--port", str(self.port), "--save", "")
         self._process = subprocess.Popen(
-            [str(BINARIES[available()[0]]), *options, "--appendonly", "yes"],
+            [str(BINARIES[available()[0]]), *options, *FILE],
             cwd=self._folder,
             stdout=subprocess.DEVNULL,
         )
