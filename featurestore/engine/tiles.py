@@ -94,11 +94,11 @@ def _with(plan: Plan, before: States, events: Records, owner: Integers, *, laten
     if len(events):
         event, known = events["event"].copy(), events["known"].copy()
         firsts = _runs(owner)
-        there = owner[firsts]
-        newest[there] = np.maximum(newest[there], np.maximum.reduceat(known, firsts))
-        latest[there] = np.maximum(latest[there], np.maximum.reduceat(event, firsts))
+        whose = owner[firsts]
+        newest[whose] = np.maximum(newest[whose], np.maximum.reduceat(known, firsts))
+        latest[whose] = np.maximum(latest[whose], np.maximum.reduceat(event, firsts))
         open_ones = np.where(known > before.settled[owner], event, ENDING)
-        oldest[there] = np.minimum.reduceat(open_ones, firsts)
+        oldest[whose] = np.minimum.reduceat(open_ones, firsts)
     horizon = np.maximum(np.minimum(latest - lateness, oldest), before.horizon)
     tails = _tails(plan, newest)
     old = events["event"] < horizon[owner]
