@@ -151,9 +151,11 @@ def put_rows(
     """Write one view's rows; those of a table that is not in Redis wait for materialization."""
     view, table = live.view, live.table
     assert table is not None
-    known = inside(pl.col(KNOWN), Interval(start=BEGINNING, end=now))
-    ready, later = rows.filter(known), rows.filter(~known)
-    last = later[KNOWN].to_physical().max()
+    known = rows.select(inside(pl.col(KNOWN), Interval(start=BEGINNING, end=now))).to_series()
+    ready, later = (
+        (rows, rows.clear()) if known.all() else (rows.filter(known), rows.filter(~known))
+    )
+    last = later[KNOWN].to_physical().max() if later.height else None
     told = Online(
         view=view.name,
         version=view.version,

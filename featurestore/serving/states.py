@@ -112,9 +112,8 @@ def push_states(
 
     def change(found: States, places: Integers) -> States:
         mine, number = among(owner, places, keys.height)
-        merged_ones, refused = merged(
-            plan, found, rows.filter(pl.Series(mine)), number, lateness=view.settle, arrived=now
-        )
+        some = rows if mine.all() else rows.filter(pl.Series(mine))
+        merged_ones, refused = merged(plan, found, some, number, lateness=view.settle, arrived=now)
         late[mine] = refused
         return merged_ones
 
@@ -128,7 +127,10 @@ def entities_of(rows: pl.DataFrame, view: View) -> tuple[pl.DataFrame, Integers]
     names = [key.name for key in view.join_keys]
     if not names:
         return pl.DataFrame({"": [0]}), np.zeros(rows.height, np.int64)
-    keys = rows.select(names).unique(maintain_order=True)
+    keys = rows.select(names)
+    if rows.height <= 1:
+        return keys, np.zeros(rows.height, np.int64)
+    keys = keys.unique(maintain_order=True)
     owner = rows.select(names).join(
         keys.with_row_index(_OWNER), on=names, how="left", maintain_order="left"
     )

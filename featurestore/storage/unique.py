@@ -61,6 +61,8 @@ def _counted(view: View, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _tied(rows: pl.DataFrame, identity: list[str]) -> pl.Series:
     """Say of sorted rows which share all of some columns with one beside them."""
+    if rows.height == 1:
+        return pl.Series([False])
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift()) for name in identity)
     again = rows.select(same).to_series()
     return again | again.shift(-1, fill_value=False)
