@@ -23,6 +23,8 @@ from featurestore.model.documents import Project
 from featurestore.model.documents import load as load_document
 
 SEEDS = ("0", "1")
+_LOADING = "FEATURESTORE_LOADING"
+"""Set in the children: a repo that loads itself would start children without end."""
 _TAIL = 2_000
 
 
@@ -47,6 +49,11 @@ def load(repo: Path, *, timeout: float = 180.0) -> Project:
         Unsupported: feast is not installed.
         SourceError: the one thing wrong is a source that is missing or cannot be read.
     """
+    if os.environ.get(_LOADING):
+        raise InvalidDefinition(
+            f"{repo}: a module of the repo loads the repo while it is being loaded; put what runs "
+            "it under `if __name__ == '__main__':`, or outside the repo"
+        )
     if find_spec("feast") is None:
         raise Unsupported(
             "definitions are written on top of Feast, which is not installed here; run "
@@ -116,7 +123,8 @@ def _start(project: str, repo: Path, place: Path, seed: str) -> _Child:
         process = subprocess.Popen(  # noqa: S603 - our own module, under this interpreter
             [*command, project, str(repo), str(answer)],
             cwd=repo,
-            env=_environment() | {"PYTHONPATH": _python_path(), "PYTHONHASHSEED": seed},
+            env=_environment()
+            | {"PYTHONPATH": _python_path(), "PYTHONHASHSEED": seed, _LOADING: "1"},
             stdin=subprocess.DEVNULL,
             stdout=printed,
             stderr=subprocess.STDOUT,

@@ -250,10 +250,11 @@ def _in_years(moments: pl.Series) -> bool:
 def _moments(column: pl.Series, zones: set[str | None]) -> pl.Series:
     """Give UTC microseconds, null for a moment no calendar has or a local time without meaning."""
     name, dtype = pl.col(column.name), column.dtype
-    per = _PER_MILLISECOND if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ms" else 1
-    first, last = (end // per for end in _YEARS)
+    unit = dtype.time_unit if isinstance(dtype, pl.Datetime) else "us"
+    first, last = (end // _PER_MILLISECOND if unit == "ms" else end for end in _YEARS)
     # No moment in nanoseconds, or in days, leaves the years; milliseconds would overflow.
-    inside = column.to_physical().cast(pl.Int64).is_between(first, last)
+    moments = column.to_physical().cast(pl.Int64)
+    inside = moments.is_not_null() if unit == "ns" else moments.is_between(first, last)
     kept = column.to_frame().select(pl.when(inside).then(name))
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         return kept.select(to_moment(name, dtype, None)).to_series()

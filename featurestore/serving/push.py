@@ -79,6 +79,8 @@ def judge(
     taking = {view.data_id: view for view in reversed(accepted.views)}
     while True:
         computed: dict[str, pl.DataFrame] = {}
+        if accepted.rows.is_empty():
+            return Push(source=source, accepted=accepted, computed=computed)
         for view in taking.values():
             try:
                 computed[view.data_id] = stored_rows(view, raw_of(view, accepted.rows))

@@ -464,3 +464,17 @@ def test_a_file_is_pushed_from_a_shell(workspace, valkey, tmp_path):
     }
     for arguments, said in wrong.items():
         assert said in run("push", *arguments, repo=repo, environ=environ, code=1).stderr
+
+
+def test_rows_that_lack_every_column_are_refused_by_every_view(tmp_path, online_url):
+    """Also where a view has no keys; nanoseconds, as pandas has them, are moments."""
+    city = landed(name="city", join_keys={}, features={"newest": pl.col("delay")})
+    workspace = made(tmp_path, online_url, landed(), city)
+    with notebook(workspace, now=NOW) as store:
+        for nothing in ({}, {"plane": ["a"]}, pl.DataFrame()):
+            assert store.push("landings", nothing).accepted == 0
+        fresh = FRESH.with_columns(pl.col("at").dt.cast_time_unit("ns"))
+        assert store.push("landings", fresh).accepted == 2
+        naive = FRESH.with_columns(pl.col("at").dt.cast_time_unit("ns").dt.replace_time_zone(None))
+        assert store.push("landings", naive).refused_rows == 0
+    workspace.close()

@@ -156,3 +156,11 @@ def test_bytecode_is_kept_for_feast_and_never_for_the_repo(tmp_path):
     load(repo)
     assert list(Path(cache).rglob("feature_view.cpython-*.opt-1.pyc"))
     assert not (Path(cache) / repo.relative_to("/")).exists()
+
+
+def test_a_repo_that_loads_itself_is_refused(planes: Path) -> None:
+    """A script in the repo that applies it would start processes without end."""
+    script = "from pathlib import Path\nfrom featurestore.definitions import load\n\nload(Path())\n"
+    (planes / "script.py").write_text(script)
+    with pytest.raises(InvalidDefinition, match="loads the repo while it is being loaded"):
+        load(planes)
