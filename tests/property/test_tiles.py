@@ -121,7 +121,7 @@ def same(one, shown, expected, own):
         assert math.copysign(1, shown) == math.copysign(1, expected), one.name
 
 
-@settings(max_examples=35)
+@settings(max_examples=18)
 @given(st.data())
 def test_pushed_in_any_batches_is_as_built_at_once(data):
     """Within the lateness, batches and orders make no difference: not in values, not in bytes."""
@@ -139,7 +139,7 @@ def test_pushed_in_any_batches_is_as_built_at_once(data):
     assert encode_states(plan, states) == encode_states(plan, at_once)
 
 
-@settings(max_examples=35)
+@settings(max_examples=18)
 @given(st.data(), st.integers(0, 200), st.sampled_from(["id", None]))
 def test_built_tiles_answer_as_their_events_do(data, lateness, event_id):
     """However much is folded into tiles, every window has the value of its events."""
@@ -148,7 +148,7 @@ def test_built_tiles_answer_as_their_events_do(data, lateness, event_id):
     check(of, build(of, found, lateness=lateness), found)
 
 
-@settings(max_examples=35)
+@settings(max_examples=18)
 @given(st.data(), st.integers(0, 200))
 def test_what_is_not_refused_counts_and_what_is_refused_does_not(data, lateness):
     """Tiles are widened and dropped as time goes on; a refused row changes no byte."""
@@ -171,7 +171,7 @@ def test_what_is_not_refused_counts_and_what_is_refused_does_not(data, lateness)
     check(of, states, taken)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.data())
 def test_versions_in_any_order_leave_the_greatest(data):
     """Of rows of one number the greatest counts, with its own time; a repeat changes no byte."""
@@ -196,7 +196,7 @@ def test_versions_in_any_order_leave_the_greatest(data):
         check(of, states, list(best.values()))
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.data(), st.integers(0, 300), st.integers(-100, 300))
 def test_a_rebuild_keeps_what_was_pushed_since(data, lateness, known_after):
     """Built again of what offline knows, and merged with fresher events, nothing is lost."""

@@ -187,7 +187,7 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(cases(), st.booleans(), st.sampled_from([1, 2, 8]))
 def test_every_window_is_the_oracles(case: Case, as_known: bool, buckets: int) -> None:
     """A window covers the events from its snapped tail to its moment, as they are known then."""
@@ -195,7 +195,7 @@ def test_every_window_is_the_oracles(case: Case, as_known: bool, buckets: int) -
     check(case, frame, as_known=as_known)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(cases(), st.integers(1, 9))
 def test_nothing_after_a_moment_changes_its_windows(case: Case, later: int) -> None:
     """Events and corrections that come to be known after every entity row never show."""
@@ -207,7 +207,7 @@ def test_nothing_after_a_moment_changes_its_windows(case: Case, later: int) -> N
     assert more.answer().features.equals(case.answer().features)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(cases(), st.randoms(use_true_random=False))
 def test_the_order_of_stored_events_does_not_matter(case: Case, rng: random.Random) -> None:
     """Shuffled tables give the same bits."""
