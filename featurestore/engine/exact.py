@@ -29,8 +29,8 @@ class Exact:
     def __add__(self, other: "Exact") -> "Exact":
         """Add, number by number; infinities and NaN as float64 adds them."""
         with np.errstate(over="ignore", invalid="ignore"):
-            total, error = _two_sum(self.high, other.high)
-            return _renormalized(total, error + (self.low + other.low))
+            total, error = two_sum(self.high, other.high)
+            return _renormalized(total, _finite(error) + (self.low + other.low))
 
     def __getitem__(self, places: NDArray[np.int64] | slice) -> "Exact":
         """Give the numbers at some places."""
@@ -115,10 +115,11 @@ def variances(count: NDArray[np.int64], sums: Exact, squares: Exact) -> Floats:
     return np.where((numbers > 1) & np.isfinite(variance), variance, np.nan)
 
 
-def _two_sum(one: Floats, two: Floats) -> tuple[Floats, Floats]:
+def two_sum(one: Floats, two: Floats) -> tuple[Floats, Floats]:
+    """Give sums, and what float64 rounds away of each: NaN where one is not finite."""
     total = one + two
     of_two = total - one
-    return total, _finite((one - (total - of_two)) + (two - of_two))
+    return total, (one - (total - of_two)) + (two - of_two)
 
 
 def _two_product(one: Floats, two: Floats | float) -> tuple[Floats, Floats]:

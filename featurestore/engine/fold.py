@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.engine.exact import complete
+from featurestore.engine.exact import complete, two_sum
 from featurestore.engine.parts import Columns, Floats, Parts
 from featurestore.model.tiles import Integers, Pick
 
@@ -98,19 +98,13 @@ def _finite_sums(
         np.add(unit, left, out=cut)
         cut -= unit
         left -= cut
-        total, error = _two_sum(total, np.add.reduceat(cut, firsts, axis=1))
+        total, error = two_sum(total, np.add.reduceat(cut, firsts, axis=1))
         rest += error
     # What floats rounded away is as low as what is left of them: no digit that counts is lost.
     left += low
     rest += np.add.reduceat(left, firsts, axis=1)
-    total, rest = _two_sum(total, rest)
+    total, rest = two_sum(total, rest)
     if huge:
         total, rest = np.ldexp(total, -down), np.ldexp(rest, -down)
         rest = np.where(np.isfinite(total), rest, 0.0)
     return total + 0.0, rest + 0.0
-
-
-def _two_sum(one: Floats, two: Floats) -> tuple[Floats, Floats]:
-    total = one + two
-    of_two = total - one
-    return total, (one - (total - of_two)) + (two - of_two)

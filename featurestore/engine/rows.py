@@ -7,14 +7,13 @@ import polars as pl
 
 from featurestore.engine.spans import Events, superseded
 from featurestore.engine.transform import Program, program, select, transform
-from featurestore.engine.windows import Asked, window_values
+from featurestore.engine.windows import asked_of, window_values
 from featurestore.errors import SourceError
 from featurestore.model import expressions
 from featurestore.model.documents import View
 from featurestore.model.time import BEGINNING, CREATED, EVENT, KNOWN, REVISION
 from featurestore.model.windows import (
     NUMBER,
-    input_name,
     numbered,
     row_order,
     stored_features,
@@ -78,13 +77,8 @@ def windowed(view: View, rows: pl.DataFrame) -> pl.DataFrame:
             key=key, number=number, created=created, revision=revision, event=event, known=known
         )
     starts = np.searchsorted(key, np.arange(int(key[-1]) + 2 if rows.height else 1))
-    asked = [
-        Asked(window=one.window, input=input_name(one), name=one.name)
-        for one in moving
-        if one.window is not None
-    ]
     events = Events(starts=starts, event=event, known=known, gone=gone)
-    return rows.with_columns(window_values(events, key, known, asked, rows.select))
+    return rows.with_columns(window_values(events, key, known, asked_of(moving), rows.select))
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ are exact, and first and last are told by the place of their event.
 """
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, get_args
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from featurestore.engine.exact import Exact, variances
 from featurestore.engine.ranges import Array, Pick, counts, ends, extremes, square_sums, sums
 from featurestore.engine.spans import NEVER, Events, Integers, Layer, layers
-from featurestore.model.documents import Function, Window
+from featurestore.model.documents import Feature, Function, Window
 from featurestore.model.schema import parse_dtype
-from featurestore.model.windows import output_of
+from featurestore.model.windows import input_name, output_of
 
 Read = Callable[[Sequence[str]], pl.DataFrame]
 """Gives input columns of all events, in their order."""
@@ -39,6 +39,15 @@ class Asked:
     window: Window
     input: str
     name: str
+
+
+def asked_of(features: Iterable[Feature]) -> list[Asked]:
+    """Give what is asked of window features."""
+    return [
+        Asked(window=one.window, input=input_name(one), name=one.name)
+        for one in features
+        if one.window is not None
+    ]
 
 
 def window_values(

@@ -6,6 +6,7 @@ lowered or removed are replaced only where Redis still holds exactly them. Both 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Self
 
 import polars as pl
@@ -186,12 +187,12 @@ def _beside_pushes(
     A newer one may have been pushed: it stays.
     """
     online, layout = workspace.online(), layout_of(view)
-    there = online.values(table.id, keys)
-    sound = [one is None or layout.reads(one) for one in there]
+    sound = layout.sound(online.values(table.id, keys))
+    if all(sound):
+        return online.put(table.id, keys, rows, expire_ms=expire)
     served = 0
-    for anyway in (False, True):
-        mine = [at for at, well in enumerate(sound) if well is not anyway]
-        some, values = ([of[at] for at in mine] for of in (keys, rows))
+    for mine, anyway in ((sound, False), ([not one for one in sound], True)):
+        some, values = (list(compress(of, mine)) for of in (keys, rows))
         served += online.put(table.id, some, values, expire_ms=expire, anyway=anyway)
     return served
 

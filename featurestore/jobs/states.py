@@ -46,13 +46,7 @@ def rebuild_states(
     has them. `hold` is called before each write.
     """
     online, changed = workspace.online(), 0
-    write = partial(
-        _write,
-        online,
-        view,
-        table,
-        expire_ms=expire_ms,
-    )
+    write = partial(_write, online, view, table, expire_ms=expire_ms)
     names = [key.name for key in view.join_keys]
     seen = [pl.DataFrame() if of is None else of.select(names).clear()]
     for rows in _by_bucket(workspace, view, table, version, of, since):

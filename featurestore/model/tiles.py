@@ -4,14 +4,14 @@ Both are NumPy records, little-endian and packed, so that they are computed with
 are. A tile holds what can be merged of each input, and only what some window of the view needs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.model.documents import Function, View, Window
+from featurestore.model.documents import Feature, Function, View, Window
 from featurestore.model.fingerprint import digest
 from featurestore.model.schema import Column
 from featurestore.model.time import BEGINNING
@@ -168,7 +168,9 @@ class States:
 
 def plan_of(view: View) -> Plan:
     """Lay out the states of a view that has window features."""
-    needs = {name: _parts(found) for name, found in _by_input(view)}
+    needs: dict[str, set[Part]] = {}
+    for feature, window in _windows(view):
+        needs.setdefault(input_name(feature), set()).update(_NEEDS[window.function])
     columns = tuple(column for column in stored_columns(view) if column.name in needs)
     at = {column.name: place for place, column in enumerate(columns)}
 
@@ -179,8 +181,8 @@ def plan_of(view: View) -> Plan:
     picks = (Pick(part=p, dtype=d, inputs=having(p, (d,))) for p in PICKS for d in dtypes)
     return Plan(
         columns=columns,
-        spans=tuple(sorted({(one.length, one.every) for one in map(_window, windows(view))})),
-        places={one.name: at[input_name(one)] for one in windows(view)},
+        spans=tuple(sorted({(one.length, one.every) for _, one in _windows(view)})),
+        places={one.name: at[input_name(one)] for one, _ in _windows(view)},
         versions=view.event_id is not None,
         ints=having("sum", [name for name in dtypes if name in _WHOLE]),
         sums=having("sum", [name for name in dtypes if name not in _WHOLE]),
@@ -195,17 +197,5 @@ def stored(dtype: str) -> str:
     return np.dtype(_STORED.get(dtype, dtype)).newbyteorder("<").str
 
 
-def _by_input(view: View) -> Iterator[tuple[str, list[Window]]]:
-    found: dict[str, list[Window]] = {}
-    for one in windows(view):
-        found.setdefault(input_name(one), []).append(_window(one))
-    yield from found.items()
-
-
-def _parts(found: Sequence[Window]) -> frozenset[Part]:
-    return frozenset(part for one in found for part in _NEEDS[one.function])
-
-
-def _window(feature: object) -> Window:
-    window: Window = feature.window  # type: ignore[attr-defined]
-    return window
+def _windows(view: View) -> list[tuple[Feature, Window]]:
+    return [(one, one.window) for one in windows(view) if one.window is not None]

@@ -170,13 +170,14 @@ class RowLayout:
             raise _corrupt("a row's length is not what its columns add up to")
         return Decoded(layout=self, rows=filled, present=present, heads=heads)
 
-    def reads(self, row: bytes) -> bool:
-        """Say whether bytes are a row of this layout."""
+    def sound(self, rows: Sequence[bytes | None]) -> list[bool]:
+        """Say of each row whether it is one of this layout, or none at all."""
         try:
-            self.decode([row])
+            self.decode(rows)
         except CorruptData:
-            return False
-        return True
+            # One by one only where something is damaged, which is rare.
+            return [len(rows) > 1 and all(self.sound([row])) for row in rows]
+        return [True] * len(rows)
 
     def _filled(self, rows: Sequence[bytes | None], present: Bools) -> list[bytes]:
         boxed = np.empty(len(rows), object)

@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 
 from featurestore.engine.spans import Events, superseded
-from featurestore.engine.windows import Asked, window_values
+from featurestore.engine.windows import asked_of, window_values
 from featurestore.model.documents import Feature, View
 from featurestore.model.tiles import Integers
 from featurestore.model.time import CREATED, REVISION
-from featurestore.model.windows import NUMBER, input_name, numbered
+from featurestore.model.windows import NUMBER, numbered
 from featurestore.training.join import Found, Read, Timeline, moments
 
 
@@ -44,16 +44,11 @@ def at_moments(
     time: pl.Series,
 ) -> list[pl.Series]:
     """Give window features at entity rows' moments; of a null key or moment they are null."""
-    asked = [
-        Asked(window=one.window, input=input_name(one), name=one.name)
-        for one in features
-        if one.window is not None
-    ]
 
     def ordered(names: Sequence[str]) -> pl.DataFrame:
         return _in_order(line, read(names))
 
-    values = window_values(events, found.key, moments(time), asked, ordered)
+    values = window_values(events, found.key, moments(time), asked_of(features), ordered)
     told = [column for column in (*keys, time) if column.null_count()]
     if not told:
         return values
