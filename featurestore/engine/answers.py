@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from featurestore.engine.exact import Exact, exact, variances
 from featurestore.engine.fold import folded
-from featurestore.engine.parts import Columns, Floats, Parts
+from featurestore.engine.parts import Columns, Floats, Parts, bare_of, joined
 from featurestore.engine.questions import Answered, Questions, Way
 from featurestore.engine.spans import search
 from featurestore.model.tiles import Integers, States
@@ -48,35 +48,38 @@ def answers(questions: Questions, states: States, at: int) -> tuple[Block, ...]:
 
 def _covered(columns: Columns, states: States, tails: Integers) -> Parts:
     """Fold what each window covers of each entity: by window, then by entity."""
-    found = columns.parts(states.tiles, states.events)
-    moments = np.concatenate([states.tiles["start"], states.events["event"]])
+    bare = joined(states.bare, bare_of(columns.plan, states.events))
+    found, moments = columns.parts(states.tiles, bare), np.ascontiguousarray(bare["event"])
+    if len(states.tiles):
+        moments = np.concatenate([states.tiles["start"], moments])
     few = len(moments) <= _FEW
     if few and len(states) == 1:
         return folded(columns, *_rests(found, moments, tails))
-    # Runs of what is in order of time: the tiles of each entity, then the events of each.
-    fences = np.zeros(2 * len(states) + 1, np.int64)
-    np.cumsum(np.concatenate([states.tile_counts, states.event_counts]), out=fences[1:])
+    # Runs of what is in order of time: the tiles of each entity, the bare events, the whole ones.
+    runs = (states.tile_counts, states.bare_counts, states.event_counts)
+    fences = np.zeros(len(runs) * len(states) + 1, np.int64)
+    np.cumsum(np.concatenate(runs), out=fences[1:])
     firsts = np.broadcast_to(fences[:-1], (len(tails), len(fences) - 1))
     begins = search(moments, firsts, fences[1:], tails[:, None], through=False)
     ends = fences[1:]
     if not few:
         found, begins, ends = _pieces(columns, found, tails, begins, fences)
     # Nothing is added to every window, so that none is empty.
-    starts = np.full((len(tails), len(states), 3), found.whole.shape[1] - 1)
+    starts = np.full((len(tails), len(states), len(runs) + 1), found.whole.shape[1] - 1)
     sizes = np.ones(starts.shape, np.int64)
-    starts[..., :2] = begins.reshape(len(tails), 2, -1).swapaxes(1, 2)
-    sizes[..., :2] = (ends - begins).reshape(len(tails), 2, -1).swapaxes(1, 2)
+    starts[..., :-1] = begins.reshape(len(tails), len(runs), -1).swapaxes(1, 2)
+    sizes[..., :-1] = (ends - begins).reshape(len(tails), len(runs), -1).swapaxes(1, 2)
     flat = sizes.reshape(-1)
     after = np.cumsum(flat)
     before = after - flat
     places = np.repeat(starts.reshape(-1) - before, flat) + np.arange(after[-1])
-    return folded(columns, found.taken(places), before[::3])
+    return folded(columns, found.taken(places), before[:: len(runs) + 1])
 
 
 def _rests(found: Parts, moments: Integers, tails: Integers) -> tuple[Parts, Integers]:
     """Give what windows cover of one entity, side by side, and where each begins.
 
-    Its tiles and then its events are in order of time, so that a window covers all from some on.
+    What is kept of it is in order of time, so that a window covers all from some on.
     """
     end = len(moments) + 1
     begins = moments.searchsorted(tails)

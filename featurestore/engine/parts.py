@@ -79,12 +79,12 @@ class Columns:
         object.__setattr__(self, "_exact_at", _index(exact_at))
         object.__setattr__(self, "_picks_at", tuple(map(_index, picks_at)))
 
-    def parts(self, tiles: Records, events: Records) -> Parts:
-        """Give the columns of tiles, then those of events, each as a tile of its own, then nothing.
+    def parts(self, tiles: Records, bare: Records) -> Parts:
+        """Give the columns of tiles, then of bare events, each as a tile of its own, then nothing.
 
         The last one is a tile in which nothing happens.
         """
-        some, every, counts = len(tiles), len(tiles) + len(events), len(self.inputs)
+        some, every, counts = len(tiles), len(tiles) + len(bare), len(self.inputs)
         exact_ones = (len(self.sums) + len(self.squares), every + 1)
         found = Parts(
             whole=np.zeros((counts + len(self.ints), every + 1), np.int64),
@@ -95,16 +95,10 @@ class Columns:
                 for one in self.picks
             ),
         )
-        found.whole[:counts, :some] = tiles["n"].T[self._counts_at]
-        if self.ints:
-            found.whole[counts:, :some] = tiles["ints"].T[self._ints_at]
-        if self.summed:
-            found.high[:, :some] = tiles["high"].T[self._exact_at]
-            found.low[:, :some] = tiles["low"].T[self._exact_at]
-        for pick, column, at in zip(self.picks, found.picks, self._picks_at, strict=True):
-            column[:, :some] = tiles[pick.name].T[at]
-        if len(events):
-            self._lift(found, slice(some, every), events)
+        if some:
+            self._fill(found, slice(some), tiles)
+        if len(bare):
+            self._lift(found, slice(some, every), bare)
         return found
 
     def records(self, start: Integers, parts: Parts) -> Records:
@@ -118,8 +112,20 @@ class Columns:
             tiles[pick.name] = column[:, :count].T
         return tiles
 
+    def _fill(self, found: Parts, here: slice, tiles: Records) -> None:
+        """Fill in tiles."""
+        counts = len(self.inputs)
+        found.whole[:counts, here] = tiles["n"].T[self._counts_at]
+        if self.ints:
+            found.whole[counts:, here] = tiles["ints"].T[self._ints_at]
+        if self.summed:
+            found.high[:, here] = tiles["high"].T[self._exact_at]
+            found.low[:, here] = tiles["low"].T[self._exact_at]
+        for pick, column, at in zip(self.picks, found.picks, self._picks_at, strict=True):
+            column[:, here] = tiles[pick.name].T[at]
+
     def _lift(self, found: Parts, here: slice, events: Records) -> None:
-        """Fill in events, each as a tile of its own."""
+        """Fill in bare events, each as a tile of its own."""
         plan, counts = self.plan, len(self.inputs)
         valid = np.unpackbits(events["valid"], axis=1, count=len(plan.columns), bitorder="little")
         found.whole[:counts, here] = valid.T[self._counts_at]
@@ -170,10 +176,12 @@ def every_column(plan: Plan) -> Columns:
     )
 
 
-def lifted(plan: Plan, events: Records) -> Records:
-    """Give each event as a tile of its own, which starts as it happens."""
-    columns = every_column(plan)
-    return columns.records(events["event"], columns.parts(np.empty(0, plan.tile), events))
+def bare_of(plan: Plan, events: Records) -> Records:
+    """Give the bare events that whole ones end in."""
+    cells = events.view(np.uint8).reshape(len(events), plan.event.itemsize)
+    ends = np.ascontiguousarray(cells[:, plan.event.itemsize - plan.bare.itemsize :])
+    found: Records = ends.reshape(-1).view(plan.bare)
+    return found
 
 
 def taken(records: Records, places: NDArray[Any]) -> Records:
@@ -187,6 +195,8 @@ def joined(one: Records, two: Records) -> Records:
     """Give records, and others of the same kind after them."""
     if not len(two):
         return one
+    if not len(one):
+        return two
     return np.concatenate([_plain(one), _plain(two)]).view(one.dtype)
 
 

@@ -92,7 +92,7 @@ def superseded(
     Rows equal in key and number are versions of one event, the newer the greater (created,
     revision, event, place). `gone` is the least `known` of the newer ones, `NEVER` without one.
     """
-    mixed = key.astype(np.uint64) * _SPREAD + number.astype(np.uint64)
+    mixed = identities(key, number)
     ordered = np.sort(mixed)
     if not (ordered[1:] == ordered[:-1]).any():
         return None
@@ -107,6 +107,11 @@ def superseded(
     gone = np.full(len(key), NEVER)
     gone[rows] = _least_after(known[rows], prefix(~same))
     return gone
+
+
+def identities(key: Integers, number: Integers) -> NDArray[np.uint64]:
+    """Give one number for each key and number; two pairs share it once in 2**64 cases."""
+    return key.astype(np.uint64) * _SPREAD + number.astype(np.uint64)
 
 
 def search(

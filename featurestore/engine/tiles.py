@@ -1,32 +1,32 @@
-"""Window features of the online store: states that rows are merged into, and what they answer.
+"""Window states of the online store: made of offline rows, with what was pushed since beside them.
 
-A state keeps events at or after its horizon one by one; older ones are folded into tiles, whose
-width at a moment divides the `every` of all windows that still cover it. So each window of any
-moment, from the newest known-at on, is a run of tiles and then of events, and nothing is written as
-time passes. Rows older than the horizon are refused: the state must be built again.
+A state keeps events at or after its horizon whole. Of older ones it keeps the bare inputs, or folds
+them into tiles, whose width at a moment divides the `every` of all windows that still cover it. So
+each window of any moment, from the newest known-at on, is a run of older ones and then of events,
+and nothing is written as time passes.
 
-What was pushed is kept one by one until the state is built of rows that have it, however old it is:
-building a state again loses nothing. Of versions of one event that both stand in the events zone
-only the greatest is kept. A version whose other version is in a tile already, or that moved before
-the horizon, is not seen as such.
+What was pushed is kept beside a state, however old it is, until one is built of rows that have it:
+no push touches a state, and building it again loses nothing. Of versions of one event only the
+greatest counts. A pushed row is refused if it lies before the horizon, or if it is a version of an
+older event: the state must be built again.
 """
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from featurestore.engine.events import records, winners
 from featurestore.engine.fold import folded
-from featurestore.engine.parts import every_column, joined, lifted, taken
-from featurestore.model.tiles import NO_CREATED, Integers, Plan, Records, States
-from featurestore.model.time import BEGINNING, CREATED, ENDING, EVENT, KNOWN, REVISION
-from featurestore.model.windows import NUMBER
+from featurestore.engine.parts import bare_of, every_column, joined, taken
+from featurestore.engine.spans import identities
+from featurestore.model.tiles import Integers, Plan, Records, States
+from featurestore.model.time import BEGINNING, ENDING
 
 Bools = NDArray[np.bool_]
-_SPREAD = np.uint64(0x9E37_79B9_7F4A_7C15)
-_LARGEST = 2**63 - 1
+FOLDED = 1_000
+"""How many older events of an entity are known by their numbers, at most: the latest."""
 
 
 def built(
@@ -37,113 +37,141 @@ def built(
     *,
     lateness: int,
     kept: States | None = None,
-) -> States:
-    """Build the states of so many entities of all their offline rows, and events kept from online.
+) -> tuple[States, States]:
+    """Build the states of so many entities of all their offline rows, beside what was pushed.
 
     `rows` has event, created and known-at (UTC microseconds), revision, number and the inputs;
-    `owner` is the number of each row's entity. Of two equal versions offline's is taken. Events up
-    to `lateness` microseconds before an entity's newest are kept one by one, and those that were
-    pushed and are not among the rows.
+    `owner` is the number of each row's entity. `kept` is what was pushed so far; it comes back
+    without what the rows have (of two equal versions offline's is taken). Events up to `lateness`
+    microseconds before an entity's newest stay whole.
     """
-    events = _events(plan, rows, arrived=0)
+    events = records(plan, rows, arrived=0)
     if kept is not None and len(kept.events):
         events = joined(kept.events, events)
-        owner = np.concatenate([_owners(kept.event_counts), owner])
-    nothing = States.none(plan, owners)
-    return _with(plan, nothing, *_winners(plan, events, owner), lateness=lateness)
+        owner = np.concatenate([owners_of(kept.event_counts), owner])
+    events, owner = winners(plan, events, owner)
+    newest, horizon = _edges(events, owner, owners, lateness)
+    pushed = events["arrived"] != 0
+    left = _only(plan, owners, taken(events, pushed), owner[pushed])
+    events, owner = taken(events, ~pushed), owner[~pushed]
+    tails = _tails(plan, newest)
+    reached = events["event"] >= tails.min(axis=0)[owner]
+    old = events["event"] < horizon[owner]
+    recent = ~old if plan.versions else ~old & reached
+    state = _older(plan, tails, taken(events, old & reached), owner[old & reached])
+    state = replace(
+        state, events=taken(events, recent), event_counts=_counts(owner[recent], owners)
+    )
+    there = state.present
+    newest, horizon = (np.where(there, one, BEGINNING) for one in (newest, horizon))
+    return replace(state, newest=newest, horizon=horizon), left
 
 
-def merged(
-    plan: Plan, states: States, rows: pl.DataFrame, owner: Integers, *, lateness: int, arrived: int
+def taken_in(
+    plan: Plan, states: States, pushed: States, rows: pl.DataFrame, owner: Integers, *, arrived: int
 ) -> tuple[States, Bools]:
-    """Merge rows that were pushed (as in `built`); give the states and which rows were refused.
+    """Take rows (as in `built`) to what was pushed; give all of that, and which were refused.
 
-    Refused are rows with an event before its entity's horizon as it was. A row that is there
-    already, or a lesser version of one, changes nothing. `arrived` is when they are written, UTC
-    microseconds.
+    Of `states` the horizon and the numbers of older events are looked at. A row that was pushed
+    before, or a lesser version of one, changes nothing. `arrived` is when they are written, UTC
+    microseconds, and not 0.
     """
-    events = _events(plan, rows, arrived=arrived)
+    events = records(plan, rows, arrived=arrived)
+    older = identities(owners_of(states.folded_counts), states.folded)
     refused = events["event"] < states.horizon[owner]
-    events = joined(taken(events, ~refused), states.events)
-    owner = np.concatenate([owner[~refused], _owners(states.event_counts)])
-    return _with(plan, states, *_winners(plan, events, owner), lateness=lateness), refused
+    refused |= np.isin(identities(owner, events["number"]), older)
+    events = joined(taken(events, ~refused), pushed.events)
+    owner = np.concatenate([owner[~refused], owners_of(pushed.event_counts)])
+    return _only(plan, len(states), *winners(plan, events, owner)), refused
 
 
-def fresh(states: States) -> States:
-    """Give states of only the events that were pushed and no table was seen to have."""
-    events = states.events
-    kept = events["arrived"] != 0
-    counts = np.bincount(_owners(states.event_counts)[kept], minlength=len(states))
+def beside(plan: Plan, states: States, pushed: States) -> States:
+    """Give states with what was pushed among their events."""
+    if not len(pushed.events):
+        return states
+    owner = [owners_of(one.event_counts) for one in (pushed, states)]
+    events, whose = winners(plan, joined(pushed.events, states.events), np.concatenate(owner))
     return replace(
         states,
-        event_counts=counts.astype(np.int64),
-        tile_counts=np.zeros(len(states), np.int64),
-        events=taken(events, kept),
-        tiles=states.tiles[:0],
+        newest=np.maximum(states.newest, pushed.newest),
+        events=events,
+        event_counts=_counts(whose, len(states)),
     )
 
 
-def _with(plan: Plan, before: States, events: Records, owner: Integers, *, lateness: int) -> States:
-    """Give states with other events, in order, moved on to the newest of them; tiles as before."""
-    newest, latest = before.newest.copy(), np.full(len(before), BEGINNING + lateness)
-    oldest = np.full(len(before), ENDING, np.int64)
+def owners_of(counts: Integers) -> Integers:
+    """Give the number of the entity that each of so many events (or tiles) belongs to."""
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+def _edges(
+    events: Records, owner: Integers, owners: int, lateness: int
+) -> tuple[Integers, Integers]:
+    """Give the newest known-at of entities, and from when on their events are kept whole."""
+    newest, latest = np.full((2, owners), BEGINNING, np.int64)
+    oldest = np.full(owners, ENDING, np.int64)
     if len(events):
-        event, known = events["event"].copy(), events["known"].copy()
         firsts = _runs(owner)
         whose = owner[firsts]
-        newest[whose] = np.maximum(newest[whose], np.maximum.reduceat(known, firsts))
-        latest[whose] = np.maximum(latest[whose], np.maximum.reduceat(event, firsts))
-        open_ones = np.where(events["arrived"] != 0, event, ENDING)
-        oldest[whose] = np.minimum.reduceat(open_ones, firsts)
-    horizon = np.maximum(np.minimum(latest - lateness, oldest), before.horizon)
-    tails = _tails(plan, newest)
-    old = events["event"] < horizon[owner]
-    tiles, tile_counts = _tiled(plan, before, tails, taken(events, old), owner[old])
-    left = ~old
-    if not plan.versions:
-        left &= events["event"] >= tails.min(axis=0)[owner]
-    events, owner = taken(events, left), owner[left]
-    counts = np.bincount(owner, minlength=len(before)).astype(np.int64)
-    there = (counts + tile_counts) > 0
-    return States(
-        newest=np.where(there, newest, BEGINNING),
-        horizon=np.where(there, horizon, BEGINNING),
-        event_counts=counts,
-        tile_counts=tile_counts,
-        events=events,
-        tiles=tiles,
+        newest[whose] = np.maximum.reduceat(events["known"], firsts)
+        latest[whose] = np.maximum.reduceat(events["event"], firsts)
+        pushed = np.where(events["arrived"] != 0, events["event"], ENDING)
+        oldest[whose] = np.minimum.reduceat(pushed, firsts)
+    latest = np.maximum(latest, BEGINNING + lateness)
+    return newest, np.minimum(latest - lateness, oldest)
+
+
+def _only(plan: Plan, owners: int, events: Records, owner: Integers) -> States:
+    """Give states of nothing but events, in order."""
+    newest = np.full(owners, BEGINNING, np.int64)
+    if len(events):
+        firsts = _runs(owner)
+        newest[owner[firsts]] = np.maximum.reduceat(events["known"], firsts)
+    counts = _counts(owner, owners)
+    return replace(States.none(plan, owners), newest=newest, events=events, event_counts=counts)
+
+
+def _older(plan: Plan, tails: Integers, events: Records, owner: Integers) -> States:
+    """Give states of older events, in order and within reach: bare or in tiles, as is smaller."""
+    owners, bare = tails.shape[1], bare_of(plan, events)
+    start = _starts(plan, tails, events["event"], owner)
+    sizes = _counts(owner, owners)
+    tile_counts = _counts(owner[_runs(owner, start)], owners)
+    light = sizes * plan.bare.itemsize <= tile_counts * plan.tile.itemsize
+    alone = light[owner]
+    numbers, number_counts = events["number"][:0].copy(), np.zeros(owners, np.int64)
+    if plan.versions:
+        after = np.cumsum(sizes)[owner] - np.arange(len(owner))
+        numbers = events["number"][after <= FOLDED]
+        number_counts = np.minimum(sizes, FOLDED)
+    return replace(
+        States.none(plan, owners),
+        bare=taken(bare, alone),
+        bare_counts=np.where(light, sizes, 0),
+        tiles=_tiles(plan, taken(bare, ~alone), start[~alone], owner[~alone]),
+        tile_counts=np.where(light, 0, tile_counts),
+        folded=numbers,
+        folded_counts=number_counts,
     )
 
 
-def _tiled(
-    plan: Plan, before: States, tails: Integers, events: Records, owner: Integers
-) -> tuple[Records, Integers]:
-    """Fold events into the tiles of states, and these into as wide ones as windows allow."""
-    tiles = joined(before.tiles, lifted(plan, events))
-    owner = np.concatenate([_owners(before.tile_counts), owner])
-    start = tiles["start"].copy()
-    width = np.zeros(len(tiles), np.int64)
+def _starts(plan: Plan, tails: Integers, event: Integers, owner: Integers) -> Integers:
+    """Give where the tile of each event begins: an edge of every window that may still cover it."""
+    width = np.zeros(len(event), np.int64)
     for every in sorted({every for _, every in plan.spans}):
         tail = tails[[of == every for _, of in plan.spans]].min(axis=0)
-        here = np.where(tail[owner] <= start, every, 0)
-        width = np.gcd(width, here) if width.any() else here
-    start -= start % np.maximum(width, 1)
-    # Of one entity, tiles begin before all events that are folded into them: this order is by time.
-    order = np.argsort(owner, kind="stable")
-    order = order[width[order] > 0]
-    owner, start, tiles = owner[order], start[order], taken(tiles, order)
-    tiles["start"] = start
-    firsts = _runs(owner, start)
-    counts = np.bincount(owner[firsts], minlength=len(before)).astype(np.int64)
-    if len(firsts) == len(tiles):
-        return tiles, counts
-    sizes = np.diff(firsts, append=len(tiles))
-    many = sizes > 1
-    found, columns = taken(tiles, firsts), every_column(plan)
-    ends = np.cumsum(sizes[many])
-    parts = columns.parts(taken(tiles, np.repeat(many, sizes)), events[:0])
-    found[many] = columns.records(found["start"][many], folded(columns, parts, ends - sizes[many]))
-    return found, counts
+        width = np.gcd(width, np.where(tail[owner] <= event, every, 0))
+    starts: Integers = event - event % np.maximum(width, 1)
+    return starts
+
+
+def _tiles(plan: Plan, bare: Records, start: Integers, owner: Integers) -> Records:
+    """Fold events of one entity and start into one tile each."""
+    if not len(bare):
+        return np.empty(0, plan.tile)
+    firsts, columns = _runs(owner, start), every_column(plan)
+    parts = columns.parts(np.empty(0, plan.tile), bare)
+    return columns.records(start[firsts], folded(columns, parts, firsts))
 
 
 def _tails(plan: Plan, newest: Integers) -> Integers:
@@ -155,96 +183,8 @@ def _tails(plan: Plan, newest: Integers) -> Integers:
     return tails - tails % spans[:, 1:]
 
 
-def _winners(plan: Plan, events: Records, owner: Integers) -> tuple[Records, Integers]:
-    """Give the greatest version of each event, by (entity, event, created, revision, number).
-
-    Among equals an event that is offline wins, then the greater bytes, then the later place.
-    """
-    several = _several(owner, events["number"])
-    if several.any():
-        places = np.flatnonzero(several)
-        best = places[_best(plan, taken(events, places), owner[places])]
-        kept = np.concatenate([np.flatnonzero(~several), best])
-        events, owner = taken(events, kept), owner[kept]
-    order = _in_time(events, owner)
-    return taken(events, order), owner[order]
-
-
-def _several(owner: Integers, number: Integers) -> Bools:
-    """Say which events may not be the only ones of their entity and number; most are."""
-    mixed = owner.astype(np.uint64) * _SPREAD + number.astype(np.uint64)
-    ordered = np.sort(mixed)
-    again = ordered[1:][ordered[1:] == ordered[:-1]]
-    return np.isin(mixed, again) if len(again) else np.zeros(len(mixed), np.bool_)
-
-
-def _best(plan: Plan, events: Records, owner: Integers) -> Integers:
-    """Give the places of the greatest version of each event, by event."""
-    names = ("number",) if plan.versions else ("event", "created", "number")
-    order = np.lexsort((*(events[name] for name in reversed(names)), owner))
-    same = owner[order][1:] == owner[order][:-1]
-    for name in names:
-        column = events[name][order]
-        same &= column[1:] == column[:-1]
-    return _greatest(plan, events, order, same) if same.any() else order
-
-
-def _in_time(events: Records, owner: Integers) -> Integers:
-    """Give the places of events by (entity, event, created, revision, number)."""
-    event = events["event"].copy()
-    first, last = int(event.min(initial=ENDING)), int(event.max(initial=BEGINNING))
-    span = max(last - first + 1, 1)
-    if (int(owner.max(initial=0)) + 1) * span < _LARGEST:
-        # As one number, and nearly in order already: a tenth of the time.
-        key = owner * span + (event - first)
-        order = np.argsort(key, kind="stable")
-        if (np.diff(key[order]) > 0).all():
-            return order
-    keys = ("number", "revision", "created", "event")
-    return np.lexsort((*(events[name] for name in keys), owner))
-
-
-def _greatest(plan: Plan, events: Records, order: Integers, same: Bools) -> Integers:
-    """Give the places, in an order by event, of the greatest of each run of the same event."""
-    group = np.concatenate([[0], np.cumsum(~same)])
-    offset = plan.event.fields["valid"][1]  # type: ignore[index]
-    found = taken(events, order)
-    cells = found.view(np.uint8).reshape(len(order), -1)
-    inputs = np.ascontiguousarray(cells[:, offset:]).view(f"S{cells.shape[1] - offset}")[:, 0]
-    keys = (order, inputs, found["arrived"] == 0)
-    within = np.lexsort((*keys, found["event"], found["revision"], found["created"], group))
-    last = np.append(np.flatnonzero(np.diff(group[within])), len(order) - 1)
-    greatest: Integers = order[within[last]]
-    return greatest
-
-
-def _events(plan: Plan, rows: pl.DataFrame, *, arrived: int) -> Records:
-    events = np.zeros(rows.height, plan.event)
-    events["event"], events["known"] = _numbers(rows[EVENT]), _numbers(rows[KNOWN])
-    events["created"] = np.where(_valid(rows[CREATED]), _numbers(rows[CREATED]), NO_CREATED)
-    events["revision"], events["number"] = rows[REVISION].to_numpy(), rows[NUMBER].to_numpy()
-    events["arrived"] = arrived
-    valid = np.empty((rows.height, len(plan.columns)), np.bool_)
-    for dtype, places in plan.values.items():
-        for at, place in enumerate(places):
-            column = rows[plan.columns[place].name]
-            valid[:, place] = _valid(column)
-            events[dtype][:, at] = _numbers(column)
-    events["valid"] = np.packbits(valid, axis=1, bitorder="little")
-    return events
-
-
-# Each method of a series that Polars runs as a query takes as long as copying thousands of numbers.
-def _valid(column: pl.Series) -> NDArray[np.bool_] | bool:
-    return column.is_not_null().to_numpy() if column.null_count() else True
-
-
-def _numbers(column: pl.Series) -> NDArray[Any]:
-    """Give numbers as they are, days of dates and microseconds of datetimes; null is zero."""
-    if column.null_count():
-        column = column.to_physical().fill_null(strategy="zero")
-    values = column.to_numpy()
-    return values.view(np.int64) if values.dtype.kind == "M" else values
+def _counts(owner: Integers, owners: int) -> Integers:
+    return np.bincount(owner, minlength=owners).astype(np.int64)
 
 
 def _runs(*columns: Integers) -> Integers:
@@ -254,7 +194,3 @@ def _runs(*columns: Integers) -> Integers:
     for column in columns:
         new[1:] |= column[1:] != column[:-1]
     return np.flatnonzero(new)
-
-
-def _owners(counts: Integers) -> Integers:
-    return np.repeat(np.arange(len(counts)), counts)

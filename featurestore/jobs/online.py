@@ -22,11 +22,12 @@ from featurestore.model.needs import Need, needs
 from featurestore.model.reads import takes_pushes
 from featurestore.model.time import BEGINNING, EVENT, Interval
 from featurestore.model.windows import numbered, reach, row_order, windows
-from featurestore.storage.keys import states_of
+from featurestore.storage.keys import pushed_of, states_of
 from featurestore.storage.ledger import Run
 from featurestore.storage.packed import header, latest, pack, row_keys
-from featurestore.storage.redis import KEYS_PER_SCRIPT, SCRIPTS_PER_PIPELINE
+from featurestore.storage.redis import KEYS_PER_SCRIPT
 from featurestore.storage.rows import RowLayout, layout_of
+from featurestore.storage.server import SCRIPTS_PER_PIPELINE
 
 MARGIN = 86_400_000
 """How long Redis keeps a row beyond the ttl that needs it, milliseconds."""
@@ -89,7 +90,8 @@ def serve_run(workspace: Workspace, view: View, table: Table, run: Run) -> tuple
                 _follow(workspace, view, table, run, before.places, after.places, expire, hold)
         elif windows(view):
             keys = row_keys(view, after.places)
-            online.prolong(states_of(table.id), keys, expire_ms=expire)
+            for held in (states_of(table.id), pushed_of(table.id)):
+                online.prolong(held, keys, expire_ms=expire)
     else:
         served = load_online(workspace, view, table, needed(facts(workspace)), hold)
     now = workspace.clock()

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from featurestore.engine.tiles import built, fresh
+from featurestore.engine.tiles import built
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Table, View
 from featurestore.model.tiles import Integers, States
@@ -20,7 +20,7 @@ from featurestore.model.time import (
     Interval,
 )
 from featurestore.model.windows import NUMBER, input_name, windows
-from featurestore.serving.states import among, change_states, entities_of, layout
+from featurestore.serving.states import among, build_states, entities_of, layout
 from featurestore.storage.keys import bucket_of, canonical_keys
 from featurestore.storage.layout import table_schema
 from featurestore.storage.redis import OnlineStore
@@ -39,13 +39,13 @@ def rebuild_states(
     since: int = BEGINNING,
     expire_ms: int | None,
     hold: Callable[[], None],
-) -> int:
-    """Build the window states of a table's entities, or of those with some keys; give how many.
+) -> None:
+    """Build the window states of a table's entities, or of those with some keys.
 
     No event before `since` can count for any of them. Events that were pushed stay until the table
     has them. `hold` is called before each write.
     """
-    online, changed = workspace.online(), 0
+    online = workspace.online()
     write = partial(_write, online, view, table, expire_ms=expire_ms)
     names = [key.name for key in view.join_keys]
     seen = [pl.DataFrame() if of is None else of.select(names).clear()]
@@ -56,16 +56,15 @@ def rebuild_states(
             hold()
             mine = (owner >= start) & (owner < start + _AT_ONCE)
             some = keys[start : start + _AT_ONCE]
-            changed += write(some, rows.filter(pl.Series(mine)), owner[mine] - start)
+            write(some, rows.filter(pl.Series(mine)), owner[mine] - start)
     if not names and len(seen) == 1:
-        changed += write(entities_of(_none(view), view)[0], _none(view), np.empty(0, np.int64))
+        write(entities_of(_none(view), view)[0], _none(view), np.empty(0, np.int64))
     if of is not None and names:
         gone = of.select(names).unique().join(pl.concat(seen), on=names, how="anti")
         nothing = np.empty(0, np.int64)
         for start in range(0, gone.height, _AT_ONCE):
             hold()
-            changed += write(gone[start : start + _AT_ONCE], _none(view), nothing)
-    return changed
+            write(gone[start : start + _AT_ONCE], _none(view), nothing)
 
 
 def _by_bucket(
@@ -115,15 +114,14 @@ def _write(
     owner: Integers,
     *,
     expire_ms: int | None,
-) -> int:
-    """Write the states that some rows make, and what is kept of those that are there."""
+) -> None:
+    """Write the states that some rows make, and what is left of what was pushed."""
     plan = layout(view)
 
-    def change(found: States, places: Integers) -> States:
-        kept = fresh(found)
+    def build(kept: States, places: Integers) -> tuple[States, States]:
         mine, number = among(owner, places, keys.height)
         some = rows.filter(pl.Series(mine))
         return built(plan, len(places), some, number, lateness=view.settle, kept=kept)
 
     canonical = [key for key in canonical_keys(keys, view.join_keys) if key is not None]
-    return change_states(online, view, table.id, canonical, change, expire_ms=expire_ms, anew=True)
+    build_states(online, view, table.id, canonical, build, expire_ms=expire_ms)

@@ -1,7 +1,9 @@
-"""What one entity's window state is made of: its events one by one, and tiles of older ones.
+"""What one entity's window state is made of: events, and what is kept of older ones.
 
-Both are NumPy records, little-endian and packed, so that they are computed with and stored as they
-are. A tile holds what can be merged of each input, and only what some window of the view needs.
+Recent events are kept with all that tells versions of one event apart. Of older ones the time and
+the inputs stay (bare events), or they are folded into tiles, whichever is smaller: a tile holds
+what can be merged of each input, and only what some window of the view needs. All are NumPy
+records, little-endian and packed, so that they are computed with and stored as they are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,8 +41,7 @@ _STORED = {"bool": "u1", "date": "<i4", "datetime": "<i8"}
 _WHOLE = frozenset({"bool", "int8", "int16", "int32", "uint8", "uint16", "uint32"})
 """The dtypes whose sums no tile's number of events takes beyond int64."""
 
-_EVENT = (
-    ("event", "<i8"),
+_IDENTITY = (
     ("created", "<i8"),
     ("revision", "<u4"),
     ("number", "<i8"),
@@ -72,7 +73,8 @@ class Plan:
     `ints` are the inputs whose sums are int64, `sums` those whose sums are exact pairs of float64,
     `squares` those whose squares are summed too. `values` are the inputs of each dtype, `spans` the
     (length, every) of the windows, `places` each feature's input. `versions` says that rows of one
-    number are versions of one event. `stamp` tells layouts apart.
+    number are versions of one event. `stamp` tells layouts apart. The record of an `event` ends in
+    that of a `bare` one.
     """
 
     columns: tuple[Column, ...]
@@ -85,6 +87,7 @@ class Plan:
     picks: tuple[Pick, ...]
     values: Mapping[str, tuple[int, ...]]
     event: np.dtype[np.void] = field(init=False, repr=False)
+    bare: np.dtype[np.void] = field(init=False, repr=False)
     tile: np.dtype[np.void] = field(init=False, repr=False)
     stamp: bytes = field(init=False, repr=False)
 
@@ -94,7 +97,7 @@ class Plan:
         valid = ("valid", "u1", ((len(self.columns) + 7) // 8,))
         exact = (len(self.sums) + len(self.squares),)
         picks = [(one.name, stored(one.dtype), (len(one.inputs),)) for one in self.picks]
-        event = np.dtype([*_EVENT, valid, *held])
+        bare = [("event", "<i8"), valid, *held]
         tile = np.dtype(
             [
                 ("start", "<i8"),
@@ -105,7 +108,8 @@ class Plan:
                 *picks,
             ]
         )
-        object.__setattr__(self, "event", event)
+        object.__setattr__(self, "event", np.dtype([*_IDENTITY, *bare]))
+        object.__setattr__(self, "bare", np.dtype(bare))
         object.__setattr__(self, "tile", tile)
         inputs = tuple((column.name, column.dtype) for column in self.columns)
         parts = tuple((one.name, one.inputs) for one in self.picks)
@@ -115,22 +119,26 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class States:
-    """The states of some entities, side by side; an entity without events and tiles has none.
+    """The states of some entities, side by side; an entity of which nothing is kept has none.
 
     `newest` is the newest known-at that a state knows of, `horizon` the moment from which on events
-    are kept one by one; both UTC microseconds, the beginning where there is no state. What was
-    pushed has `arrived`, and is kept one by one until its state is built of a table that has it: no
-    rebuilding loses it. `events` are those of the first entity, then of the second,
-    …, `event_counts` how many each has: in ascending (event, created, revision, number). `tiles`
-    likewise, in ascending start.
+    are whole; both UTC microseconds, the beginning where there is no state. `events` are those of
+    the first entity, then of the second, …, `event_counts` how many each has: in ascending (event,
+    created, revision, number). `bare` and `tiles` likewise, in ascending time; no entity has both.
+    `folded` are the numbers of the latest of the events that are bare or in tiles, where a number
+    has versions.
     """
 
     newest: Integers
     horizon: Integers
     event_counts: Integers
+    bare_counts: Integers
     tile_counts: Integers
+    folded_counts: Integers
     events: Records = field(repr=False)
+    bare: Records = field(repr=False)
     tiles: Records = field(repr=False)
+    folded: Integers = field(repr=False)
 
     @classmethod
     def none(cls, plan: Plan, owners: int) -> Self:
@@ -141,9 +149,13 @@ class States:
             newest=beginning,
             horizon=beginning,
             event_counts=counts,
+            bare_counts=counts,
             tile_counts=counts,
+            folded_counts=counts,
             events=np.empty(0, plan.event),
+            bare=np.empty(0, plan.bare),
             tiles=np.empty(0, plan.tile),
+            folded=np.empty(0, np.int64),
         )
 
     def __len__(self) -> int:
@@ -151,18 +163,9 @@ class States:
         return len(self.newest)
 
     @property
-    def pushed(self) -> NDArray[np.bool_]:
-        """Whether each entity has an event that the offline table may lack."""
-        owner = np.repeat(np.arange(len(self)), self.event_counts)
-        there: NDArray[np.bool_] = (
-            np.bincount(owner[self.events["arrived"] != 0], minlength=len(self)) > 0
-        )
-        return there
-
-    @property
     def present(self) -> NDArray[np.bool_]:
         """Whether each entity has a state."""
-        present: NDArray[np.bool_] = (self.event_counts + self.tile_counts) > 0
+        present: NDArray[np.bool_] = (self.event_counts + self.bare_counts + self.tile_counts) > 0
         return present
 
 

@@ -15,6 +15,7 @@ import threading
 from featurestore.errors import FeatureStoreError, Unavailable
 from featurestore.model.pushes import SKEW
 from featurestore.serving.limits import Limits
+from featurestore.serving.memory import keep_freed
 from featurestore.serving.queue import queue
 from featurestore.serving.server import serve
 from featurestore.storage.redis import OnlineStore
@@ -43,6 +44,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Serve until a signal comes; give the exit code."""
     given = _arguments()
+    keep_freed()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
     )

@@ -14,6 +14,7 @@ import polars as pl
 from featurestore.engine.answers import answers
 from featurestore.engine.questions import Questions
 from featurestore.engine.request import cast_request
+from featurestore.engine.tiles import beside
 from featurestore.engine.transform import transform
 from featurestore.errors import CorruptData, InvalidRequest
 from featurestore.model.names import suggest
@@ -23,12 +24,13 @@ from featurestore.serving import twin
 from featurestore.serving.plan import BlockPlan, Copy, Plan, Read, Step
 from featurestore.serving.wire import ARRAY, ELEMENTS, Array, Grid, Mask, grid_of, put, shape_of
 from featurestore.storage.fixed import Group, masked, restore
-from featurestore.storage.keys import canonical_keys, cast_keys, states_of
+from featurestore.storage.keys import canonical_keys, cast_keys, pushed_of, states_of
 from featurestore.storage.packed import known_times
 from featurestore.storage.rows import Decoded
 from featurestore.storage.states import decode_states
 
 Keys = Sequence[bytes | None]
+Packed = list[bytes | None]
 Reader = Callable[[Sequence[tuple[str, Keys]]], list[list[bytes | None]]]
 """Gives, for each table and its canonical keys, the rows found; None where there is none."""
 
@@ -119,16 +121,19 @@ def _find(
         (one.table, canonical_keys(frame if one.keys else single, one.keys)) for one in plan.reads
     ]
     moving = [
-        (states_of(one.table), keys)
+        (of(one.table), keys)
         for one, (_, keys) in zip(plan.reads, asked, strict=True)
         if one.windows
+        for of in (states_of, pushed_of)
     ]
     found = read([*asked, *moving]) if asked else []
     states = iter(found[len(asked) :])
     judged = []
     for one, (_, keys), rows in zip(plan.reads, asked, found[: len(asked)], strict=True):
         asking = one.windows
-        windows = None if asking is None else _windows(one, asking, next(states), keys, as_of)
+        windows = None
+        if asking is not None:
+            windows = _windows(one, asking, (next(states), next(states)), keys, as_of)
         if one.keys:
             judged.append(_judge(one, rows, windows, as_of))
         else:
@@ -146,11 +151,15 @@ class Moving:
 
 
 def _windows(
-    read: Read, asked: Questions, packed: list[bytes | None], keys: Keys, as_of: int
+    read: Read, asked: Questions, packed: tuple[Packed, Packed], keys: Keys, as_of: int
 ) -> Moving:
-    """Compute window features of states; of a null key, or known too late, they are null."""
+    """Compute window features of states, with what was pushed beside them.
+
+    Of a null key, or known too late, they are null.
+    """
+    layout = asked.columns.plan
     try:
-        states = decode_states(asked.columns.plan, packed)
+        states = beside(layout, *(decode_states(layout, one) for one in packed))
     except CorruptData as error:
         raise CorruptData(f"{read.lookup.view.name}.{read.table}: {error}") from error
     early = states.newest > as_of

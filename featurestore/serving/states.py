@@ -1,4 +1,4 @@
-"""Window states in Redis: read, changed and written back, whoever else writes meanwhile."""
+"""Window states in Redis: built, and taken events to, whoever else writes meanwhile."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from featurestore.engine.tiles import merged
+from featurestore.engine.tiles import taken_in
 from featurestore.errors import CorruptData, Unavailable
 from featurestore.model.documents import View
 from featurestore.model.tiles import Integers, Plan, States, plan_of
-from featurestore.storage.keys import canonical_keys, states_of
+from featurestore.storage.keys import canonical_keys, pushed_of
 from featurestore.storage.redis import OnlineStore
 from featurestore.storage.states import decode_states, encode_states, head
 
@@ -20,8 +20,8 @@ _OWNER = "__owner"
 _AT_ONCE = 512
 """Entities whose states are read, and written back, at one time: Redis does nothing else then."""
 
-Change = Callable[[States, Integers], States]
-"""Gives new states for those found, of the entities at some places."""
+Build = Callable[[States, Integers], tuple[States, States]]
+"""Gives states of the entities at some places, and what is left of what was pushed to them."""
 
 _ATTEMPTS = 50
 """How often a write is tried again that another one came before: each time one of them gets on."""
@@ -33,61 +33,33 @@ def layout(view: View) -> Plan:
     return plan_of(view)
 
 
-def change_states(
+def build_states(
     store: OnlineStore,
     view: View,
     table: str,
     canonical: Sequence[bytes],
-    change: Change,
+    build: Build,
     *,
     expire_ms: int | None,
-    anew: bool = False,
-) -> int:
-    """Change the states of entities, each as a whole; give how many have another one now.
+) -> None:
+    """Write the states of entities, each as a whole, beside what was pushed to them.
 
-    `change` may be asked again for those that somebody else changed meanwhile, and so must depend
-    on what it is given only. With `anew` damaged states count as none.
+    `build` may be asked again for those that were pushed to meanwhile, and so must depend on what
+    it is given only. What is damaged counts as nothing.
 
     Raises:
-        CorruptData: a state is not what was written.
         Unavailable: Redis cannot be reached, or others never leave off writing.
     """
-    every = np.arange(len(canonical))
-    some = (every[start : start + _AT_ONCE] for start in range(0, len(every), _AT_ONCE))
-    return sum(
-        _change_some(store, view, table, canonical, change, places, expire_ms=expire_ms, anew=anew)
-        for places in some
-    )
+    plan, pushed = layout(view), pushed_of(table)
 
+    def write(keys: list[bytes], places: Integers) -> list[bool]:
+        before = store.values(pushed, keys)
+        states, left = build(_sound(plan, before), places)
+        new = zip(encode_states(plan, states), encode_states(plan, left), strict=True)
+        expected = list(map(head, before))
+        return store.put_states(table, keys, expected, list(new), expire_ms=expire_ms)
 
-def _change_some(
-    store: OnlineStore,
-    view: View,
-    table: str,
-    canonical: Sequence[bytes],
-    change: Change,
-    places: Integers,
-    *,
-    expire_ms: int | None,
-    anew: bool,
-) -> int:
-    """Change the states of the entities at some places."""
-    plan, name, changed = layout(view), states_of(table), 0
-    for _ in range(_ATTEMPTS):
-        keys = [canonical[place] for place in places.tolist()]
-        before = store.values(name, keys)
-        after = encode_states(plan, change(_decoded(plan, before, anew=anew), places))
-        written = store.exchange(name, keys, list(map(head, before)), after, expire_ms=expire_ms)
-        done = np.array(written, np.bool_)
-        moved = (was != now for was, now in zip(before, after, strict=True))
-        changed += int((np.fromiter(moved, np.bool_, len(keys)) & done).sum())
-        places = places[~done]
-        if not len(places):
-            return changed
-    raise Unavailable(
-        f"{view.name}: window states of {len(places)} entities were changed by others each time "
-        "they were read; push in larger batches, or from fewer processes"
-    )
+    _until_written(view, canonical, write)
 
 
 def push_states(
@@ -99,27 +71,55 @@ def push_states(
     now: int,
     expire_ms: int | None,
 ) -> int:
-    """Merge computed rows into their entities' states; give how many came too late for that.
+    """Take computed rows to what was pushed to their entities; give how many came too late.
 
-    Those have an event before what a state keeps one by one: they change windows when the table
-    holds them. A row that is there already changes nothing.
+    Those have an event before what a state keeps whole, or are versions of such a one: they change
+    windows when the table holds them. A row that is there already changes nothing.
 
     Raises:
-        CorruptData, Unavailable: as `change_states` says.
+        CorruptData: a state is not what was written.
+        Unavailable: as `build_states` says.
     """
     plan, late = layout(view), np.zeros(rows.height, np.bool_)
     keys, owner = entities_of(rows, view)
 
-    def change(found: States, places: Integers) -> States:
-        mine, number = among(owner, places, keys.height)
-        some = rows if mine.all() else rows.filter(pl.Series(mine))
-        merged_ones, refused = merged(plan, found, some, number, lateness=view.settle, arrived=now)
+    def write(keys: list[bytes], places: Integers) -> list[bool]:
+        fronts, before = store.fronts(table, keys)
+        mine, number = among(owner, places, len(canonical))
+        after, refused = taken_in(
+            plan,
+            decode_states(plan, fronts, only_fronts=True),
+            decode_states(plan, before),
+            rows if mine.all() else rows.filter(pl.Series(mine)),
+            number,
+            arrived=now,
+        )
         late[mine] = refused
-        return merged_ones
+        expected = list(zip(map(head, fronts), map(head, before), strict=True))
+        new = encode_states(plan, after)
+        return store.put_pushed(table, keys, expected, new, expire_ms=expire_ms)
 
     canonical = [key for key in canonical_keys(keys, view.join_keys) if key is not None]
-    change_states(store, view, table, canonical, change, expire_ms=expire_ms)
+    _until_written(view, canonical, write)
     return int(late.sum())
+
+
+def _until_written(
+    view: View, canonical: Sequence[bytes], write: Callable[[list[bytes], Integers], list[bool]]
+) -> None:
+    """Write of some entities at a time, and again of those that others wrote of meanwhile."""
+    for start in range(0, len(canonical), _AT_ONCE):
+        places = np.arange(start, min(start + _AT_ONCE, len(canonical)))
+        for _ in range(_ATTEMPTS):
+            done = write([canonical[place] for place in places.tolist()], places)
+            places = places[~np.array(done, np.bool_)]
+            if not len(places):
+                break
+        else:
+            raise Unavailable(
+                f"{view.name}: window states of {len(places)} entities were changed by others each "
+                "time they were read; push in larger batches, or from fewer processes"
+            )
 
 
 def entities_of(rows: pl.DataFrame, view: View) -> tuple[pl.DataFrame, Integers]:
@@ -145,19 +145,17 @@ def among(owner: Integers, places: Integers, entities: int) -> tuple[NDArray[np.
     return mine, number[owner[mine]]
 
 
-def _decoded(plan: Plan, packed: Sequence[bytes | None], *, anew: bool) -> States:
+def _sound(plan: Plan, packed: Sequence[bytes | None]) -> States:
+    """Unpack states, with none where one is damaged."""
     try:
         return decode_states(plan, packed)
     except CorruptData:
-        if not anew:
-            raise
-    return decode_states(plan, [_sound(plan, one) for one in packed])
+        return decode_states(plan, [one if _reads(plan, one) else None for one in packed])
 
 
-def _sound(plan: Plan, packed: bytes | None) -> bytes | None:
-    """Give a state that can be read, None for another."""
+def _reads(plan: Plan, packed: bytes | None) -> bool:
     try:
         decode_states(plan, [packed])
     except CorruptData:
-        return None
-    return packed
+        return False
+    return True

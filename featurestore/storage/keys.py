@@ -32,8 +32,8 @@ from featurestore.storage.xxh64 import Hashes, alike, cells_of, hash64, hash_row
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN = 80
 _ALIAS = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9_.-]{1,64}")
-_STATES = "w"
-_TABLE = re.compile(rf"[0-9a-f]{{16}}\.[0-9]+{_STATES}?")
+_STATES, _PUSHED = "w", "p"
+_TABLE = re.compile(rf"[0-9a-f]{{16}}\.[0-9]+[{_STATES}{_PUSHED}]?")
 _INTEGER = (b"i", "<i8")
 _PAYLOADS = {
     "bool": (b"b", "u1"),
@@ -136,9 +136,14 @@ def states_of(table_id: str) -> str:
     return f"{table_id}{_STATES}"
 
 
+def pushed_of(table_id: str) -> str:
+    """Name what holds the events that were pushed to a table's windows, and that it may lack."""
+    return f"{table_id}{_PUSHED}"
+
+
 def table_of(table_id: str) -> str:
-    """Give the table that rows or window states belong to."""
-    return table_id.removesuffix(_STATES)
+    """Give the table that rows, window states or pushed events belong to."""
+    return table_id.rstrip(_STATES + _PUSHED)
 
 
 def table_prefix(project: str, table_id: str) -> bytes:

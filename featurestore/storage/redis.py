@@ -1,46 +1,34 @@
-"""The online store: packed rows, table markers, releases and aliases in Redis or Valkey.
+"""The online store: packed rows, window states, table markers, releases and aliases in Redis.
 
 Rows stand under `{hash}fs1/<project>/<table>/<canonical key>` (see `keys`); all else under
-`fs1/<project>/…`. Calls fail fast: one attempt, a short timeout, and after a timeout the connection
-is dropped, so that no reply is read for another call's. A store may be shared by threads.
+`fs1/<project>/…`.
 """
 
-import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
-from itertools import chain, compress, islice, repeat
+from itertools import chain, islice, repeat
 from operator import is_not
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import redis
-from redis.exceptions import NoScriptError
 
-from featurestore.errors import (
-    Conflict,
-    CorruptData,
-    InvalidRequest,
-    OnlineDataMissing,
-    Unavailable,
-)
-from featurestore.storage.connection import connected
+from featurestore.errors import Conflict, CorruptData, OnlineDataMissing
 from featurestore.storage.keys import (
     check_alias,
-    check_name,
     keys_of,
+    pushed_of,
     redis_keys,
     states_of,
     table_of,
     table_prefix,
 )
+from featurestore.storage.server import Server, script
+from featurestore.storage.states import HEAD_BYTES, NUMBERS_AT
 
 KEYS_PER_SCRIPT = 500
-SCRIPTS_PER_PIPELINE = 16
 # One waits for the server while the other packs what it sends.
 _SENDERS = 2
 _SCAN = 2000
@@ -52,67 +40,14 @@ _DIGITS = 18
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A Lua script and the name by which servers know it."""
-
-    text: str
-    sha: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Name the script as Redis does."""
-        sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-        object.__setattr__(self, "sha", sha)
-
-
-def _script(name: str) -> Script:
-    return Script(files("featurestore.storage").joinpath("lua", name).read_text("utf-8"))
-
-
-_PUT, _REPAIR, _SWAP, _EXCHANGE, _UNQUEUE = map(
-    _script, ("put.lua", "repair.lua", "swap.lua", "exchange.lua", "unqueue.lua")
+_PUT, _REPAIR, _SWAP, _FRONTS, _EXCHANGE, _UNQUEUE = map(
+    script, ("put.lua", "repair.lua", "swap.lua", "fronts.lua", "exchange.lua", "unqueue.lua")
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OnlineStore:
-    """One project's rows and releases in one Redis; `where` is its address without secrets.
-
-    Every method raises `Unavailable` when Redis cannot be reached, does not answer within the
-    timeout, or refuses the call.
-    """
-
-    project: str
-    where: str
-    client: redis.Redis = field(repr=False)
-
-    @classmethod
-    def connect(cls, url: str, *, project: str, timeout: float = 1.0) -> Self:
-        """Give the store at a URL (`redis://`, `rediss://`, `unix://`); nothing is sent yet.
-
-        `timeout` is in seconds and bounds each connect, each send and each wait for a reply.
-
-        Raises:
-            InvalidRequest: the URL or the project's name is not one.
-        """
-        check_name(project, "project")
-        try:
-            where, client = connected(url, timeout=timeout)
-        except ValueError:
-            raise InvalidRequest(
-                "online_store.connection_string: not a Redis URL; write redis://host:port/db, and "
-                "the signs / ? # @ in a password as %2F %3F %23 %40"
-            ) from None
-        return cls(project=project, where=where, client=client)
-
-    def close(self) -> None:
-        """Close all connections; the store opens new ones when it is used again."""
-        self.client.connection_pool.disconnect()
-
-    def ping(self) -> None:
-        """Ask Redis for a sign of life."""
-        with self._answers():
-            self.client.ping()
+class OnlineStore(Server):
+    """One project's rows, window states and releases in one Redis."""
 
     def put(
         self,
@@ -134,7 +69,7 @@ class OnlineStore:
         expiry = b"" if expire_ms is None else str(expire_ms)
         chunks = zip(_chunks(keys), _chunks(rows), strict=True)
         how = "anyway" if anyway else ""
-        return self._run(_PUT, (([*chunk], [expiry, how, *values]) for chunk, values in chunks))
+        return self.run(_PUT, (([*chunk], [expiry, how, *values]) for chunk, values in chunks))
 
     def put_all(
         self,
@@ -161,7 +96,7 @@ class OnlineStore:
         """Let what stands under canonical keys live so long from now on at least."""
         keys = redis_keys(self.project, table_id, canonical)
         for chunk in _chunks(keys):
-            with self._answers(), self.client.pipeline(transaction=False) as pipeline:
+            with self.answers(), self.client.pipeline(transaction=False) as pipeline:
                 for key in chunk:
                     if expire_ms is None:
                         pipeline.persist(key)
@@ -185,38 +120,86 @@ class OnlineStore:
         pairs = list(zip(old_headers, (row or b"" for row in rows), strict=True))
         chunks = zip(_chunks(keys), _chunks(pairs), strict=True)
         calls = (([*chunk], [*chain.from_iterable(two)]) for chunk, two in chunks)
-        return self._run(_REPAIR, calls)
+        return self.run(_REPAIR, calls)
 
-    def exchange(
+    def fronts(
+        self, table_id: str, canonical: Sequence[bytes]
+    ) -> tuple[list[bytes | None], list[bytes | None]]:
+        """Give the fronts of entities' window states, and what was pushed to them; None for none.
+
+        See `storage.states`.
+        """
+        keys = self._of_windows(table_id, canonical)
+        calls = (([*chunk], [HEAD_BYTES, NUMBERS_AT]) for chunk in _chunks(keys))
+        found = [reply or None for reply in chain.from_iterable(self.replies(_FRONTS, calls))]
+        return found[::2], found[1::2]
+
+    def put_pushed(
+        self,
+        table_id: str,
+        canonical: Sequence[bytes],
+        expected: Sequence[tuple[bytes | None, bytes | None]],
+        pushed: Sequence[bytes | None],
+        *,
+        expire_ms: int | None = None,
+    ) -> list[bool]:
+        """Write what was pushed where state and pushed ones begin as expected; say where they did.
+
+        None stands for nothing there. The expiry counts from this call. Of two writers that expect
+        the same one writes; the other reads again.
+        """
+        parts = ((*pair, new) for pair, new in zip(expected, pushed, strict=True))
+        return self._exchange(table_id, canonical, parts, "push", expire_ms)
+
+    def put_states(
         self,
         table_id: str,
         canonical: Sequence[bytes],
         expected: Sequence[bytes | None],
-        new: Sequence[bytes | None],
+        new: Sequence[tuple[bytes | None, bytes | None]],
         *,
         expire_ms: int | None = None,
     ) -> list[bool]:
-        """Replace values that still begin as expected (None: there is none); say which were.
+        """Write states and pushed ones where the pushed ones begin as expected; see `put_pushed`.
 
-        A new value of None removes what is there. The expiry counts from this call. Of two that
-        expect the same one is written; the other reads again.
+        Whatever state is there is replaced.
         """
-        keys = redis_keys(self.project, table_id, canonical)
-        _same_length(keys, expected, new)
+        parts = ((pair[0], was, pair[1]) for was, pair in zip(expected, new, strict=True))
+        return self._exchange(table_id, canonical, parts, "build", expire_ms)
+
+    def _exchange(
+        self,
+        table_id: str,
+        canonical: Sequence[bytes],
+        parts: Iterable[tuple[bytes | None, bytes | None, bytes | None]],
+        how: str,
+        expire_ms: int | None,
+    ) -> list[bool]:
+        keys = self._of_windows(table_id, canonical)
+        values = [one or b"" for one in chain.from_iterable(parts)]
+        if len(values) * 2 != len(keys) * 3:
+            raise ValueError("keys and values are not of one length")
         expiry = b"" if expire_ms is None else str(expire_ms)
-        pairs = list(zip((e or b"" for e in expected), (n or b"" for n in new), strict=True))
-        chunks = zip(_chunks(keys), _chunks(pairs), strict=True)
-        calls = (([*chunk], [expiry, *chain.from_iterable(two)]) for chunk, two in chunks)
-        replies = self._replies(_EXCHANGE, calls)
-        return [reply == 1 for reply in chain.from_iterable(replies)]
+        each = KEYS_PER_SCRIPT // 2
+        calls = (
+            ([*keys[2 * at : 2 * (at + each)]], [expiry, how, *values[3 * at : 3 * (at + each)]])
+            for at in range(0, len(canonical), each)
+        )
+        return [reply == 1 for reply in chain.from_iterable(self.replies(_EXCHANGE, calls))]
+
+    def _of_windows(self, table_id: str, canonical: Sequence[bytes]) -> list[bytes]:
+        """Give the keys of each entity's window state and of what was pushed to it, in turn."""
+        states = redis_keys(self.project, states_of(table_id), canonical)
+        pushed = redis_keys(self.project, pushed_of(table_id), canonical)
+        return list(chain.from_iterable(zip(states, pushed, strict=True)))
 
     def read(
         self, wanted: Sequence[tuple[str, Sequence[bytes | None]]]
     ) -> list[list[bytes | None]]:
         """Give the rows of canonical keys per table, all at one moment; None where there is none.
 
-        Each item of `wanted` is a table id (or that of its window states, `keys.states_of`) and
-        canonical keys; a key of None has no row.
+        Each item of `wanted` is a table id (or what `keys.states_of` and `keys.pushed_of` make of
+        it) and canonical keys; a key of None has no row.
 
         Raises:
             OnlineDataMissing: a table has no marker: Redis was emptied, or it was never loaded.
@@ -227,7 +210,7 @@ class OnlineStore:
         asked = [*map(self._marker, tables), *chain.from_iterable(places)]
         if not asked:
             return []
-        with self._answers():
+        with self.answers():
             found: Iterator[Any] = iter(self.client.mget(asked))
         for table, marker in zip(tables, islice(found, len(tables)), strict=True):
             if marker is None:
@@ -239,7 +222,7 @@ class OnlineStore:
         keys = redis_keys(self.project, table_id, canonical)
         if not keys:
             return []
-        with self._answers():
+        with self.answers():
             found: Any = self.client.mget(keys)
         return list(found)
 
@@ -248,12 +231,12 @@ class OnlineStore:
 
         Every row was written to live this long at least, or for ever; see `keeps`.
         """
-        with self._answers():
+        with self.answers():
             self.client.set(self._marker(table_id), _FOR_EVER if expire_ms is None else expire_ms)
 
     def keeps(self, table_id: str, expire_ms: int | None) -> bool:
         """Say whether a table is here with every row written to live this long, or for ever."""
-        with self._answers():
+        with self.answers():
             stored: Any = self.client.get(self._marker(table_id))
         if stored is None or stored == _FOR_EVER:
             return stored is not None
@@ -261,14 +244,14 @@ class OnlineStore:
 
     def is_marked(self, table_id: str) -> bool:
         """Say whether a table's rows are here, rows or none."""
-        with self._answers():
+        with self.answers():
             return bool(self.client.exists(self._marker(table_id)))
 
     def expiries(self, table_ids: Sequence[str]) -> dict[str, int | None]:
         """Give how long rows of tables are kept, milliseconds (None: for ever), of those here."""
         if not table_ids:
             return {}
-        with self._answers():
+        with self.answers():
             found: Any = self.client.mget([self._marker(one) for one in table_ids])
         return {
             table: int(stored) if stored.isdigit() else None
@@ -278,18 +261,18 @@ class OnlineStore:
 
     def queue(self, source: str, entry: bytes) -> None:
         """Add rows pushed to a source to those that wait for its log."""
-        with self._answers():
-            self.client.xadd(self._key("pushed", source), {_ROWS: entry})
+        with self.answers():
+            self.client.xadd(self.key("pushed", source), {_ROWS: entry})
 
     def queued(self, source: str, *, most: int) -> list[tuple[bytes, bytes]]:
         """Give what waits for a source's log, oldest first: ids and entries."""
-        with self._answers():
-            found: Any = self.client.xrange(self._key("pushed", source), count=most)
+        with self.answers():
+            found: Any = self.client.xrange(self.key("pushed", source), count=most)
         return [(number, fields.get(_ROWS, b"")) for number, fields in found]
 
     def unqueue(self, source: str, ids: Sequence[bytes]) -> None:
         """Remove what a source's log has; it may be gone already."""
-        self._run(_UNQUEUE, iter([([self._key("pushed", source)], [*ids])] if ids else []))
+        self.run(_UNQUEUE, iter([([self.key("pushed", source)], [*ids])] if ids else []))
 
     def count(self, table_id: str) -> int:
         """Count a table's rows, or its window states, for people: it walks all keys there are."""
@@ -297,7 +280,7 @@ class OnlineStore:
 
     def memory(self, table_id: str, canonical: Sequence[bytes]) -> list[int]:
         """Give the bytes of memory that each row which is there takes, its key included."""
-        with self._answers(), self.client.pipeline(transaction=False) as pipeline:
+        with self.answers(), self.client.pipeline(transaction=False) as pipeline:
             for key in redis_keys(self.project, table_id, canonical):
                 pipeline.memory_usage(key)
             found: list[int | None] = pipeline.execute()
@@ -305,11 +288,12 @@ class OnlineStore:
 
     def drop_table(self, table_id: str) -> int:
         """Remove a table's marker, its rows and window states; give how many of them went."""
-        with self._answers():
+        with self.answers():
             self.client.unlink(self._marker(table_id))
         removed = 0
-        for keys in chain(self._scan(table_id), self._scan(states_of(table_id))):
-            with self._answers():
+        beside = (states_of(table_id), pushed_of(table_id))
+        for keys in chain.from_iterable(map(self._scan, (table_id, *beside))):
+            with self.answers():
                 removed += int(self.client.unlink(*keys))
         return removed
 
@@ -321,8 +305,8 @@ class OnlineStore:
         Raises:
             Conflict: another document has this number.
         """
-        key, document = self._key("release", str(number)), text.encode()
-        if self._run(_SWAP, iter([([key], [instead or b"", document])])):
+        key, document = self.key("release", str(number)), text.encode()
+        if self.run(_SWAP, iter([([key], [instead or b"", document])])):
             return
         if self.release_copy(number) != document:
             raise Conflict(
@@ -343,14 +327,14 @@ class OnlineStore:
 
     def release_copy(self, number: int) -> bytes | None:
         """Give what stands under a release's number, document or not; None for nothing."""
-        return self._get(self._key("release", str(number)))
+        return self._get(self.key("release", str(number)))
 
     def drop_releases(self, numbers: Sequence[int]) -> int:
         """Remove the copies of releases that nobody names; give how many went."""
         if not numbers:
             return 0
-        with self._answers():
-            return int(self.client.unlink(*(self._key("release", str(n)) for n in numbers)))
+        with self.answers():
+            return int(self.client.unlink(*(self.key("release", str(n)) for n in numbers)))
 
     def alias(self, name: str) -> int | None:
         """Give the number of the release that an alias names, or None.
@@ -386,22 +370,19 @@ class OnlineStore:
             InvalidRequest: the name has other characters than an alias may.
         """
         before = str(expected) if isinstance(expected, int) else expected or b""
-        return self._run(_SWAP, iter([([self._alias(name)], [before, str(to)])])) == 1
+        return self.run(_SWAP, iter([([self._alias(name)], [before, str(to)])])) == 1
 
     def _get(self, key: bytes) -> bytes | None:
-        with self._answers():
+        with self.answers():
             stored: Any = self.client.get(key)
         return None if stored is None else bytes(stored)
 
-    def _key(self, kind: str, name: str) -> bytes:
-        return f"fs1/{self.project}/{kind}/{name}".encode()
-
     def _marker(self, table_id: str) -> bytes:
         table_prefix(self.project, table_id)
-        return self._key("marker", table_id)
+        return self.key("marker", table_id)
 
     def _alias(self, name: str) -> bytes:
-        return self._key("alias", check_alias(name))
+        return self.key("alias", check_alias(name))
 
     def _missing(self, table_id: str) -> OnlineDataMissing:
         return OnlineDataMissing(
@@ -414,63 +395,12 @@ class OnlineStore:
         pattern = b"{" + b"?" * 16 + b"}" + table_prefix(self.project, table_id) + b"*"
         cursor = -1
         while cursor:
-            with self._answers():
+            with self.answers():
                 found: Any = self.client.scan(max(cursor, 0), match=pattern, count=_SCAN)
             cursor, keys = found
             # The pattern only saves traffic: what is one of ours is decided by decoding.
             if ours := keys_of(keys, self.project, table_id):
                 yield ours
-
-    def _run(self, script: Script, calls: Iterator[tuple[list[bytes], list[Any]]]) -> int:
-        return sum(self._replies(script, calls))
-
-    def _replies(
-        self, script: Script, calls: Iterator[tuple[list[bytes], list[Any]]]
-    ) -> Iterator[Any]:
-        """Give what each call replies; it is sent when its reply is asked for."""
-        while batch := list(islice(calls, SCRIPTS_PER_PIPELINE)):
-            with self._answers():
-                replies = self._pipeline("EVALSHA", script.sha, batch)
-                unknown = [isinstance(reply, NoScriptError) for reply in replies]
-                if any(unknown):
-                    again = iter(self._pipeline("EVAL", script.text, [*compress(batch, unknown)]))
-                    replies = [
-                        next(again) if u else r for r, u in zip(replies, unknown, strict=True)
-                    ]
-                for reply in replies:
-                    if isinstance(reply, Exception):
-                        raise reply
-            yield from replies
-
-    def _pipeline(
-        self, command: str, script: str, batch: list[tuple[list[bytes], list[Any]]]
-    ) -> list[Any]:
-        send: Callable[..., Any]
-        with self.client.pipeline(transaction=False) as pipeline:
-            send = pipeline.evalsha if command == "EVALSHA" else pipeline.eval
-            for keys, arguments in batch:
-                send(script, len(keys), *keys, *arguments)
-            replies: list[Any] = pipeline.execute(raise_on_error=False)
-        return replies
-
-    @contextmanager
-    def _answers(self) -> Iterator[None]:
-        """Turn what Redis or the network raises into `Unavailable`, without values or secrets."""
-        try:
-            yield
-        except redis.ResponseError as error:
-            # Replies can quote arguments: only the error's code, its first word, is repeated.
-            code = "OOM" if isinstance(error, redis.OutOfMemoryError) else str(error).split(" ")[0]
-            raise Unavailable(
-                f"online_store: Redis at {self.where} refused the call ({code}); see its log and "
-                "limits (maxmemory, user rights, version 7.0 or later)"
-            ) from None
-        except redis.RedisError as error:
-            raise Unavailable(
-                f"online_store: Redis at {self.where} cannot be reached ({type(error).__name__}); "
-                "check that it runs and that online_store.connection_string, or "
-                "FEATURESTORE_REDIS_URL, names it"
-            ) from error
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

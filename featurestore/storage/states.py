@@ -1,24 +1,31 @@
-"""Packed window states: one entity's events and tiles as bytes, the same for the same content.
+"""Packed window states: what is kept of one entity as bytes, the same for the same content.
 
-====== ===== ==================================================================
+======= ===== ==================================================================
  field  bytes content
-====== ===== ==================================================================
-format  1     1
-stamp   4     CRC-32 of the layout and all that follows
+======= ===== ==================================================================
+format  1     2
+front   4     CRC-32 of the layout, the rest of the head and the numbers
 newest  8     newest known-at that the state knows of, UTC microseconds
-horizon 8     events from this moment on stand one by one, UTC microseconds
+horizon 8     events from this moment on are whole, UTC microseconds
+numbers 4     how many numbers of older events
+stamp   4     CRC-32 of the records
 events  4     how many events
+bare    4     how many bare events
 tiles   4     how many tiles
-records …     the events, then the tiles, as `model.tiles` lays them out
-====== ===== ==================================================================
+numbers …     8 bytes each
+records …     the events, the bare events, the tiles, as `model.tiles` lays them out
+======= ===== ==================================================================
 
-All before the records is the head, by which writers tell states of one key apart. Numbers are
-little-endian. A state does not name its columns, but its stamp is of them too.
+Head and numbers are the front: all that a push reads of a state. Writers tell states of one key
+apart by their heads. Numbers are little-endian. A state does not name its columns, but its layout
+has a stamp too. What was pushed since is a state of its own, of nothing but events.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
-from operator import is_not
+from functools import reduce
+from itertools import pairwise, repeat
+from operator import add, is_not
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -28,20 +35,25 @@ from featurestore.errors import CorruptData
 from featurestore.model.tiles import Integers, Plan, Records, States
 from featurestore.model.time import BEGINNING
 
-FORMAT = 1
+FORMAT = 2
 _HEAD = np.dtype(
     [
         ("format", "u1"),
-        ("stamp", "<u4"),
+        ("front", "<u4"),
         ("newest", "<i8"),
         ("horizon", "<i8"),
+        ("numbers", "<u4"),
+        ("stamp", "<u4"),
         ("events", "<u4"),
+        ("bare", "<u4"),
         ("tiles", "<u4"),
     ]
 )
 HEAD_BYTES = _HEAD.itemsize
-_AFTER_STAMP = slice(5, None)
-"""What the stamp is of."""
+NUMBERS_AT = 21
+"""Where a head says how many numbers follow it, each of eight bytes."""
+_AFTER_FRONT = 5
+_NUMBER = np.dtype("<i8")
 
 _take: Callable[[bytes, slice], bytes] = bytes.__getitem__
 _view: Callable[[memoryview, slice], memoryview] = memoryview.__getitem__
@@ -52,24 +64,34 @@ def encode_states(plan: Plan, states: States) -> list[bytes | None]:
     heads = np.zeros(len(states), _HEAD)
     heads["format"] = FORMAT
     heads["newest"], heads["horizon"] = states.newest, states.horizon
-    heads["events"], heads["tiles"] = states.event_counts, states.tile_counts
+    heads["numbers"], heads["events"] = states.folded_counts, states.event_counts
+    heads["bare"], heads["tiles"] = states.bare_counts, states.tile_counts
+    numbers = _cut(states.folded, states.folded_counts)
     events = _cut(states.events, states.event_counts)
+    bare = _cut(states.bare, states.bare_counts)
     tiles = _cut(states.tiles, states.tile_counts)
-    one = np.ones(len(states), np.int64)
-    afters = map(_view, _cut(heads, one), repeat(_AFTER_STAMP))
-    stamps = map(crc32, afters, repeat(crc32(plan.stamp)))
-    for records in (events, tiles):
+    stamps: Iterable[int] = repeat(0)
+    for records in (events, bare, tiles):
         stamps = map(crc32, records, stamps)
     heads["stamp"] = np.fromiter(stamps, np.uint32, len(states))
+    one = np.ones(len(states), np.int64)
+    afters = map(_view, _cut(heads, one), repeat(slice(_AFTER_FRONT, None)))
+    fronts = map(crc32, numbers, map(crc32, afters, repeat(crc32(plan.stamp))))
+    heads["front"] = np.fromiter(fronts, np.uint32, len(states))
+    parts = zip(_cut(heads, one), numbers, events, bare, tiles, strict=True)
     packed = np.empty(len(states), object)
-    packed[:] = list(map(b"".join, zip(_cut(heads, one), events, tiles, strict=True)))
+    packed[:] = list(map(b"".join, parts))
     packed[~states.present] = None
     found: list[bytes | None] = packed.tolist()
     return found
 
 
-def decode_states(plan: Plan, packed: Sequence[bytes | None]) -> States:
+def decode_states(
+    plan: Plan, packed: Sequence[bytes | None], *, only_fronts: bool = False
+) -> States:
     """Unpack states; None stands for an entity that has none.
+
+    Of `only_fronts` there are no records: they give the horizon and the numbers of older events.
 
     Raises:
         CorruptData: a state is not as it was written, or was written for other columns.
@@ -79,28 +101,36 @@ def decode_states(plan: Plan, packed: Sequence[bytes | None]) -> States:
     if not rows:
         return States.none(plan, len(packed))
     sizes = np.fromiter(map(len, rows), np.int64, len(rows))
-    if (sizes < _HEAD.itemsize).any():
-        raise _corrupt(f"a state is shorter than the {_HEAD.itemsize} bytes of its header")
-    heads = np.frombuffer(b"".join(map(_take, rows, repeat(slice(_HEAD.itemsize)))), _HEAD)
+    if (sizes < HEAD_BYTES).any():
+        raise _corrupt(f"a state is shorter than the {HEAD_BYTES} bytes of its header")
+    heads = np.frombuffer(b"".join(map(_take, rows, repeat(slice(HEAD_BYTES)))), _HEAD)
     if (heads["format"] != FORMAT).any():
         raise _corrupt(f"a state's format is not {FORMAT}")
-    events, tiles = heads["events"].astype(np.int64), heads["tiles"].astype(np.int64)
-    middle = _HEAD.itemsize + events * plan.event.itemsize
-    if (sizes != middle + tiles * plan.tile.itemsize).any():
-        raise _corrupt("a state's length is not what its events and tiles add up to")
+    dtypes = {"numbers": _NUMBER, "events": plan.event, "bare": plan.bare, "tiles": plan.tile}
+    counts = {name: heads[name].astype(np.int64) for name in dtypes}
+    if only_fronts:
+        counts |= dict.fromkeys(("events", "bare", "tiles"), np.zeros(len(rows), np.int64))
+    widths = [counts[name] * dtype.itemsize for name, dtype in dtypes.items()]
+    if (sizes != reduce(add, widths, HEAD_BYTES)).any():
+        raise _corrupt("a state's length is not what its head says")
     views: list[memoryview] = list(map(memoryview, rows))  # type: ignore[arg-type]
-    stamps = map(crc32, map(_view, views, repeat(_AFTER_STAMP)), repeat(crc32(plan.stamp)))
-    if heads["stamp"].tolist() != list(stamps):
-        raise _corrupt("a state's stamp is not that of its bytes")
-    cuts = list(map(slice, repeat(_HEAD.itemsize), middle.tolist()))
-    ends = list(map(slice, middle.tolist(), sizes.tolist()))
+    _check(plan, heads, views, HEAD_BYTES + widths[0], only_fronts=only_fronts)
+    starts = np.cumsum([np.full(len(rows), HEAD_BYTES), *widths], axis=0)
+    edges = pairwise(starts.tolist())
+    numbers, events, bare, tiles = (
+        _records(views, *edge, dtype) for dtype, edge in zip(dtypes.values(), edges, strict=True)
+    )
     return States(
         newest=_spread(there, heads["newest"], BEGINNING),
         horizon=_spread(there, heads["horizon"], BEGINNING),
-        event_counts=_spread(there, events, 0),
-        tile_counts=_spread(there, tiles, 0),
-        events=_records(map(_view, views, cuts), plan.event),
-        tiles=_records(map(_view, views, ends), plan.tile),
+        event_counts=_spread(there, counts["events"], 0),
+        bare_counts=_spread(there, counts["bare"], 0),
+        tile_counts=_spread(there, counts["tiles"], 0),
+        folded_counts=_spread(there, counts["numbers"], 0),
+        events=events,
+        bare=bare,
+        tiles=tiles,
+        folded=numbers,
     )
 
 
@@ -109,15 +139,36 @@ def head(packed: bytes | None) -> bytes | None:
     return None if packed is None else packed[:HEAD_BYTES]
 
 
-def _cut(records: Records, counts: Integers) -> list[memoryview]:
+def _check(
+    plan: Plan,
+    heads: Records,
+    views: Sequence[memoryview],
+    fronts: Integers,
+    *,
+    only_fronts: bool,
+) -> None:
+    """Compare the stamps of what was read with what they should be."""
+    front = map(_view, views, map(slice, repeat(_AFTER_FRONT), fronts.tolist()))
+    found = map(crc32, front, repeat(crc32(plan.stamp)))
+    sound = heads["front"].tolist() == list(found)
+    if sound and not only_fronts:
+        rest = map(_view, views, map(slice, fronts.tolist(), repeat(None)))
+        sound = heads["stamp"].tolist() == list(map(crc32, rest))
+    if not sound:
+        raise _corrupt("a state's stamp is not that of its bytes")
+
+
+def _cut(records: Records | Integers, counts: Integers) -> list[memoryview]:
     flat = memoryview(records.tobytes())
     ends = np.cumsum(counts) * records.dtype.itemsize
     starts = ends - counts * records.dtype.itemsize
     return list(map(_view, repeat(flat), map(slice, starts.tolist(), ends.tolist())))
 
 
-def _records(pieces: Iterable[memoryview], dtype: np.dtype[np.void]) -> Records:
-    return np.frombuffer(b"".join(pieces), dtype)
+def _records(
+    views: Sequence[memoryview], starts: list[int], ends: list[int], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    return np.frombuffer(b"".join(map(_view, views, map(slice, starts, ends))), dtype)
 
 
 def _spread(there: NDArray[np.bool_], found: NDArray[np.generic], nothing: int) -> Integers:

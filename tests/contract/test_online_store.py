@@ -20,9 +20,11 @@ from featurestore.errors import (
     Unavailable,
 )
 from featurestore.model.schema import Column
-from featurestore.storage.keys import canonical_keys, redis_keys
-from featurestore.storage.redis import KEYS_PER_SCRIPT, SCRIPTS_PER_PIPELINE, OnlineStore
+from featurestore.storage.keys import canonical_keys, pushed_of, redis_keys, states_of
+from featurestore.storage.redis import KEYS_PER_SCRIPT, OnlineStore
 from featurestore.storage.rows import HEADER_BYTES, RowLayout
+from featurestore.storage.server import SCRIPTS_PER_PIPELINE
+from featurestore.storage.states import HEAD_BYTES, NUMBERS_AT
 from tests.property.test_rows import bits, frames, stamps
 from tests.servers import Server, available, free_port, running
 
@@ -329,52 +331,93 @@ def test_an_alias_moves_by_compare_and_set(store: OnlineStore, online_server: Se
         store.alias("broken")
 
 
-def test_an_exchange_needs_what_was_read(store: OnlineStore) -> None:
-    """A value is written, replaced or removed only where what its writer read still stands."""
-    keys = [b"new", b"taken", b"same", b"moved", b"gone", b"away"]
-    store.put(TABLE, [b"taken", b"same", b"moved", b"away"], [b"1:a", b"1:b", b"2:c", b"1:d"])
-    expected = [None, None, b"1:", b"1:", b"1:", b"1:"]
-    new = [b"3:n", b"3:t", b"3:s", b"3:m", b"3:g", None]
-    written = store.exchange(TABLE, keys, expected, new)
-    assert written == [True, False, True, False, False, True]
-    assert store.read([(TABLE, keys)]) == [[b"3:n", b"1:a", b"3:s", b"2:c", None, None]]
-    assert store.exchange(TABLE, [b"away"], [None], [None]) == [True]
-    assert store.exchange(TABLE, [b"same"], [b"3:s, and more than there is"], [b"x"]) == [False]
-    store.put(TABLE, [b"empty"], [b""])
-    assert store.exchange(TABLE, [b"empty"], [b""], [b"4:e"]) == [True]
-    assert store.exchange(TABLE, [], [], []) == []
+def held(store: OnlineStore, keys: list[bytes]) -> list[list[bytes | None]]:
+    """Give window states, and what was pushed to them."""
+    return [store.values(of(TABLE), keys) for of in (states_of, pushed_of)]
+
+
+def test_states_are_written_where_nothing_was_pushed_meanwhile(store: OnlineStore) -> None:
+    """A state is written whatever it was, but only with the pushed events that its writer saw."""
+    keys = [b"new", b"taken", b"same", b"moved", b"away"]
+    store.put(pushed_of(TABLE), keys[1:], [b"1:a", b"1:b", b"2:c", b"1:d"])
+    store.put(states_of(TABLE), keys[1:], [b"s"] * 4)
+    expected = [None, None, b"1:", b"1:", b"1:"]
+    new = [(b"S1", None), (b"S2", None), (b"S3", b"3:s"), (b"S4", b"3:m"), (None, None)]
+    written = store.put_states(TABLE, keys, expected, new)
+    assert written == [True, False, True, False, True]
+    states, pushed = held(store, keys)
+    assert states == [b"S1", b"s", b"S3", b"s", None]
+    assert pushed == [None, b"1:a", b"3:s", b"2:c", None]
+    assert store.put_states(TABLE, [], [], []) == []
+    with pytest.raises(ValueError, match="shorter"):
+        store.put_states(TABLE, [b"a"], [None], [])
+
+
+def test_what_is_pushed_needs_what_was_read(store: OnlineStore) -> None:
+    """It is written where both the state and what was pushed before begin as its writer saw."""
+    keys = [b"new", b"same", b"built", b"pushed", b"gone"]
+    store.put(states_of(TABLE), keys[1:4], [b"1:s"] * 3)
+    store.put(pushed_of(TABLE), keys[1:4], [b"1:p", b"1:p", b"2:p"])
+    expected = [(None, None), (b"1:", b"1:"), (b"0:", b"1:"), (b"1:", b"1:"), (b"1:", None)]
+    written = store.put_pushed(TABLE, keys, expected, [b"P"] * 5)
+    assert written == [True, True, False, False, False]
+    states, pushed = held(store, keys)
+    assert states == [None, b"1:s", b"1:s", b"1:s", None]
+    assert pushed == [b"P", b"P", b"1:p", b"2:p", None]
+    whole = [(b"1:s, and more than there is", b"P")]
+    assert store.put_pushed(TABLE, [b"same"], whole, [b"x"]) == [False]
+    assert store.put_pushed(TABLE, [b"same"], [(b"1:s", b"P")], [None]) == [True]
+    assert held(store, [b"same"]) == [[b"1:s"], [None]]
     with pytest.raises(ValueError, match="one length"):
-        store.exchange(TABLE, [b"a"], [None], [])
+        store.put_pushed(TABLE, [b"a", b"b"], [(None, None)], [b"x"])
+
+
+def test_fronts_are_what_a_push_reads_of_states(store: OnlineStore) -> None:
+    """The head and as many numbers as it says; what is too short comes as it is."""
+    head = bytes(NUMBERS_AT) + (2).to_bytes(4, "little")
+    head += bytes(HEAD_BYTES - len(head))
+    stored = [head + b"n" * 16 + b"records", bytes(HEAD_BYTES) + b"records", b"short"]
+    store.put(states_of(TABLE), [b"two", b"none", b"short"], stored)
+    store.put(pushed_of(TABLE), [b"none", b"lone"], [b"p", b"q"])
+    fronts, pushed = store.fronts(TABLE, [b"two", b"none", b"short", b"lone", b"nobody"])
+    assert fronts == [head + b"n" * 16, bytes(HEAD_BYTES), b"short", None, None]
+    assert pushed == [None, b"p", None, b"q", None]
+    assert store.fronts(TABLE, []) == ([], [])
 
 
 def test_many_are_exchanged_in_pieces_and_in_place(
     store: OnlineStore, online_server: Server
 ) -> None:
     """More values than a pipeline takes: each answer is that of its key, after a restart too."""
-    count = KEYS_PER_SCRIPT * SCRIPTS_PER_PIPELINE + 7
+    count = KEYS_PER_SCRIPT * SCRIPTS_PER_PIPELINE // 2 + 7
     keys = [b"k%d" % number for number in range(count)]
-    store.put(TABLE, keys[::3], [b"x"] * len(keys[::3]))
+    store.put(pushed_of(TABLE), keys[::3], [b"x"] * len(keys[::3]))
     with online_server.client() as client:
         client.script_flush()
-    written = store.exchange(TABLE, keys, [None] * count, keys)
+    written = store.put_pushed(TABLE, keys, [(None, None)] * count, keys)
     assert written == [number % 3 > 0 for number in range(count)]
-    (found,) = store.read([(TABLE, keys)])
-    assert found == [key if number % 3 else b"x" for number, key in enumerate(keys)]
+    found = [key if number % 3 else b"x" for number, key in enumerate(keys)]
+    assert held(store, keys) == [[None] * count, found]
+    assert store.fronts(TABLE, keys) == ([None] * count, found)
 
 
 def test_an_exchanged_value_lives_as_long_as_its_last_writer_says(
     store: OnlineStore, online_server: Server
 ) -> None:
     """Each write sets the expiry anew, or takes it away; one that is not written leaves it."""
-    (key,) = redis_keys(store.project, TABLE, [b"k"])
+    (key,) = redis_keys(store.project, pushed_of(TABLE), [b"k"])
+
+    def put(expected: bytes | None, new: bytes, expire_ms: int | None = None) -> None:
+        store.put_pushed(TABLE, [b"k"], [(None, expected)], [new], expire_ms=expire_ms)
+
     with online_server.client() as client:
-        store.exchange(TABLE, [b"k"], [None], [b"1"], expire_ms=50_000)
+        put(None, b"1", 50_000)
         assert 40_000 < client.pttl(key) <= 50_000
-        store.exchange(TABLE, [b"k"], [b"2"], [b"3"])
+        put(b"2", b"3")
         assert 40_000 < client.pttl(key) <= 50_000
-        store.exchange(TABLE, [b"k"], [b"1"], [b"3"], expire_ms=20_000)
+        put(b"1", b"3", 20_000)
         assert 10_000 < client.pttl(key) <= 20_000
-        store.exchange(TABLE, [b"k"], [b"3"], [b"4"])
+        put(b"3", b"4")
         assert client.pttl(key) == -1
 
 
@@ -386,15 +429,16 @@ def test_of_two_that_exchange_at_once_none_is_lost(store: OnlineStore) -> None:
         left = dict.fromkeys(keys, rounds)
         while left:
             asked = [*left]
-            (stored,) = store.read([(TABLE, asked)])
+            _, stored = store.fronts(TABLE, asked)
             new = [b"%d;" % (int((old or b"0;")[:-1]) + 1) for old in stored]
-            for key, done in zip(asked, store.exchange(TABLE, asked, stored, new), strict=True):
+            expected = [(None, old) for old in stored]
+            for key, done in zip(asked, store.put_pushed(TABLE, asked, expected, new), strict=True):
                 left[key] -= done
             left = {key: more for key, more in left.items() if more}
 
     with ThreadPoolExecutor(writers) as pool:
         list(pool.map(add, range(writers)))
-    assert store.read([(TABLE, keys)]) == [[b"%d;" % (writers * rounds)] * 3]
+    assert held(store, keys) == [[None] * 3, [b"%d;" % (writers * rounds)] * 3]
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

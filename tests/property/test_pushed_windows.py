@@ -89,7 +89,6 @@ class World:
     offline: list[Event] = field(default_factory=list)
     online: list[Event] = field(default_factory=list)
     waiting: set[str] = field(default_factory=set)
-    places: dict[int, tuple[str, int]] = field(default_factory=dict)
     pushed: list[Event] = field(default_factory=list)
 
     def events(self) -> list[Event]:
@@ -98,12 +97,10 @@ class World:
         return [self.event(number) for number in ids]
 
     def event(self, number: int) -> Event:
-        """Give an event of an id; whose it is, and when, never changes."""
-        place = (self.rng.choice(KEYS), self.now - self.rng.randint(0, 9) * STEP // 2)
-        key, event = self.places.setdefault(number, place)
+        """Give a version of an event: of one id, it may be another's, or move in time."""
         return Event(
-            key=key,
-            event=event,
+            key=self.rng.choice(KEYS),
+            event=self.now - self.rng.randint(0, 12) * STEP // 2,
             created=self.now,
             revision=0,
             number=number,

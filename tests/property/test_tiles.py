@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from featurestore.engine.spans import Events
-from featurestore.engine.tiles import built, fresh, merged
+from featurestore.engine.tiles import beside, built, taken_in
 from featurestore.engine.windows import Asked, window_values
 from featurestore.model.schema import SCALARS
 from featurestore.model.tiles import States, plan_of
@@ -77,23 +77,33 @@ def owners(found):
     return np.array([event["owner"] for event in found], np.int64)
 
 
-def push(of, states, found, *, lateness=10**6, arrived=0):
-    """Merge events; give the states, by way of their bytes, and which events were refused."""
+def packed(of, *held):
+    """Give states by way of their bytes."""
     plan = plan_of(of)
-    states, refused = merged(
-        plan, states, frame(of, found), owners(found), lateness=lateness, arrived=arrived
-    )
-    return decode_states(plan, encode_states(plan, states)), refused
+    return tuple(decode_states(plan, encode_states(plan, one)) for one in held)
+
+
+def none(of):
+    """Give entities without states, to which nothing was pushed."""
+    return States.none(plan_of(of), OWNERS), States.none(plan_of(of), OWNERS)
+
+
+def push(of, held, found, *, arrived=1):
+    """Push events beside states; give both, and which events were refused."""
+    rows = frame(of, found)
+    made, refused = taken_in(plan_of(of), *held, rows, owners(found), arrived=arrived)
+    return packed(of, held[0], made), refused
 
 
 def build(of, found, *, lateness=0, kept=None):
-    """Build states of events at once."""
-    rows = frame(of, found)
-    return built(plan_of(of), OWNERS, rows, owners(found), lateness=lateness, kept=kept)
+    """Build states of events at once; give them and what is left of what was pushed."""
+    rows, plan = frame(of, found), plan_of(of)
+    return packed(of, *built(plan, OWNERS, rows, owners(found), lateness=lateness, kept=kept))
 
 
-def check(of, states, found, *, later=(0, 5, 61, 400)):
+def check(of, held, found, *, later=(0, 5, 61, 400)):
     """Every window of every entity is that of its events, at its newest known-at and after it."""
+    states = beside(plan_of(of), *held)
     versions = of.event_id is not None
     for owner in range(OWNERS):
         own = counted([e for e in found if e["owner"] == owner], versions=versions)
@@ -123,77 +133,90 @@ def same(one, shown, expected, own):
 
 @settings(max_examples=18)
 @given(st.data())
-def test_pushed_in_any_batches_is_as_built_at_once(data):
-    """Within the lateness, batches and orders make no difference: not in values, not in bytes."""
+def test_pushed_in_any_batches_is_as_pushed_at_once(data):
+    """Batches and orders make no difference: not in values, not in bytes."""
     of = data.draw(views())
     found = data.draw(events(of))
-    plan, states, left = plan_of(of), States.none(plan_of(of), OWNERS), found
-    left = data.draw(st.permutations(found))
+    held, left = none(of), data.draw(st.permutations(found))
     while left:
         size = data.draw(st.integers(1, len(left)))
         batch, left = left[:size], left[size:]
-        states, refused = push(of, states, batch, arrived=0)
+        held, refused = push(of, held, batch)
         assert not refused.any()
-    check(of, states, found)
-    at_once = build(of, found, lateness=10**6)
-    assert encode_states(plan, states) == encode_states(plan, at_once)
+    check(of, held, found)
+    at_once, _ = push(of, none(of), found)
+    plan = plan_of(of)
+    assert encode_states(plan, held[1]) == encode_states(plan, at_once[1])
 
 
 @settings(max_examples=18)
 @given(st.data(), st.integers(0, 200), st.sampled_from(["id", None]))
-def test_built_tiles_answer_as_their_events_do(data, lateness, event_id):
-    """However much is folded into tiles, every window has the value of its events."""
+def test_built_states_answer_as_their_events_do(data, lateness, event_id):
+    """However much is bare or folded into tiles, every window has the value of its events."""
     of = data.draw(views(event_id=event_id))
-    found = data.draw(events(of))
+    found = data.draw(events(of, most=data.draw(st.sampled_from([25, 90]))))
     check(of, build(of, found, lateness=lateness), found)
 
 
 @settings(max_examples=18)
 @given(st.data(), st.integers(0, 200))
 def test_what_is_not_refused_counts_and_what_is_refused_does_not(data, lateness):
-    """Tiles are widened and dropped as time goes on; a refused row changes no byte."""
+    """Some are built, others pushed, and built again: a refused row changes no byte."""
     of = data.draw(views())
+    found = data.draw(events(of))
+    first = data.draw(st.integers(0, len(found)))
+    offline, left = found[:first], found[first:]
+    held, taken = build(of, offline, lateness=lateness), list(offline)
     plan = plan_of(of)
-    left = data.draw(events(of))
-    states, taken = States.none(plan, OWNERS), []
     while left:
         size = data.draw(st.integers(1, len(left)))
         batch, left = left[:size], left[size:]
-        before, horizon = encode_states(plan, states), states.horizon
-        states, refused = push(of, states, batch, lateness=lateness)
-        kept = [event for event, no in zip(batch, refused, strict=True) if not no]
-        assert all(event["event"] >= horizon[event["owner"]] for event in kept)
+        before, horizon = encode_states(plan, held[1]), held[0].horizon
+        held, refused = push(of, held, batch)
         assert refused.tolist() == [e["event"] < horizon[e["owner"]] for e in batch]
+        kept = [event for event, no in zip(batch, refused, strict=True) if not no]
         taken += kept
         untouched = set(range(OWNERS)) - {event["owner"] for event in kept}
-        after = encode_states(plan, states)
+        after = encode_states(plan, held[1])
         assert all(before[owner] == after[owner] for owner in untouched)
-    check(of, states, taken)
+        if data.draw(st.booleans()):
+            offline += data.draw(st.lists(st.sampled_from(batch), unique_by=id))
+            held = build(of, offline, lateness=lateness, kept=held[1])
+            taken += [event for event in offline if event not in taken]
+    check(of, held, taken)
 
 
-@settings(max_examples=15)
-@given(st.data())
-def test_versions_in_any_order_leave_the_greatest(data):
-    """Of rows of one number the greatest counts, with its own time; a repeat changes no byte."""
-    of = data.draw(views())
-    plan = plan_of(of)
-    found = data.draw(events(of))
-    versions = [
-        {**event, "number": event["number"] % 4, "created": event["known"]} for event in found
-    ]
-    states = States.none(plan, OWNERS)
-    for event in data.draw(st.permutations(versions)):
-        states, refused = push(of, states, [event])
-        assert not refused.any()
-    again, _ = push(of, states, versions, arrived=99)
-    assert encode_states(plan, again) == encode_states(plan, states)
+def latest(versions):
+    """Give the greatest version of each event of each entity."""
     best = {}
     for event in versions:
         key = (event["owner"], event["number"])
         best[key] = max(best.get(key, event), event, key=rank)
+    return list(best.values())
+
+
+@settings(max_examples=30)
+@given(st.data(), st.integers(0, 200))
+def test_of_versions_the_greatest_counts_wherever_they_stand(data, lateness):
+    """Built or pushed in any order, each event counts once; what would count twice is refused."""
+    of = data.draw(views())
+    found = data.draw(events(of))
+    versions = [
+        {**event, "number": event["number"] % 4, "created": event["known"]} for event in found
+    ]
     ties = [rank(event) for event in versions]
-    if len(ties) == len(set(ties)):
-        check(of, states, list(best.values()))
+    assume(len(ties) == len(set(ties)))
+    first = data.draw(st.integers(0, len(versions)))
+    offline, left = versions[:first], data.draw(st.permutations(versions[first:]))
+    held, taken = build(of, offline, lateness=lateness), list(offline)
+    for event in left:
+        held, refused = push(of, held, [event])
+        if not refused[0]:
+            taken.append(event)
+    check(of, held, latest(taken))
+    again, _ = push(of, held, taken[first:], arrived=99)
+    assert encode_states(plan_of(of), again[1]) == encode_states(plan_of(of), held[1])
+    check(of, build(of, versions, lateness=lateness, kept=held[1]), latest(versions))
 
 
 @settings(max_examples=15)
@@ -202,15 +225,15 @@ def test_a_rebuild_keeps_what_was_pushed_since(data, lateness, known_after):
     """Built again of what offline knows, and merged with fresher events, nothing is lost."""
     of = data.draw(views())
     found = data.draw(events(of))
-    online, refused = push(
-        of, States.none(plan_of(of), OWNERS), found, lateness=lateness, arrived=1
-    )
+    held, refused = push(of, none(of), found)
     assert not refused.any()
     offline = [event for event in found if event["known"] <= known_after]
-    kept = fresh(online)
-    assert kept.event_counts.sum() == len(online.events)
-    check(of, build(of, offline, lateness=lateness, kept=kept), found)
-    check(of, build(of, found, lateness=lateness, kept=kept), found)
+    half = build(of, offline, lateness=lateness, kept=held[1])
+    assert half[1].event_counts.sum() == len(found) - len(offline)
+    check(of, half, found)
+    whole = build(of, found, lateness=lateness, kept=half[1])
+    assert not whole[1].present.any()
+    check(of, whole, found)
 
 
 @settings(max_examples=15)
@@ -219,7 +242,7 @@ def test_columns_of_answers_have_the_features_dtypes(data):
     """An answer as a column has the declared dtype, and is null where there is no value."""
     of = data.draw(views())
     found = data.draw(events(of, most=4))
-    states = build(of, found)
+    states, _ = build(of, found)
     for one, (shown, valid) in zip(of.features, served(of, states, 1000), strict=True):
         found = column(one, (shown, valid))
         assert found.dtype == SCALARS[one.dtype]
@@ -235,7 +258,7 @@ def test_states_answer_as_training_does(data, lateness):
     """Whatever was folded, windows have the bits that the training kernel gives them."""
     of = data.draw(views())
     found = data.draw(events(of, extremes=HUGE))
-    states = build(of, found, lateness=lateness)
+    states, _ = build(of, found, lateness=lateness)
     ordered = sorted(found, key=lambda event: (event["owner"], order(event)))
     counts = np.bincount(owners(ordered), minlength=OWNERS)
     known = Events(

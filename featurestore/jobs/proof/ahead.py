@@ -15,7 +15,7 @@ from featurestore.model.reads import takes_pushes
 from featurestore.model.time import BEGINNING, CREATED, EVENT
 from featurestore.model.windows import windows
 from featurestore.serving.states import layout
-from featurestore.storage.keys import canonical_keys, states_of
+from featurestore.storage.keys import canonical_keys, pushed_of, states_of
 from featurestore.storage.packed import known_times
 from featurestore.storage.rows import layout_of
 from featurestore.storage.states import decode_states
@@ -42,7 +42,8 @@ def ahead(trial: Trial, view: View, place: Place, keys: pl.DataFrame) -> pl.Seri
     )
     found[there] = _rows(view, online.values(table, known), place, stored.filter(pl.Series(there)))
     if windows(view):
-        found[there] |= _states(view, online.values(states_of(table), known), place)
+        states, pushed = (online.values(of(table), known) for of in (states_of, pushed_of))
+        found[there] |= _states(view, states, pushed, place)
     return pl.Series(found)
 
 
@@ -59,10 +60,12 @@ def _rows(view: View, packed: list[bytes | None], place: Place, stored: pl.DataF
     return fresh
 
 
-def _states(view: View, packed: list[bytes | None], place: Place) -> Bools:
+def _states(
+    view: View, packed: list[bytes | None], pushed: list[bytes | None], place: Place
+) -> Bools:
     try:
-        states = decode_states(layout(view), packed)
+        states, lately = (decode_states(layout(view), one) for one in (packed, pushed))
     except CorruptData:
         return np.zeros(len(packed), np.bool_)
-    fresh: Bools = states.pushed | (states.newest > place.watermark)
+    fresh: Bools = lately.present | (states.newest > place.watermark)
     return fresh

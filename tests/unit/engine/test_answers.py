@@ -39,7 +39,8 @@ def states(entities, *, each):
                 "inputs": dict(zip(DTYPES, cells, strict=True)),
             })  # fmt: skip
             owner.append(entity)
-    return built(PLAN, entities, frame(VIEW, events), np.array(owner), lateness=100)
+    states, _ = built(PLAN, entities, frame(VIEW, events), np.array(owner), lateness=100)
+    return states
 
 
 def bits(found):

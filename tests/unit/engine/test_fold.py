@@ -8,7 +8,7 @@ import pytest
 
 from featurestore.engine.exact import Exact
 from featurestore.engine.fold import folded as fold
-from featurestore.engine.parts import every_column, joined, lifted
+from featurestore.engine.parts import every_column, joined
 from featurestore.model.tiles import plan_of
 from tests.windows import feature, view
 
@@ -17,16 +17,17 @@ PLAN = plan_of(view(feature("sum", "float64", 60, 10)))
 
 def tiles_of(numbers):
     """Give a tile of each number."""
-    events = np.zeros(len(numbers), PLAN.event)
-    events["valid"] = 1
-    events["float64"][:, 0] = numbers
-    return lifted(PLAN, events)
+    bare = np.zeros(len(numbers), PLAN.bare)
+    bare["valid"] = 1
+    bare["float64"][:, 0] = numbers
+    columns = every_column(PLAN)
+    return columns.records(bare["event"], columns.parts(np.empty(0, PLAN.tile), bare))
 
 
 def folded(tiles, firsts):
     """Fold stretches of tiles into tiles."""
     columns = every_column(PLAN)
-    made = fold(columns, columns.parts(tiles, np.empty(0, PLAN.event)), firsts)
+    made = fold(columns, columns.parts(tiles, np.empty(0, PLAN.bare)), firsts)
     return columns.records(tiles["start"][firsts], made)
 
 
