@@ -27,12 +27,13 @@ from featurestore.model.lock import Lock
 from featurestore.model.names import suggest
 from featurestore.model.pinned import admit, locked
 from featurestore.model.plan import Plan
+from featurestore.model.pushes import skew_of
 from featurestore.model.query import references, resolve
 from featurestore.model.time import micros
 from featurestore.serving.client import Columns, request_message
 from featurestore.serving.limits import Limits
 from featurestore.serving.locks import LockReference, Locks, read_lock
-from featurestore.serving.pushed import PushResult, where
+from featurestore.serving.pushed import PushResult, named, where
 from featurestore.serving.respond import respond
 from featurestore.serving.response import OnlineResponse, read_response
 from featurestore.serving.state import state_of
@@ -398,16 +399,16 @@ class FeatureStore:
 
         Raises:
             NotFound: no applied or live view reads a PushSource of this name.
-            InvalidRequest: the rows cannot be read.
+            InvalidRequest: the rows cannot be read, or another argument is not of its kind.
             SourceError: the log cannot hold the rows.
             Unavailable: a store cannot be reached; the message says if the rows are safe offline.
         """
         return pushing.push(
             self._workspace,
-            push_source_name,
+            named(push_source_name),
             df,
             to=where(to),
-            max_skew=max_skew // timedelta(microseconds=1),
+            max_skew=skew_of(max_skew),
         )
 
     def _asked(self, features: Features) -> tuple[tuple[Projection, ...], Catalog, bool]:

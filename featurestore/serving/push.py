@@ -10,7 +10,7 @@ import polars as pl
 
 from featurestore.engine.accept import Accepted, accept
 from featurestore.engine.rows import computed_rows
-from featurestore.errors import FeatureStoreError, NotFound, Unsupported
+from featurestore.errors import FeatureStoreError, NotFound, NotMaterialized, Unsupported
 from featurestore.model.documents import LiveView, View
 from featurestore.model.names import suggest
 from featurestore.model.pushes import SKEW
@@ -128,7 +128,7 @@ def push_rows(
     """Write judged rows to each table that is served, where they are a key's newest.
 
     Rows that are known only later, by the view's delay or their own timestamp, are not written:
-    materialization brings them. Writing them again changes nothing.
+    materialization brings them, if they went offline too. Writing them again changes nothing.
 
     Raises:
         Unavailable: Redis cannot be reached; some tables may have been written to.
@@ -193,6 +193,7 @@ def deliver(
 
     Raises:
         Unsupported: they are to go offline, and there is no sink.
+        NotMaterialized: they are to go online only, where no view of theirs is served.
         FeatureStoreError: a store fails; whether the rows are safe offline is said.
     """
     rows, offline = push.accepted.rows, ""
@@ -203,6 +204,11 @@ def deliver(
                 "to='online', or with FeatureStore.push"
             )
         offline = sink(push.source, rows) if rows.height else "nothing to keep"
+    elif rows.height and not any(one.view.data_id in push.computed for one in lives):
+        raise NotMaterialized(
+            f"{push.source}: none of its views is served yet, so rows that go online only would be "
+            "nowhere; run `featurestore promote` first, or push to='online_and_offline'"
+        )
     online: tuple[Online, ...] = ()
     try:
         if to != "offline" and rows.height:
@@ -213,6 +219,8 @@ def deliver(
         raise type(error)(
             f"{error}; offline the rows are safe ({offline}), and pushing them again does no harm"
         ) from error
+    if to == "online":
+        online = tuple(one.alone() for one in online)
     return PushResult(
         source=push.source,
         to=to,
