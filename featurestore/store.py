@@ -33,7 +33,7 @@ from featurestore.model.time import micros
 from featurestore.serving.client import Columns, request_message
 from featurestore.serving.limits import Limits
 from featurestore.serving.locks import LockReference, Locks, read_lock
-from featurestore.serving.pushed import PushResult, named, where
+from featurestore.serving.pushed import PushResult, where
 from featurestore.serving.respond import respond
 from featurestore.serving.response import OnlineResponse, read_response
 from featurestore.serving.state import state_of
@@ -390,8 +390,8 @@ class FeatureStore:
                 are local times of the source's time zone, else UTC. A row without created
                 timestamp became known when it arrived.
             allow_registry_cache: of no effect.
-            to: `online_and_offline`, `online` (until something newer is written) or `offline`; or
-                Feast's `PushMode`.
+            to: `online_and_offline`, `online` (until something newer is written; nothing brings
+                what cannot be written there) or `offline`; or Feast's `PushMode`.
             max_skew: how far in the future an event may lie.
 
         Returns:
@@ -400,12 +400,13 @@ class FeatureStore:
         Raises:
             NotFound: no applied or live view reads a PushSource of this name.
             InvalidRequest: the rows cannot be read, or another argument is not of its kind.
+            NotMaterialized: they are to go online only, where no view of theirs is served.
             SourceError: the log cannot hold the rows.
             Unavailable: a store cannot be reached; the message says if the rows are safe offline.
         """
         return pushing.push(
             self._workspace,
-            named(push_source_name),
+            push_source_name,
             df,
             to=where(to),
             max_skew=skew_of(max_skew),

@@ -42,12 +42,14 @@ def frame_of(given: Any, path: str) -> pl.DataFrame:
 
 
 def _read(given: Any) -> pl.DataFrame | None:
+    if isinstance(given, pl.DataFrame):
+        return given
     if isinstance(given, pl.LazyFrame):
         return given.collect()
     if type(given).__module__.partition(".")[0] == "pandas":
         found: Any = pl.from_pandas(given)
         return found if isinstance(found, pl.DataFrame) else None
-    named = isinstance(given, pl.DataFrame | Mapping) or _are_rows(given)
+    named = isinstance(given, Mapping) or _are_rows(given)
     if named or (hasattr(given, "__arrow_c_stream__") and not isinstance(given, pl.Series)):
         return pl.DataFrame(given, infer_schema_length=None)
     if hasattr(given, "__arrow_c_array__") and hasattr(given, "schema"):

@@ -17,7 +17,7 @@ from featurestore.model.pushes import SKEW
 from featurestore.model.reads import sources_of
 from featurestore.model.time import BEGINNING, KNOWN, REVISION, Interval, inside
 from featurestore.model.windows import windows
-from featurestore.serving.pushed import Online, PushResult, To
+from featurestore.serving.pushed import Online, PushResult, To, named
 from featurestore.serving.states import push_states
 from featurestore.storage.packed import latest, pack, row_keys
 from featurestore.storage.raw import raw_of
@@ -45,8 +45,9 @@ def check_source(source: str, views: Sequence[View]) -> tuple[View, ...]:
 
     Raises:
         NotFound: no view reads a source of this name, or it is no PushSource.
+        InvalidRequest: it is no name.
     """
-    found = sources_of(views)
+    source, found = named(source), sources_of(views)
     pushed = [name for name, documents in found.items() if any(one.pushed for one in documents)]
     if source in found and source not in pushed:
         raise NotFound(
@@ -204,7 +205,7 @@ def deliver(
                 "to='online', or with FeatureStore.push"
             )
         offline = sink(push.source, rows) if rows.height else "nothing to keep"
-    elif rows.height and not any(one.view.data_id in push.computed for one in lives):
+    elif rows.height and not any(one.table and one.view.data_id in push.computed for one in lives):
         raise NotMaterialized(
             f"{push.source}: none of its views is served yet, so rows that go online only would be "
             "nowhere; run `featurestore promote` first, or push to='online_and_offline'"

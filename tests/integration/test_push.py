@@ -421,6 +421,16 @@ def test_of_what_goes_online_only_nothing_is_brought(tmp_path, valkey):
     workspace.close()
 
 
+@pytest.mark.parametrize("name", [None, 5, "", b"landings", ["landings"]])
+def test_a_source_has_a_name(shared, name):
+    """What can be none is refused in words, by a notebook as by a client."""
+    with (
+        notebook(shared, now=NOW) as store,
+        pytest.raises(InvalidRequest, match="push_source_name: give the PushSource's name, not "),
+    ):
+        store.push(name, FRESH)
+
+
 def test_nothing_goes_online_only_before_a_view_is_served(tmp_path, valkey):
     """It would be nowhere: the push is refused, and says what would take it."""
     repo = write(tmp_path / "repo", ROWS, name="unserved")
@@ -435,7 +445,7 @@ def test_nothing_goes_online_only_before_a_view_is_served(tmp_path, valkey):
     workspace.close()
 
 
-def test_what_is_too_large_for_a_message_is_told_and_not_tried_again(shared):
+def test_what_is_too_large_for_a_message_is_an_error_of_the_request(shared):
     """GRPC's limits hold for pushes, lookups and answers: each names its limit and the way out."""
     wide = {"plane": ["x" * 100] * 900}
     many = {"plane": [str(number) for number in range(9_000)]}
