@@ -27,6 +27,7 @@ from featurestore.model.lock import Lock
 from featurestore.model.names import suggest
 from featurestore.model.pinned import admit, locked
 from featurestore.model.plan import Plan
+from featurestore.model.pushes import skew_of
 from featurestore.model.query import references, resolve
 from featurestore.model.time import micros
 from featurestore.serving.client import Columns, request_message
@@ -389,8 +390,8 @@ class FeatureStore:
                 are local times of the source's time zone, else UTC. A row without created
                 timestamp became known when it arrived.
             allow_registry_cache: of no effect.
-            to: `online_and_offline`, `online` (until something newer is written) or `offline`; or
-                Feast's `PushMode`.
+            to: `online_and_offline`, `online` (until something newer is written; nothing brings
+                what cannot be written there) or `offline`; or Feast's `PushMode`.
             max_skew: how far in the future an event may lie.
 
         Returns:
@@ -398,7 +399,8 @@ class FeatureStore:
 
         Raises:
             NotFound: no applied or live view reads a PushSource of this name.
-            InvalidRequest: the rows cannot be read.
+            InvalidRequest: the rows cannot be read, or another argument is not of its kind.
+            NotMaterialized: they are to go online only, where no view of theirs is served.
             SourceError: the log cannot hold the rows.
             Unavailable: a store cannot be reached; the message says if the rows are safe offline.
         """
@@ -407,7 +409,7 @@ class FeatureStore:
             push_source_name,
             df,
             to=where(to),
-            max_skew=max_skew // timedelta(microseconds=1),
+            max_skew=skew_of(max_skew),
         )
 
     def _asked(self, features: Features) -> tuple[tuple[Projection, ...], Catalog, bool]:

@@ -13,10 +13,11 @@ from feast.base_feature_view import BaseFeatureView
 from feast.data_source import DataSource, PushSource
 
 from featurestore.definitions.dtypes import to_feast
+from featurestore.definitions.windows import Window
 from featurestore.engine.transform import Program, program, select, transform
 from featurestore.errors import InvalidDefinition, SourceError
 from featurestore.model import expressions
-from featurestore.model.declare import Aggregate, KnownAt, window_dtype
+from featurestore.model.declare import Aggregate, KnownAt, check_outputs, window_dtype
 from featurestore.model.documents import Feature, Source
 from featurestore.model.schema import Column, dtype_name
 from featurestore.model.time import normal_dtype, normalize_schema, to_moment
@@ -44,8 +45,9 @@ class FeatureView(feast.FeatureView):  # type: ignore[misc]
         delay: How long after its event time a row becomes known.
         time_zone: The zone of naive source times; UTC if not given.
         settle: How far before its watermark an incremental run reads again.
-        event_id: The column that, with the key, tells one event from another: windows count its
-            newest row only. Without it every row is an event, and rows cannot be pushed to windows.
+        event_id: The column of strings or integers that, with the key, tells one event from
+            another: windows count its newest row only. Without it every row is an event, and rows
+            cannot be pushed to windows.
         columns: The source's columns and dtypes, for when its file is not there to read.
         online: Feast's switch; the store always keeps both sides.
         offline: Feast's switch; the store always keeps both sides.
@@ -84,6 +86,9 @@ class FeatureView(feast.FeatureView):  # type: ignore[misc]
         windows = {n: one for n, one in _named(features).items() if isinstance(one, Aggregate)}
         rest = {n: one for n, one in _named(features).items() if n not in windows}
         self.expressions = checked_expressions(name, rest, but=windows)
+        for feature, made in windows.items():
+            made.check(f"{name}.features.{feature}")
+        check_outputs(name, features, taken=[entity.join_key for entity in entities or ()])
         self.windows = windows
         self.written = dict(features)
         self.entity_objects = tuple(entities or ())
@@ -95,6 +100,10 @@ class FeatureView(feast.FeatureView):  # type: ignore[misc]
         self.event_id = event_id
         self.columns = None if columns is None else _instances(name, columns)
         _check_spans(name, ttl=ttl, delay=delay, settle=settle)
+        if event_id is not None and not (isinstance(event_id, str) and event_id):
+            raise InvalidDefinition(
+                f"{name}.event_id: give the name of a source column, not {event_id!r}"
+            )
         if filter is not None and not isinstance(filter, pl.Expr):
             raise InvalidDefinition(f"{name}.filter: give a Polars expression, not {filter!r}")
         if time_zone is not None and time_zone not in available_timezones():
@@ -168,7 +177,15 @@ def checked_expressions(
     """
     if not features and not but:
         raise InvalidDefinition(f"{name}.features: give at least one name and Polars expression")
+    for feature in (*features, *but):
+        if not isinstance(feature, str):
+            raise InvalidDefinition(f"{name}.features: {feature!r} is no name; give a string")
     for feature, expr in features.items():
+        if isinstance(expr, Window):
+            raise InvalidDefinition(
+                f"{name}.features.{feature}: says which rows, and not what of them; write such as "
+                f"Window({expr.length!r}).mean(pl.col('{feature}'))"
+            )
         if not isinstance(expr, pl.Expr):
             raise InvalidDefinition(
                 f"{name}.features.{feature}: a feature is a Polars expression such as "

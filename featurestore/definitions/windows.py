@@ -32,7 +32,8 @@ class Window:
 
     Each method makes a feature: a function of an expression's values over the rows that the window
     covers, of those for which `filter` is true. Null values count nowhere; without any, count and
-    sum are 0 and all else is null.
+    sum are 0 and all else is null. The view that the feature is given to checks what is written
+    here, and names the feature where it refuses.
 
     Args:
         length: How far it reaches back: '7d', '12h', '90m', or a timedelta.
@@ -47,46 +48,39 @@ class Window:
         """How many values are not null, or how many rows there are: int64."""
         return self._of("count", of, filter)
 
-    def sum(self, of: pl.Expr, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
+    def sum(self, of: pl.Expr | None = None, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
         """The sum: int64 of integers and Booleans (null if it does not fit), else float64."""
         return self._of("sum", of, filter)
 
-    def mean(self, of: pl.Expr, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
+    def mean(self, of: pl.Expr | None = None, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
         """The mean, float64; of a Boolean the share of true."""
         return self._of("mean", of, filter)
 
-    def std(self, of: pl.Expr, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
+    def std(self, of: pl.Expr | None = None, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
         """The sample standard deviation (n - 1), float64; null below two values."""
         return self._of("std", of, filter)
 
-    def var(self, of: pl.Expr, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
+    def var(self, of: pl.Expr | None = None, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
         """The sample variance (n - 1), float64; null below two values."""
         return self._of("var", of, filter)
 
-    def min(self, of: pl.Expr, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
+    def min(self, of: pl.Expr | None = None, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
         """The least value, in its dtype; NaN only if all are."""
         return self._of("min", of, filter)
 
-    def max(self, of: pl.Expr, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
+    def max(self, of: pl.Expr | None = None, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
         """The greatest value, in its dtype; NaN only if all are."""
         return self._of("max", of, filter)
 
-    def first(self, of: pl.Expr, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
+    def first(self, of: pl.Expr | None = None, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
         """The value of the earliest event, in its dtype."""
         return self._of("first", of, filter)
 
-    def last(self, of: pl.Expr, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
+    def last(self, of: pl.Expr | None = None, *, filter: pl.Expr | None = None) -> Aggregate:  # noqa: A002
         """The value of the latest event, in its dtype."""
         return self._of("last", of, filter)
 
     def _of(self, function: Function, of: pl.Expr | None, kept: pl.Expr | None) -> Aggregate:
-        for name, expr in (("of", of), ("filter", kept)):
-            if expr is not None and not isinstance(expr, pl.Expr):
-                raise InvalidDefinition(
-                    f"Window.{function}.{name}: give a Polars expression, not {expr!r}"
-                )
-        if of is None and function != "count":
-            raise InvalidDefinition(f"Window.{function}.of: give the expression to compute it of")
         return Aggregate(
             function=function, of=of, filter=kept, length=self.length, every=self.every
         )

@@ -98,11 +98,11 @@ def accept(
     if not over.is_empty():
         reason = f"is beyond the {most:,} rows that a call takes; push it in another"
         refused.append(refusals(over, "", reason))
-    rows = _mapped(rows.head(most), views)
+    rows, named_twice = _mapped(rows.head(most), views)
     taking, left_out = _taking(views, rows, dtypes)
     refused += left_out
     places = pl.Series(range(rows.height), dtype=pl.Int64)
-    lacking = list(_lacking(rows, taking))
+    lacking = [*named_twice, *_lacking(rows, taking)]
     if lacking or not taking:
         refused += [refusals(places, name, reason) for name, reason in lacking]
         return Accepted(
@@ -136,12 +136,25 @@ def _counts_all(view: str) -> pl.DataFrame:
     return refusals(pl.Series([None], dtype=pl.Int64), view, reason)
 
 
-def _mapped(rows: pl.DataFrame, views: Sequence[View]) -> pl.DataFrame:
-    """Give columns the names that expressions use, where they have those of the file."""
+def _mapped(
+    rows: pl.DataFrame, views: Sequence[View]
+) -> tuple[pl.DataFrame, list[tuple[str, str]]]:
+    """Give columns the names that expressions use, where they have those of the file.
+
+    A name that is a column's in the file and another one's in expressions is taken for the file's
+    if a column has a name that only the file uses. Gives also what came under both of its names.
+    """
     pairs = dict(pair for view in views if view.source for pair in view.source.field_mapping)
-    return rows.rename(
-        {old: new for old, new in pairs.items() if old in rows.columns and new not in rows.columns}
-    )
+    there, used = set(rows.columns), set(pairs.values())
+    as_filed = not there.isdisjoint(pairs.keys() - used)
+    renamed = {o: n for o, n in pairs.items() if o in there and (as_filed or o not in used)}
+    twice = {old: new for old, new in renamed.items() if new in there - renamed.keys()}
+    told = [
+        (old, f"the column came as '{new}' too, as expressions call it; push one of the two")
+        for old, new in twice.items()
+    ]
+    kept = {old: new for old, new in renamed.items() if old not in twice}
+    return rows.drop(twice.keys()).rename(kept), told
 
 
 def _dtypes(views: Sequence[View]) -> dict[str, Column]:

@@ -233,6 +233,11 @@ def _notes(result: PushResult) -> Iterator[str]:
     for one in result.online:
         if one.missing:
             yield f"{one.version}: {one}"
+        elif one.lost:
+            yield (
+                f"{one.version}: rows known only later, or too late for windows, are lost: nothing "
+                "brings what goes online only; ingest to online_and_offline"
+            )
 
 
 class _Runs:

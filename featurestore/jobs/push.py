@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from featurestore.errors import FeatureStoreError, InvalidRequest, Unavailable
+from featurestore.errors import FeatureStoreError, Unavailable
 from featurestore.jobs.facts import facts
 from featurestore.jobs.run import going_on
 from featurestore.jobs.workspace import Workspace
@@ -15,6 +15,7 @@ from featurestore.model.facts import Facts
 from featurestore.model.needs import needs
 from featurestore.model.pushes import SKEW
 from featurestore.model.reads import sources_of
+from featurestore.serving.frames import frame_of
 from featurestore.serving.push import check_source, deliver, judge
 from featurestore.serving.pushed import PushResult, To
 from featurestore.serving.queue import read_entry
@@ -25,9 +26,6 @@ ROWS = 1_000_000
 
 _ENTRIES = 25
 """How many pushes of a queue are committed together: each is a message's bytes at most."""
-
-# pyarrow, which reads pandas columns, says NotImplementedError of dtypes it does not know.
-_UNREADABLE = (ValueError, TypeError, OverflowError, NotImplementedError, pl.exceptions.PolarsError)
 
 
 def push(
@@ -43,11 +41,12 @@ def push(
     Versions that are live take them first, then what is applied and what locks need.
 
     Raises:
-        NotFound: no view reads a PushSource of this name.
-        InvalidRequest: the rows cannot be read.
+        NotFound: no view reads a PushSource of this name, or nothing is applied.
+        InvalidRequest: the rows cannot be read, or the name is none.
         SourceError, Unavailable: as the stores say; whether the rows are safe offline is said.
     """
-    return push_to(workspace, target(workspace, source), _frame(rows), to=to, max_skew=max_skew)
+    found = target(workspace, source)
+    return push_to(workspace, found, frame_of(rows, "df"), to=to, max_skew=max_skew)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +69,7 @@ def target(workspace: Workspace, source: str) -> Target:
     """
     known = facts(workspace)
     lives = _online(known)
-    applied = known.head.views if known.head else ()
+    applied = (known.head or workspace.project()).views
     views = dict.fromkeys((*(one.view for one in lives), *applied))
     return Target(source=source, views=check_source(source, list(views)), lives=lives)
 
@@ -141,19 +140,3 @@ def _online(known: Facts) -> tuple[LiveView, ...]:
     kept = [need for need in needs(known) if need.online]
     order = sorted(kept, key=lambda need: not need.live)
     return tuple(LiveView(view=need.view, table=need.table) for need in order)
-
-
-def _frame(rows: Any) -> pl.DataFrame:
-    """Read pushed rows from a frame of any library, or from columns by name."""
-    try:
-        if isinstance(rows, pl.LazyFrame):
-            return rows.collect()
-        if type(rows).__module__.partition(".")[0] == "pandas":
-            frame: pl.DataFrame = pl.from_pandas(rows)
-            return frame
-        return rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows)
-    except _UNREADABLE as error:
-        raise InvalidRequest(
-            f"df: cannot be read ({type(error).__name__}); bring a pandas or Polars frame, an "
-            "Arrow table, or columns of one length by name"
-        ) from error

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
-from featurestore.model import expressions
 from featurestore.model.documents import Expression, Feature, Info, Project, Service, Source, View
 from featurestore.model.schema import Column
+from featurestore.model.shown import expression_text, formula
 from featurestore.model.windows import described
 from featurestore.model.words import span
 
@@ -129,7 +129,7 @@ def _feature(was: Feature, now: Feature) -> str | None:
     if was.dtype != now.dtype:
         return f"dtype changed: {was.dtype} → {now.dtype}"
     if was.expression.spellings[0].data != now.expression.spellings[0].data:
-        return f"expression changed: {_moved(was.expression, now.expression)}"
+        return f"expression changed: {_moved(formula(was, 'plan'), formula(now, 'plan'))}"
     if was.reads != now.reads:
         return f"reads {_columns(now.reads)} (was {_columns(was.reads)})"
     return None
@@ -139,19 +139,9 @@ def _columns(reads: tuple[Column, ...]) -> str:
     return ", ".join(f"{c.name}: {c.dtype}" for c in reads)
 
 
-def _text(expression: Expression) -> str:
-    """Show an expression, or the dialect of one that this process cannot read."""
-    dialects = [spelling.dialect for spelling in expression.spellings]
-    if expressions.DIALECT not in dialects:
-        return f"an expression of {', '.join(dialects)}"
-    return expressions.text(expressions.decode(expression, path="plan"))
-
-
-def _moved(was: Expression, now: Expression) -> str:
+def _moved(was: str, now: str) -> str:
     """Show both; Polars prints some functions without their arguments."""
-    before, after = _text(was), _text(now)
-    same = f"{after}, in an argument that is not printed"
-    return same if before == after else f"{before} → {after}"
+    return f"{now}, in an argument that is not printed" if was == now else f"{was} → {now}"
 
 
 def _frame(old: View, new: View) -> Iterator[tuple[Kind, str]]:
@@ -173,10 +163,8 @@ def _frame(old: View, new: View) -> Iterator[tuple[Kind, str]]:
 
 def _filter(old: View, new: View) -> str | None:
     if _bytes(old.filter) != _bytes(new.filter):
-        if old.filter is not None and new.filter is not None:
-            return _moved(old.filter, new.filter)
-        was, now = ("none" if one is None else _text(one) for one in (old.filter, new.filter))
-        return f"{was} → {now}"
+        both = (old.filter, new.filter)
+        return _moved(*("none" if one is None else expression_text(one, "plan") for one in both))
     if old.filter_reads != new.filter_reads:
         return f"reads {_columns(new.filter_reads)} (was {_columns(old.filter_reads)})"
     return None

@@ -91,7 +91,8 @@ def references(names: Sequence[str], catalog: Catalog) -> tuple[Projection, ...]
     for name in names:
         view, colon, feature = name.partition(":")
         if not (colon and view.partition("@")[0] and feature):
-            raise InvalidRequest(f"features: {name!r} is not of the form 'view:feature'")
+            alone = "" if colon else f"; a service is asked for alone, as features={name!r}"
+            raise InvalidRequest(f"features: {name!r} is not of the form 'view:feature'{alone}")
         catalog.named(view)
         projections.append(Projection(view=view, alias=view, features=(feature,)))
     return tuple(projections)

@@ -18,14 +18,15 @@ from featurestore.model.time import micros, to_moment
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving import twin
 from featurestore.serving.faults import error_of
+from featurestore.serving.frames import frame_of
 from featurestore.serving.limits import SERVICE, Limits
 from featurestore.serving.locks import LockReference, read_lock
-from featurestore.serving.pushed import PLACES, PushResult, read_result, where
+from featurestore.serving.pushed import PLACES, PushResult, named, read_result, where
 from featurestore.serving.response import OnlineResponse, read_response
 from featurestore.serving.wire import grid_of, put
 
 Columns = Mapping[str, Any] | pl.DataFrame
-"""Columns by name: Polars Series, NumPy arrays or lists."""
+"""Columns by name (Polars Series, NumPy arrays or lists); a frame of another library will do."""
 
 _RETRIES = {
     "maxAttempts": 3,
@@ -100,7 +101,8 @@ class FeatureClient:
         judged (default: the server's clock).
 
         Raises:
-            InvalidRequest, NotFound: the request does not fit what is defined.
+            InvalidRequest, NotFound: the request does not fit what is defined, or it or its answer
+                is too large for a message.
             NotMaterialized, OnlineDataMissing, Unsupported: the server cannot answer it now; it
                 never answers a lock with other versions.
             Unavailable, DeadlineExceeded: the server or its Redis does not answer in time.
@@ -135,15 +137,15 @@ class FeatureClient:
 
         Raises:
             NotFound: the server's release reads no PushSource of this name.
-            InvalidRequest: the rows cannot be made into columns.
+            InvalidRequest: the rows cannot be made into columns, or are too many for a message.
             Unavailable, DeadlineExceeded: the server or its Redis does not answer in time. Some
                 rows may have been taken; pushing them again does no harm.
         """
-        place, frame = where(to), _columns(rows, "rows")
+        place, frame, source = where(to), frame_of(rows, "rows"), named(push_source_name)
         number = {one: number for number, one in PLACES.items()}[place]
-        message = twin.PushRequest(source=push_source_name, count=frame.height, to=number)
+        message = twin.PushRequest(source=source, count=frame.height, to=number)
         _add(message.rows, frame, "rows")
-        return read_result(push_source_name, place, self._call(self._push, message, timeout))
+        return read_result(source, place, self._call(self._push, message, timeout))
 
     def describe(
         self,
@@ -222,7 +224,7 @@ def request_message(
         InvalidRequest: the columns do not fit each other, or not one of features and lock is given.
     """
     brought = _frame(entity_rows, entities)
-    data = pl.DataFrame() if request_data is None else _columns(request_data, "request_data")
+    data = pl.DataFrame() if request_data is None else frame_of(request_data, "request_data")
     heights = {frame.height for frame in (brought, data) if frame.width}
     if len(heights) > 1:
         raise InvalidRequest(
@@ -255,8 +257,23 @@ def _want(message: Any, features: str | Sequence[str] | None, lock: LockReferenc
     elif isinstance(features, str):
         message.feature_service = features
     else:
-        message.features.references.extend(features)
+        message.features.references.extend(_references(features))
         message.features.SetInParent()
+
+
+def _references(features: Any) -> Sequence[str]:
+    """Give references back if they are a list of strings; a server looks closer at them."""
+    if not isinstance(features, Sequence) or isinstance(features, bytes):
+        raise InvalidRequest(
+            f"features: {type(features).__name__} names no features; pass a service's name, or a "
+            "list of 'view:feature' references"
+        )
+    for number, one in enumerate(features):
+        if not isinstance(one, str):
+            raise InvalidRequest(
+                f"features[{number}]: {type(one).__name__} is no reference; write 'view:feature'"
+            )
+    return features
 
 
 def _frame(
@@ -265,7 +282,7 @@ def _frame(
     if entity_rows is not None and entities is not None:
         raise InvalidRequest("entities: came as entity_rows too; pass one of the two")
     if entities is not None:
-        return _columns(entities, "entities")
+        return frame_of(entities, "entities")
     if entity_rows is None:
         return pl.DataFrame()
     names = {frozenset(row) for row in entity_rows}
@@ -274,19 +291,9 @@ def _frame(
         raise InvalidRequest(f"entity_rows: not every row has {odd[0]!r}; give each all columns")
     if not entity_rows:
         raise InvalidRequest("entity_rows: is empty; bring at least one row")
-    return _columns(
+    return frame_of(
         {name: [row[name] for row in entity_rows] for name in entity_rows[0]}, "entity_rows"
     )
-
-
-def _columns(given: Columns, path: str) -> pl.DataFrame:
-    try:
-        return given if isinstance(given, pl.DataFrame) else pl.DataFrame(given)
-    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
-        raise InvalidRequest(
-            f"{path}: cannot be made into columns ({type(error).__name__}); give columns of one "
-            "length, each of one type"
-        ) from error
 
 
 def _add(messages: Any, frame: pl.DataFrame, path: str) -> None:

@@ -1,5 +1,6 @@
 """Errors as gRPC statuses, and back: the code says the kind, a trailing key names the class."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -43,6 +44,12 @@ _UNNAMED: Mapping[grpc.StatusCode, type[FeatureStoreError]] = MappingProxyType(
 )
 
 
+# gRPC's own words on a message that one side may not send or take: who says it, and the bytes.
+_TOO_LARGE = re.compile(
+    r"(CLIENT|SERVER): (Received|Sent) message larger than max \(([0-9]+) vs\. ([0-9]+)\)"
+)
+
+
 def code_of(error: FeatureStoreError) -> grpc.StatusCode:
     """Give the status code of an error."""
     return next(code for kind, code in _CODES if isinstance(error, kind))
@@ -57,6 +64,8 @@ def error_of(failure: Any, address: str) -> FeatureStoreError:
     named = dict(failure.trailing_metadata() or ()).get(KEY, "")
     if named in _CLASSES:
         return _CLASSES[named](details)
+    if code is _Code.RESOURCE_EXHAUSTED and (told := _TOO_LARGE.search(details)):
+        return _too_large(told, address)
     kind = _UNNAMED.get(code, FeatureStoreError)
     if kind is errors.DeadlineExceeded:
         return kind(
@@ -69,3 +78,22 @@ def error_of(failure: Any, address: str) -> FeatureStoreError:
             f"({details or 'no details'})"
         )
     return kind(f"server at {address}: {code.name}: {details or 'no details'}")
+
+
+def _too_large(told: re.Match[str], address: str) -> FeatureStoreError:
+    side, done = told[1], told[2]
+    size, most = f"{int(told[3]):,} bytes", f"{int(told[4]):,}"
+    if (side, done) in (("SERVER", "Received"), ("CLIENT", "Sent")):
+        return errors.InvalidRequest(
+            f"request: is {size}, and the server at {address} takes at most {most} a call; split "
+            "it into calls of fewer rows"
+        )
+    if side == "SERVER":
+        return errors.InvalidRequest(
+            f"answer: would be {size}, and the server at {address} sends at most {most} a call; "
+            "ask for fewer rows or features"
+        )
+    return errors.InvalidRequest(
+        f"answer: of the server at {address} is {size}, and this client takes at most {most} a "
+        "call; ask for fewer rows or features, or set FeatureClient(reply_bytes=…)"
+    )

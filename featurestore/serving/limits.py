@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from featurestore.errors import InvalidRequest
 from featurestore.model.pushes import SKEW
 from featurestore.proto.v1 import feature_store_pb2 as pb
 
@@ -23,3 +24,11 @@ class Limits:
     threads: int = 4
     calls: int = 256
     poll: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse a skew that no clock could be compared with."""
+        if not isinstance(self.skew, int) or not 0 <= self.skew < 1 << 60:
+            raise InvalidRequest(
+                f"limits.skew: {self.skew!r:.40} is no number of microseconds, zero or more; the "
+                f"usual one is {SKEW}"
+            )

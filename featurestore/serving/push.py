@@ -10,14 +10,14 @@ import polars as pl
 
 from featurestore.engine.accept import Accepted, accept
 from featurestore.engine.rows import computed_rows
-from featurestore.errors import FeatureStoreError, NotFound, Unsupported
+from featurestore.errors import FeatureStoreError, NotFound, NotMaterialized, Unsupported
 from featurestore.model.documents import LiveView, View
 from featurestore.model.names import suggest
 from featurestore.model.pushes import SKEW
 from featurestore.model.reads import sources_of
 from featurestore.model.time import BEGINNING, KNOWN, REVISION, Interval, inside
 from featurestore.model.windows import windows
-from featurestore.serving.pushed import Online, PushResult, To
+from featurestore.serving.pushed import Online, PushResult, To, named
 from featurestore.serving.states import push_states
 from featurestore.storage.packed import latest, pack, row_keys
 from featurestore.storage.raw import raw_of
@@ -45,8 +45,9 @@ def check_source(source: str, views: Sequence[View]) -> tuple[View, ...]:
 
     Raises:
         NotFound: no view reads a source of this name, or it is no PushSource.
+        InvalidRequest: it is no name.
     """
-    found = sources_of(views)
+    source, found = named(source), sources_of(views)
     pushed = [name for name, documents in found.items() if any(one.pushed for one in documents)]
     if source in found and source not in pushed:
         raise NotFound(
@@ -128,7 +129,7 @@ def push_rows(
     """Write judged rows to each table that is served, where they are a key's newest.
 
     Rows that are known only later, by the view's delay or their own timestamp, are not written:
-    materialization brings them. Writing them again changes nothing.
+    materialization brings them, if they went offline too. Writing them again changes nothing.
 
     Raises:
         Unavailable: Redis cannot be reached; some tables may have been written to.
@@ -193,6 +194,7 @@ def deliver(
 
     Raises:
         Unsupported: they are to go offline, and there is no sink.
+        NotMaterialized: they are to go online only, where no view of theirs is served.
         FeatureStoreError: a store fails; whether the rows are safe offline is said.
     """
     rows, offline = push.accepted.rows, ""
@@ -203,6 +205,11 @@ def deliver(
                 "to='online', or with FeatureStore.push"
             )
         offline = sink(push.source, rows) if rows.height else "nothing to keep"
+    elif rows.height and not any(one.table and one.view.data_id in push.computed for one in lives):
+        raise NotMaterialized(
+            f"{push.source}: none of its views is served yet, so rows that go online only would be "
+            "nowhere; run `featurestore promote` first, or push to='online_and_offline'"
+        )
     online: tuple[Online, ...] = ()
     try:
         if to != "offline" and rows.height:
@@ -213,6 +220,8 @@ def deliver(
         raise type(error)(
             f"{error}; offline the rows are safe ({offline}), and pushing them again does no harm"
         ) from error
+    if to == "online":
+        online = tuple(one.alone() for one in online)
     return PushResult(
         source=push.source,
         to=to,

@@ -1,7 +1,7 @@
 """What a push came to, as notebooks, clients and the command line are told it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
@@ -42,6 +42,17 @@ def where(to: Any) -> To:
     return cast("To", said)
 
 
+def named(source: Any) -> str:
+    """Give a source's name, if it can be one.
+
+    Raises:
+        InvalidRequest: it is no text, or empty.
+    """
+    if not (isinstance(source, str) and source):
+        raise InvalidRequest(f"push_source_name: give the PushSource's name, not {source!r:.40}")
+    return source
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Online:
     """What a push came to in a table that is served.
@@ -49,7 +60,8 @@ class Online:
     Of `rows` that the view made of the push, `written` are their keys' newest now. `later` more are
     known only at moments up to `known_at` (UTC microseconds), and come with materialization; so do
     the windows of `waiting` rows, with an event before those that are kept one by one. Of a
-    table that is `missing` in Redis nothing was written.
+    table that is `missing` in Redis nothing was written. Where rows went online only, nothing
+    brings any of these: they are `lost`.
     """
 
     view: str
@@ -61,18 +73,31 @@ class Online:
     waiting: int = 0
     known_at: int | None = None
     missing: bool = False
+    lost: int = 0
 
     def __str__(self) -> str:
+        if self.missing and self.lost:
+            return (
+                "not in Redis: its rows were not written, and nothing will bring them; run "
+                "`featurestore rebuild-online`, then push them again"
+            )
         if self.missing:
             return "not in Redis: run `featurestore rebuild-online`, or materialize"
         told = f"{self.written:,} of {self.rows:,} rows are their keys' newest"
         if self.later:
-            told += (
-                f"; {self.later:,} known only at {show(self.known_at)}: come with materialization"
-            )
+            then = "were not written" if self.lost else "come with materialization"
+            told += f"; {self.later:,} known only at {show(self.known_at)}: {then}"
         if self.waiting:
-            told += f"; {self.waiting:,} too late for windows: come with materialization"
+            then = "are not in them" if self.lost else "come with materialization"
+            told += f"; {self.waiting:,} too late for windows: {then}"
+        if self.lost:
+            told += "; nothing will bring these: push them to online_and_offline"
         return told
+
+    def alone(self) -> "Online":
+        """Give the same of rows that went online only."""
+        gone = self.later + (self.rows if self.missing else self.waiting)
+        return replace(self, lost=gone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -146,6 +171,7 @@ def read_result(source: str, to: To, raw: bytes) -> PushResult:
                 waiting=one.waiting,
                 known_at=one.known_at if one.HasField("known_at") else None,
                 missing=one.missing,
+                lost=one.lost,
             )
             for one in message.online
         ),

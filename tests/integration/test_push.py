@@ -14,6 +14,7 @@ from featurestore.errors import (
     CorruptData,
     InvalidRequest,
     NotFound,
+    NotMaterialized,
     OnlineDataMissing,
     Unavailable,
     Unsupported,
@@ -384,10 +385,90 @@ def test_a_table_that_is_not_in_redis_waits(workspace):
     view = landed()
     workspace.online().drop_table(workspace.table(view).id)
     found = push(workspace, "landings", FRESH)
-    assert found.online[0].missing
-    assert "not in Redis" in str(found.online[0])
+    assert (found.online[0].missing, found.online[0].lost) == (True, 0)
+    assert str(found.online[0]) == "not in Redis: run `featurestore rebuild-online`, or materialize"
     with notebook(workspace, now=NOW) as store, pytest.raises(OnlineDataMissing):
         delays(store)
+
+
+def test_of_what_goes_online_only_nothing_is_brought(tmp_path, valkey):
+    """A table that is missing, a moment to come: the answer says that those rows are nowhere."""
+    workspace = made(tmp_path, valkey.url, landed(delay=2 * HOUR))
+    rows = landings(("a", 47, None, 99.0, 7), ("b", 45, None, 8.0, 7))
+    with connected(workspace) as client:
+        found = push(workspace, "landings", rows, to="online")
+        (later,) = found.online
+        assert (later.written, later.later, later.lost) == (1, 1, 1)
+        assert "1 known only at 2024-03-03 01:00:00 UTC: were not written; nothing will" in repr(
+            found
+        )
+        assert client.push("landings", rows, to="online").online[0].lost == 1
+        assert client.push("landings", rows).online[0].lost == 0
+        workspace.online().drop_table(workspace.table(workspace.view("history")).id)
+        gone = client.push("landings", rows, to="online")
+    (missing,) = gone.online
+    assert (missing.missing, missing.written, missing.lost) == (True, 0, 2)
+    assert "were not written, and nothing will bring them; run `featurestore rebuild" in repr(gone)
+    file = tmp_path / "rows.parquet"
+    rows.write_parquet(file)
+    repo, environ = workspace.config.root, environment(valkey.url)
+    told = run("push", "landings", file, "--to", "online", repo=repo, environ=environ).stdout
+    assert fits(told)
+    assert "were not written, and nothing will bring them" in words(told)
+    told = run("push", "landings", file, "--to", "online", "--json", repo=repo, environ=environ)
+    (table,) = json.loads(told.stdout)["online"]
+    assert (table["missing"], table["lost"]) == (True, 2)
+    workspace.close()
+
+
+@pytest.mark.parametrize("name", [None, 5, "", b"landings", ["landings"]])
+def test_a_source_has_a_name(shared, name):
+    """What can be none is refused in words, by a notebook as by a client."""
+    with (
+        notebook(shared, now=NOW) as store,
+        pytest.raises(InvalidRequest, match="push_source_name: give the PushSource's name, not "),
+    ):
+        store.push(name, FRESH)
+
+
+def test_nothing_goes_online_only_before_a_view_is_served(tmp_path, valkey):
+    """It would be nowhere: the push is refused, and says what would take it."""
+    repo = write(tmp_path / "repo", ROWS, name="unserved")
+    bare = opened(repo, valkey.url, now=NOW)
+    with pytest.raises(NotFound, match="unserved: nothing is applied yet; run `featurestore appl"):
+        push(bare, "landings", FRESH)
+    bare.close()
+    workspace = applied(repo, valkey.url, landed(), now=NOW)
+    with pytest.raises(NotMaterialized, match=r"landings: none of its views is served .*promo"):
+        push(workspace, "landings", FRESH, to="online")
+    assert push(workspace, "landings", FRESH).accepted == 2
+    workspace.close()
+
+
+def test_what_is_too_large_for_a_message_is_an_error_of_the_request(shared):
+    """GRPC's limits hold for pushes, lookups and answers: each names its limit and the way out."""
+    wide = {"plane": ["x" * 100] * 900}
+    many = {"plane": [str(number) for number in range(9_000)]}
+    asked = ["history:last_delay"]
+    with connected(shared, limits=Limits(request_bytes=40_000, reply_bytes=60_000)) as client:
+        took = r"request: is [0-9,]+ bytes, and the server at .* takes at most 40,000 a call; split"
+        with pytest.raises(InvalidRequest, match=took):
+            client.push("landings", wide)
+        with pytest.raises(InvalidRequest, match=took):
+            client.get_online_features(asked, entities=wide)
+    told = r"server at .* sends at most 60,000 a call; ask"
+    with (
+        connected(shared, limits=Limits(reply_bytes=60_000)) as client,
+        pytest.raises(InvalidRequest, match=told),
+    ):
+        client.get_online_features(asked, entities=many)
+    told = r"this client takes at most 50,000 .*reply_bytes"
+    with (
+        connected(shared) as client,
+        FeatureClient(client.address, reply_bytes=50_000, timeout=10) as small,
+        pytest.raises(InvalidRequest, match=told),
+    ):
+        small.get_online_features(asked, entities=many)
 
 
 def test_damage_in_the_queue_is_named_and_holds_up_nothing_else(workspace):

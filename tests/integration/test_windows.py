@@ -182,6 +182,9 @@ def test_what_comes_too_late_for_a_window_waits_for_the_table(workspace):
         result = store.push("landings", late)
         assert (result.accepted, result.online[0].waiting) == (1, 1)
         assert "too late for windows: come with materialization" in repr(result)
+        alone = store.push("landings", late, to="online")
+        assert (alone.online[0].waiting, alone.online[0].lost) == (1, 1)
+        assert "1 too late for windows: are not in them; nothing will bring these" in repr(alone)
         assert look_up(client, "a", 8)[0]["delay_sum"] == 60.0
         materialize_incremental(workspace, workspace.clock())
         assert look_up(client, "a", 8)[0]["delay_sum"] == 160.0

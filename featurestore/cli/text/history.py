@@ -9,7 +9,7 @@ from featurestore.cli.terminal import facts, grouped, out, table
 from featurestore.cli.text.building import changes
 from featurestore.cli.text.words import MINUTE, between, columns, known, span, stamp, title
 from featurestore.cli.values.locks import state
-from featurestore.cli.values.plain import text, texts
+from featurestore.cli.values.plain import texts
 from featurestore.jobs.commit import DIRTY
 from featurestore.jobs.compact import SOURCE as COMPACTION
 from featurestore.jobs.versions import Compared, Shown, Stored
@@ -17,6 +17,7 @@ from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Project, Service, View
 from featurestore.model.lineage import Lineage, Node
 from featurestore.model.query import resolve
+from featurestore.model.shown import expression_text
 from featurestore.model.time import Interval, second, show, watermark
 from featurestore.model.words import size
 from featurestore.storage.documents import Entry
@@ -80,7 +81,8 @@ def definition(found: View) -> dict[str, str]:
             "request data": columns(found.request) or "-",
         }
     source = found.source
-    kept = {} if found.filter is None else {"filter": text(found.filter, f"{found.name}.filter")}
+    path = f"{found.name}.filter"
+    kept = {} if found.filter is None else {"filter": expression_text(found.filter, path)}
     return {
         "keys": columns(found.join_keys) or "none",
         "source": f"{source.name} ({source.path})",

@@ -5,13 +5,14 @@ from dataclasses import asdict
 from typing import Any
 
 from featurestore.cli.values.locks import registered
-from featurestore.cli.values.plain import interval, text, texts, when
+from featurestore.cli.values.plain import interval, texts, when
 from featurestore.jobs.compact import SOURCE as COMPACTION
 from featurestore.jobs.versions import Compared, Shown, Stored
 from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Project, Service, View
 from featurestore.model.lineage import Lineage
 from featurestore.model.query import resolve
+from featurestore.model.shown import expression_text
 from featurestore.storage.documents import Entry
 from featurestore.storage.ledger import Run
 
@@ -82,7 +83,7 @@ def service(found: Service, views: Mapping[str, View]) -> dict[str, Any]:
 
 def shown(found: Shown, now: int) -> dict[str, Any]:
     """Give a version with its states, tables, releases and locks."""
-    view = found.view
+    view, path = found.view, f"{found.view.name}.filter"
     return {
         "name": view.name,
         "version": view.id,
@@ -94,7 +95,7 @@ def shown(found: Shown, now: int) -> dict[str, Any]:
         "source": view.source.name if view.source else None,
         "path": view.source.path if view.source else None,
         "request_data": [asdict(column) for column in view.request],
-        "filter": None if view.filter is None else text(view.filter, f"{view.name}.filter"),
+        "filter": None if view.filter is None else expression_text(view.filter, path),
         "ttl": None if view.ttl is None else view.ttl / 1e6,
         "features": [
             {"name": f.name, "id": f.id, "dtype": f.dtype, "expression": text}

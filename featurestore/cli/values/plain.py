@@ -3,10 +3,9 @@
 from datetime import datetime
 from typing import Any
 
-from featurestore.model import expressions
-from featurestore.model.documents import Expression, View
+from featurestore.model.documents import View
+from featurestore.model.shown import feature_text
 from featurestore.model.time import BEGINNING, Interval, moment
-from featurestore.model.windows import described
 
 
 def interval(one: Interval) -> dict[str, Any]:
@@ -16,19 +15,7 @@ def interval(one: Interval) -> dict[str, Any]:
 
 def texts(found: View) -> list[str]:
     """Give each feature's expression as people read it, and over which window it is taken."""
-    return [
-        f"{described(f)} of {told}" if f.window else told
-        for f in found.features
-        for told in [text(f.expression, f"{found.name}.{f.name}")]
-    ]
-
-
-def text(expression: Expression, path: str) -> str:
-    """Give an expression as people read it, or the dialect of one that cannot be read here."""
-    dialects = [spelling.dialect for spelling in expression.spellings]
-    if expressions.DIALECT not in dialects:
-        return f"an expression of {', '.join(dialects)}"
-    return expressions.text(expressions.decode(expression, path=path))
+    return [feature_text(f, f"{found.name}.{f.name}") for f in found.features]
 
 
 def when(us: int | None) -> datetime | None:

@@ -11,7 +11,7 @@ import polars as pl
 
 from featurestore.model.documents import View
 from featurestore.model.schema import NUMBERS, Column, parse_dtype
-from featurestore.model.time import CREATED, EVENT
+from featurestore.model.time import CREATED, EVENT, MOMENT, show
 from featurestore.model.windows import NUMBER
 from featurestore.storage.bits import same_bits
 
@@ -22,6 +22,8 @@ FAULT = pl.Schema(
     {name: pl.String() for name in ("check", "version", "entity", "feature", "expected", "found")}
 )
 """A row per value that differs: which check, the version, entity and feature, and both values."""
+
+_CALLED = {NUMBER: "event number"}
 
 WHOLE_ROW = "(the row)"
 """What stands for the feature where a whole row is missing, or is another one."""
@@ -129,7 +131,7 @@ def unequal(
         wrong = (~same_bits(expected[name], found[name])).arg_true()
         if wrong.is_empty():
             continue
-        values = (_written(frame[name].gather(wrong)) for frame in (expected, found))
+        values = (written(frame[name].gather(wrong)) for frame in (expected, found))
         parts.append(_faults(check, version, entities(expected[wrong], keys), name, *values))
     return pl.concat(parts)
 
@@ -154,9 +156,11 @@ def apart(
 
 def entities(frame: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
     """Name each row's entity: `tailnum='N14228'`; a view without keys has one, `-`."""
-    rows = frame.select(keys).iter_rows(named=True) if keys else ({} for _ in range(frame.height))
-    named = [", ".join(f"{k}={v!r}" for k, v in row.items()) or "-" for row in rows]
-    return pl.Series("entity", named, dtype=pl.String)
+    if not keys:
+        return pl.Series("entity", ["-"]).new_from_index(0, frame.height)
+    told = pl.DataFrame([written(frame[key]) for key in keys])
+    named = [pl.lit(f"{_CALLED.get(key, key)}=") + pl.col(key) for key in keys]
+    return told.select(entity=pl.concat_str(named, separator=", ")).to_series()
 
 
 def _faults(
@@ -173,9 +177,16 @@ def _faults(
     return told.select(FAULT.names())
 
 
-def _written(values: pl.Series) -> pl.Series:
-    """Write each value as Python does."""
-    return pl.Series([repr(value) for value in values], dtype=pl.String)
+def written(values: pl.Series) -> pl.Series:
+    """Write each value so that no two differ in a bit and read alike; moments in words, UTC."""
+    if values.dtype == MOMENT:
+        moments = values.to_physical()
+        told = ["null" if one is None else show(one) for one in moments]
+    elif values.dtype == pl.Date:
+        told = values.cast(pl.String).fill_null("null").to_list()
+    else:
+        told = ["null" if one is None else repr(one) for one in values.to_list()]
+    return pl.Series(values.name, told, dtype=pl.String)
 
 
 def _feature(

@@ -8,7 +8,14 @@ from featurestore.errors import CorruptData
 from featurestore.jobs.online import longest_ttl, stored_rows
 from featurestore.jobs.proof.ahead import ahead
 from featurestore.jobs.proof.check import Check, skipped
-from featurestore.jobs.proof.difference import FAULT, WHOLE_ROW, apart, entities, unequal
+from featurestore.jobs.proof.difference import (
+    FAULT,
+    WHOLE_ROW,
+    apart,
+    entities,
+    unequal,
+    written,
+)
 from featurestore.jobs.proof.trial import MATCH, Trial, settled
 from featurestore.jobs.tables import Place, place_of, shown
 from featurestore.model.documents import LiveView, Release, View
@@ -22,7 +29,7 @@ from featurestore.storage.rows import layout_of
 IN_REDIS = "offline = Redis"
 KEPT = "old = new"
 
-_FOUND, _WANTED, _OLD, _NEW = "__found", "__wanted", "__old", "__new"
+_FOUND, _WANTED, _TOLD, _OLD, _NEW = "__found", "__wanted", "__told", "__old", "__new"
 
 
 def in_redis(trial: Trial, one: LiveView) -> Check:
@@ -112,13 +119,14 @@ def _in_words(view: View, wrong: pl.DataFrame) -> pl.DataFrame:
     else:
         versions = [view.version] * len(names)
         found = unequal(both, decoded, features=names, keys=keys, check=IN_REDIS, versions=versions)
-    named = wrong.with_columns(entities(wrong, keys).alias("entity"))
+    there = written(wrong[EVENT]).alias(_TOLD)
+    named = wrong.with_columns(entities(wrong, keys).alias("entity"), there)
     whole = apart(
         named.join(found, on="entity", how="anti"),
         keys=keys,
         check=IN_REDIS,
         version=view.version,
-        expected=pl.col(EVENT).cast(pl.String).fill_null("missing"),
+        expected=pl.when(pl.col(EVENT).is_null()).then(pl.lit("missing")).otherwise(_TOLD),
         found=pl.when(pl.col(_FOUND).is_null()).then(pl.lit("missing")).otherwise(pl.lit(other)),
     )
     return pl.concat([found, whole])

@@ -131,10 +131,10 @@ def _check_source(view: str, source: Source, schema: Mapping[str, str]) -> None:
 def _check_event_id(view: str, column: str, schema: Mapping[str, str], source: Source) -> None:
     path = f"{view}.event_id"
     _need(column, schema, source, path)
-    if schema[column] not in KEYS:
+    if schema[column] != "string" and schema[column] not in INTEGERS:
         raise InvalidDefinition(
-            f"{path}: column '{column}' is {schema[column]}; an event's id is a string, an integer "
-            "or a date: cast it upstream"
+            f"{path}: column '{column}' is {schema[column]}, and an event's id is a string or an "
+            "integer; name another column, or cast it upstream"
         )
 
 
@@ -242,6 +242,7 @@ def _row_feature(feature: str, expr: pl.Expr, source: Source, path: str) -> Feat
 
 def _window_feature(feature: str, made: Aggregate, source: Source, path: str) -> Feature:
     """Give the document of a window feature; what it says of its filter is that of a view's."""
+    made.check(path)
     length, every = made.spans(path)
     if made.filter is not None:
         _predicate(made.filter, source, f"{path}.filter")

@@ -20,7 +20,7 @@ _UNITS = {
     "d": 86_400_000_000,
     "w": 604_800_000_000,
 }
-_PART = re.compile(r"(\d+)(us|ms|s|m|h|d|w)")
+_PART = re.compile(r"([0-9]{1,19})(us|ms|s|m|h|d|w)")
 _SPAN = re.compile(rf"(?:{_PART.pattern})+")
 _LONGEST = _UNITS["d"] * 3_650_000
 
@@ -38,6 +38,25 @@ class Aggregate:
     filter: pl.Expr | None
     length: str | timedelta
     every: str | timedelta | None
+
+    def check(self, path: str) -> None:
+        """Refuse what is written wrong, whatever the source's columns are.
+
+        Raises:
+            InvalidDefinition: an expression is none or is missing, or the spans are refused.
+        """
+        for name, expr in (("of", self.of), ("filter", self.filter)):
+            if expr is not None and not isinstance(expr, pl.Expr):
+                column = expr if isinstance(expr, str) else "delay"
+                raise InvalidDefinition(
+                    f"{path}.{name}: {expr!r} is no Polars expression; write such as "
+                    f"pl.col({column!r})"
+                )
+        if self.of is None and self.function != "count":
+            raise InvalidDefinition(
+                f"{path}.of: is missing; say what to compute it of: {self.function}(pl.col('…'))"
+            )
+        self.spans(path)
 
     def spans(self, path: str) -> tuple[int, int]:
         """Give length and every in microseconds.
@@ -76,11 +95,12 @@ def span(value: str | timedelta, path: str) -> int:
         found = sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(value))
     else:
         raise InvalidDefinition(
-            f"{path}: {value!r} is no span of time; write '7d', '1h' or '90m', or a timedelta"
+            f"{path}: {value!r:.40} is no span of time; write '7d', '1h' or '90m', or a timedelta"
         )
     if not 0 < found <= _LONGEST:
         raise InvalidDefinition(
-            f"{path}: {value} is not above zero and at most ten thousand years; give another span"
+            f"{path}: {value} is too short or too long; give a span above zero, of at most ten "
+            "thousand years"
         )
     return found
 

@@ -189,7 +189,7 @@ class Refusal(_message.Message):
     def __init__(self, row: _Optional[int] = ..., at: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Pushed(_message.Message):
-    __slots__ = ("view", "version", "table", "rows", "written", "later", "known_at", "missing", "waiting")
+    __slots__ = ("view", "version", "table", "rows", "written", "later", "known_at", "missing", "waiting", "lost")
     VIEW_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
@@ -199,6 +199,7 @@ class Pushed(_message.Message):
     KNOWN_AT_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     view: str
     version: str
     table: str
@@ -208,7 +209,8 @@ class Pushed(_message.Message):
     known_at: int
     missing: bool
     waiting: int
-    def __init__(self, view: _Optional[str] = ..., version: _Optional[str] = ..., table: _Optional[str] = ..., rows: _Optional[int] = ..., written: _Optional[int] = ..., later: _Optional[int] = ..., known_at: _Optional[int] = ..., missing: _Optional[bool] = ..., waiting: _Optional[int] = ...) -> None: ...
+    lost: int
+    def __init__(self, view: _Optional[str] = ..., version: _Optional[str] = ..., table: _Optional[str] = ..., rows: _Optional[int] = ..., written: _Optional[int] = ..., later: _Optional[int] = ..., known_at: _Optional[int] = ..., missing: _Optional[bool] = ..., waiting: _Optional[int] = ..., lost: _Optional[int] = ...) -> None: ...
 
 class PushResponse(_message.Message):
     __slots__ = ("accepted", "refused", "refusals", "refusal_count", "online", "offline")

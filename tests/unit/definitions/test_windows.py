@@ -113,15 +113,47 @@ def test_aggregations_of_feast_mean_windows(landings, tmp_path):
     assert {one.id for one in found.features} == {one.id for one in same.features}
 
 
-@pytest.mark.parametrize(
-    ("made", "told"),
-    [
-        (lambda: Window("7d").mean(None), "Window.mean.of"),
-        (lambda: Window("7d").sum("delay"), "Window.sum.of: give a Polars expression"),
-        (lambda: Window("7d").count(filter=True), "Window.count.filter"),
-    ],
-)
-def test_a_window_of_no_expression_is_refused(made, told):
-    """What a window is computed of, and its filter, are Polars expressions."""
-    with pytest.raises(InvalidDefinition, match=told):
-        made()
+WRONG = {
+    "no length": (Window("0d").count(), "share.length: 0d is too short or too long"),
+    "a longer step": (Window("7d", every="8d").count(), "share.every: 8d is longer than the"),
+    "a name": (Window("7d").mean("delay"), "share.of: 'delay' is no Polars expression; write such"),
+    "nothing": (Window("7d").last(), "share.of: is missing; say what to compute it of: last("),
+    "a truth": (Window("7d").count(filter=True), "share.filter: True is no Polars expression"),
+    "no function": (Window("7d"), "share: says which rows, and not what of them; write such as"),
+}
+
+
+@pytest.mark.parametrize(("made", "told"), WRONG.values(), ids=WRONG)
+def test_a_view_refuses_a_wrong_window_and_names_the_feature(landings, made, told):
+    """A window cannot know whose it is: the view says it, as soon as it is written."""
+    with pytest.raises(InvalidDefinition) as raised:
+        view(landings, share=made)
+    assert str(raised.value).startswith(f"history.features.{told}")
+
+
+TAKEN = {
+    "a window, as the key": {"tailnum": Window("7d").count()},
+    "a row feature, as the key": {"Tailnum": pl.col("delay")},
+    "a window, as the time": {"event_timestamp": Window("7d").count()},
+    "no name": {7: Window("7d").count()},
+}
+
+
+@pytest.mark.parametrize("features", TAKEN.values(), ids=TAKEN)
+def test_a_view_refuses_a_name_that_is_taken(landings, features):
+    """Ours is the first word on it: the message names the feature and the way out."""
+    with pytest.raises(InvalidDefinition, match=r"^history\.features.*; (rename it|give a string)"):
+        FeatureView(name="history", entities=[PLANE], source=landings, features=features)
+
+
+@pytest.mark.parametrize("given", [1, True, b"id", "", ["id"]])
+def test_an_event_id_is_the_name_of_a_column(landings, given):
+    """Anything else is refused by the view, in words."""
+    with pytest.raises(InvalidDefinition, match=r"^history\.event_id: give the name of a source"):
+        FeatureView(
+            name="history",
+            entities=[PLANE],
+            source=landings,
+            features={"seen": Window("7d").count()},
+            event_id=given,
+        )

@@ -239,6 +239,37 @@ def test_columns_may_have_the_names_of_the_file():
     assert judged(good(2), made).places.to_list() == [0, 1]
 
 
+NAMED = {
+    "both": ((("tail", "plane"),), ["tail", "plane"], ("tail", "plane")),
+    "the file's": ((("tail", "plane"),), ["tail"], None),
+    "a chain, as in the file": ((("tail", "plane"), ("plane", "spare")), ["tail", "plane"], None),
+    "a chain, in our words": ((("tail", "plane"), ("plane", "spare")), ["plane", "spare"], None),
+    "a chain, both": (
+        (("tail", "plane"), ("plane", "spare")),
+        ["tail", "plane", "spare"],
+        ("plane", "spare"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("mapping", "names", "twice"), NAMED.values(), ids=NAMED)
+def test_a_column_comes_under_one_of_its_names(mapping, names, twice):
+    """Under both nobody could say which one counts: every row is refused, with both names."""
+    mapped = source(columns=normalize_schema(SCHEMA), field_mapping=mapping, pushed=True)
+    made = view(source=mapped, features={"delay": pl.col("delay")})
+    rows = good(2).drop("plane", "spare").with_columns(pl.lit(name).alias(name) for name in names)
+    found = judged(rows, made)
+    if twice is None:
+        assert found.refused.is_empty()
+        assert found.rows["plane"].to_list() == [names[0]] * 2
+    else:
+        old, new = twice
+        assert (found.rows.height, found.refused_rows) == (0, 2)
+        assert set(found.refused["at"]) == {old}
+        told = f"the column came as '{new}' too, as expressions call it; push one of the two"
+        assert set(found.refused["reason"]) == {told}
+
+
 def test_no_rows_are_no_trouble():
     """An empty push is accepted, and says so."""
     found = judged(good(2).clear())

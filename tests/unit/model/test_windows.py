@@ -27,7 +27,7 @@ from featurestore.model.windows import (
     stored_names,
     tail,
 )
-from tests.declared import view
+from tests.declared import SCHEMA, columns, source, view
 
 LATE = pl.col("delay") > 15
 
@@ -165,11 +165,16 @@ def test_a_count_counts_rows_or_values():
     ("made", "error", "told"),
     [
         (aggregate(length="7 days"), InvalidDefinition, "history.features.w0.length: '7 days'"),
-        (aggregate(length="0d"), InvalidDefinition, "w0.length: 0d is not above zero"),
+        (aggregate(length="0d"), InvalidDefinition, "w0.length: 0d is too short"),
+        (aggregate(length="٣d"), InvalidDefinition, "w0.length: '٣d' is no span"),
+        (aggregate(length="1" * 5_000 + "d"), InvalidDefinition, "w0.length: '1111"),
         (aggregate(length=timedelta(days=-1)), InvalidDefinition, "w0.length: -1 day"),
         (aggregate(length=7), InvalidDefinition, "w0.length: 7 is no span"),
         (aggregate(length="99999999d"), InvalidDefinition, "ten thousand years"),
         (aggregate(every="8d"), InvalidDefinition, "w0.every: 8d is longer than the window"),
+        (aggregate(of="delay"), InvalidDefinition, "w0.of: 'delay' is no Polars expression"),
+        (aggregate(of=None), InvalidDefinition, "w0.of: is missing; say what to compute it of"),
+        (aggregate(kept=True), InvalidDefinition, "w0.filter: True is no Polars expression"),
         (aggregate(of=pl.col("plane")), InvalidDefinition, "w0: mean takes bool, int8"),
         (aggregate("last", pl.col("plane")), InvalidDefinition, "w0: last takes"),
         (aggregate("sum", pl.col("at")), InvalidDefinition, "w0: sum takes"),
@@ -186,10 +191,18 @@ def test_a_wrong_window_is_refused(made, error, told):
     assert told in str(raised.value)
 
 
-def test_an_event_id_must_tell_events_apart():
-    """A float cannot be an event's id."""
-    with pytest.raises(InvalidDefinition, match=r"history\.event_id: column 'delay' is float64"):
-        windowed(aggregate(), event_id="delay")
+@pytest.mark.parametrize(
+    ("column", "dtype"),
+    [("delay", "float64"), ("cancelled", "bool"), ("at", "datetime"), ("day", "date")],
+)
+def test_an_event_id_is_a_string_or_an_integer(column, dtype):
+    """What cannot be taken for an id is refused with its dtype; strings and integers are taken."""
+    of = source(columns=columns(**SCHEMA, day="date"))
+    told = rf"history\.event_id: column '{column}' is {dtype}, and .* string or an integer"
+    with pytest.raises(InvalidDefinition, match=told):
+        windowed(aggregate(), source=of, event_id=column)
+    for good in ("flight", "seats", "plane"):
+        assert windowed(aggregate(), source=of, event_id=good).event_id == good
 
 
 def test_a_window_outlives_no_row_but_by_its_reach():

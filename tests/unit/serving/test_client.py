@@ -16,8 +16,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "both": ({"entity_rows": [{"a": 1}], "entities": {"a": [1]}}, "entities: came as entity_rows"),
     "no rows": ({"entity_rows": []}, "entity_rows: is empty"),
     "ragged rows": ({"entity_rows": [{"a": 1}, {"a": 1, "b": 2}]}, "not every row has 'b'"),
-    "ragged columns": ({"entities": {"a": [1], "b": [1, 2]}}, "entities: cannot be made"),
-    "mixed types": ({"entities": {"a": [1, "x"]}}, "entities: cannot be made"),
+    "ragged columns": ({"entities": {"a": [1], "b": [1, 2]}}, "entities: cannot be read"),
+    "mixed types": ({"entities": {"a": [1, "x"]}}, "entities: cannot be read"),
+    "no frame": ({"entities": [1, 2]}, "entities: list is no frame; bring a pandas or Polars"),
+    "text": ({"request_data": "x"}, "request_data: str is no frame"),
     "dtype": ({"entities": {"a": [b"x"]}}, r"entities\.a: dtype Binary is not supported"),
     "heights": (
         {"entities": {"a": [1]}, "request_data": {"b": [1, 2]}},
@@ -36,6 +38,35 @@ def test_what_cannot_be_columns_is_refused_before_it_is_sent(
         pytest.raises(InvalidRequest, match=message),
     ):
         client.get_online_features("service", **brought)
+
+
+FEATURES = {
+    "a number": (5, r"features: int names no features; pass a service's name, or a list"),
+    "bytes": (b"view:a", r"features: bytes names no features"),
+    "a mapping": ({"view:a": 1}, r"features: dict names no features"),
+    "a number among them": (["view:a", 1], r"features\[1\]: int is no reference; write 'view:"),
+    "nothing": (None, r"features: none asked for"),
+}
+
+
+@pytest.mark.parametrize(("asked", "message"), FEATURES.values(), ids=FEATURES)
+def test_what_names_no_features_is_refused_before_it_is_sent(asked: Any, message: str) -> None:
+    """A lookup asks for a service's name or for a list of references, and says so."""
+    with (
+        FeatureClient(f"127.0.0.1:{free_port()}") as client,
+        pytest.raises(InvalidRequest, match=message),
+    ):
+        client.get_online_features(asked, entities={"a": [1]})
+
+
+@pytest.mark.parametrize("source", [None, 5, "", b"landings", ["landings"]])
+def test_a_source_is_named_by_text(source: Any) -> None:
+    """Anything else is refused before it is sent."""
+    with (
+        FeatureClient(f"127.0.0.1:{free_port()}") as client,
+        pytest.raises(InvalidRequest, match="push_source_name: give the PushSource's name, not "),
+    ):
+        client.push(source, {"a": [1]})
 
 
 def test_half_an_answer_is_corrupt_data() -> None:

@@ -1,5 +1,7 @@
 """The laws of errors over gRPC."""
 
+from types import SimpleNamespace
+
 import grpc
 import pytest
 
@@ -46,3 +48,13 @@ def test_a_status_without_our_key_still_gives_an_error_of_ours() -> None:
     found = error_of(caught.value, "127.0.0.1:1")
     assert type(found) is errors.Unavailable
     assert "127.0.0.1:1" in str(found)
+
+
+def test_a_server_with_too_many_calls_can_be_asked_again() -> None:
+    """What is too much now is no error of the request: only sizes are."""
+    busy = SimpleNamespace(
+        code=lambda: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        details=lambda: "Concurrent RPC limit exceeded!",
+        trailing_metadata=tuple,
+    )
+    assert type(error_of(busy, "here:1")) is errors.Unavailable

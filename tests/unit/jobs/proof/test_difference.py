@@ -1,12 +1,20 @@
 """How two versions' rows differ: tables of (before, after)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
 
-from featurestore.jobs.proof.difference import Difference, Example, Spread, differences
+from featurestore.jobs.proof.difference import (
+    Difference,
+    Example,
+    Spread,
+    differences,
+    entities,
+    unequal,
+)
 from featurestore.model.time import CREATED, EVENT, MOMENT, micros
+from featurestore.model.windows import NUMBER
 from tests.declared import view
 
 AT = datetime(2024, 3, 1, tzinfo=UTC)
@@ -107,3 +115,38 @@ def test_other_keys_cannot_be_compared():
     after = rows(1.0).rename({"plane": "flight"}).cast({"flight": pl.Int64})
     found = differences(OLD, new, rows(1.0, 2.0), after, ["value"])
     assert (found.rows, found.gone, found.came) == (0, 2, 1)
+
+
+WRITTEN = {
+    "a float, to its last bit": (pl.Float64(), 0.1 + 0.2, 0.3, "0.30000000000000004", "0.3"),
+    "the sign of zero": (pl.Float64(), 0.0, -0.0, "0.0", "-0.0"),
+    "nothing": (pl.Int64(), None, 1, "null", "1"),
+    "text": (pl.String(), "null", None, "'null'", "null"),
+    "a truth": (pl.Boolean(), True, False, "True", "False"),
+    "a moment": (MOMENT, AT, None, "2024-03-01 00:00:00 UTC", "null"),
+    "a day": (pl.Date(), date(2024, 3, 1), None, "2024-03-01", "null"),
+    "a list": (pl.List(pl.Int64()), [1, None], [], "[1, None]", "[]"),
+}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected", "found", "left", "right"), WRITTEN.values(), ids=WRITTEN
+)
+def test_values_that_differ_are_written_for_people(dtype, expected, found, left, right):
+    """Moments and days read as everywhere; of the rest no two that differ read alike."""
+    before, after = (rows(one, dtype=dtype) for one in (expected, found))
+    told = unequal(
+        before, after, features=["value"], keys=["plane"], check="law", versions=["history@1"]
+    )
+    assert told.rows() == [("law", "history@1", "plane='0'", "value", left, right)]
+
+
+def test_an_entity_is_named_in_words():
+    """Times are moments, and no column of the store's own shows."""
+    frame = rows(1.0).with_columns(pl.lit(7).alias(NUMBER))
+    (told,) = entities(frame, ["plane", EVENT, CREATED, NUMBER])
+    assert told == (
+        "plane='0', event_timestamp=2024-03-01 00:00:00 UTC, created_timestamp=null, event number=7"
+    )
+    assert entities(frame, []).to_list() == ["-"]
+    assert entities(frame.clear(), ["plane"]).to_list() == []
