@@ -20,13 +20,29 @@ from featurestore.errors import CorruptData, InvalidRequest
 from featurestore.model.names import suggest
 from featurestore.model.schema import Column
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving import twin
-from featurestore.serving.plan import BlockPlan, Copy, Plan, Read, Step
-from featurestore.serving.wire import ARRAY, ELEMENTS, Array, Grid, Mask, grid_of, put, shape_of
+from featurestore.serving.plan import BlockPlan, Copy, Plan, Read, Step, Texts
+from featurestore.serving.reply import (
+    Run,
+    answered,
+    block_of,
+    grid_bytes,
+    run_of,
+    strings_of,
+    texts_of,
+    values_of,
+)
+from featurestore.serving.requests import Request
+from featurestore.serving.wire import Mask, grid_of
 from featurestore.storage.fixed import Group, masked, restore
-from featurestore.storage.keys import canonical_keys, cast_keys, pushed_of, states_of
+from featurestore.storage.keys import (
+    canonical_cells,
+    canonical_keys,
+    cast_keys,
+    pushed_of,
+    states_of,
+)
 from featurestore.storage.packed import known_times
-from featurestore.storage.rows import Decoded
+from featurestore.storage.rows import Decoded, Times
 from featurestore.storage.states import decode_states
 
 Keys = Sequence[bytes | None]
@@ -41,52 +57,42 @@ OUTSIDE_MAX_AGE = pb.STATUS_OUTSIDE_MAX_AGE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The rows of one read, judged: `shown` says which rows' values count.
+    """The rows of one read, judged: `shown` says which rows' values count, None for all.
 
-    `groups` are the columns of rows by dtype, `moving` the window features asked for, null where
-    they do not count.
+    `statuses` and `event_times` are as they travel. `moving` are the window features asked for,
+    null where they do not count.
     """
 
     decoded: Decoded
-    groups: tuple[Group, ...]
-    shown: Mask
-    statuses: Array
-    event_times: Array
+    shown: Mask | None
+    statuses: bytes
+    event_times: bytes
     moving: tuple[Group, ...]
 
 
-def answer(
-    plan: Plan,
-    *,
-    count: int,
-    entities: Mapping[str, pl.Series],
-    request_data: Mapping[str, pl.Series],
-    as_of: int,
-    read: Reader,
-) -> bytes:
-    """Give the bytes of a GetOnlineFeaturesResponse for `count` rows at a moment (UTC µs).
+def answer(plan: Plan, request: Request, as_of: int, read: Reader) -> bytes:
+    """Give the bytes of a GetOnlineFeaturesResponse to a request, at a moment (UTC µs).
 
     Raises:
         InvalidRequest: a key or request column is missing or of another dtype, or an on-demand
             feature cannot be computed of these values.
         OnlineDataMissing, Unavailable: the reader's own.
     """
-    request = _request(plan, request_data, entities)
-    found = _find(plan, count, entities, as_of, read)
-    computed = [_compute(step, found, request, count) for step in plan.steps]
-    reply = twin.GetOnlineFeaturesResponse(count=count, as_of=as_of)
-    for block in plan.blocks:
-        message = reply.blocks.add()
-        message.outputs.extend(block.outputs)
-        put(_grid(block, found, computed, count), message.values)
-    states = [one.statuses for one in found]
-    states += [_computed_status(frame) for frame in computed]
-    reply.statuses = np.concatenate(states).astype("u1").tobytes()
-    times = [one.event_times for one in found]
-    times += [np.zeros(count, np.int64)] * len(computed)
-    reply.event_times = np.concatenate(times).astype("<i8", copy=False).tobytes()
-    head: bytes = plan.head
-    return head + bytes(reply.SerializeToString())
+    count = request.count
+    columns = _request(plan, request.request_data, request.entities)
+    found = _find(plan, request, as_of, read)
+    computed = [_compute(step, found, columns, count) for step in plan.steps]
+    nothing = bytes(8 * count)
+    return answered(
+        plan.head,
+        [_block(block, found, computed) for block in plan.blocks],
+        statuses=b"".join(
+            [one.statuses for one in found] + [_computed_status(frame) for frame in computed]
+        ),
+        event_times=b"".join([one.event_times for one in found] + [nothing] * len(computed)),
+        count=count,
+        as_of=as_of,
+    )
 
 
 def _request(
@@ -104,25 +110,21 @@ def _request(
     return found
 
 
-def _find(
-    plan: Plan, count: int, entities: Mapping[str, pl.Series], as_of: int, read: Reader
-) -> list[Found]:
-    wanted = plan.query.entities
-    for column in wanted:
-        if column.name not in entities:
+def _find(plan: Plan, request: Request, as_of: int, read: Reader) -> list[Found]:
+    for column in plan.query.entities:
+        if column.name not in request.entities:
             raise InvalidRequest(
                 f"entities.{column.name}: missing; bring a column of {column.dtype}"
-                f"{suggest(column.name, entities)}"
+                f"{suggest(column.name, request.entities)}"
             )
-    columns = [_typed(entities[column.name], column) for column in wanted]
-    frame = cast_keys(pl.DataFrame(columns), wanted, "entities")
-    single = pl.DataFrame({"": [0]})
-    asked = [
-        (one.table, canonical_keys(frame if one.keys else single, one.keys)) for one in plan.reads
-    ]
+    # Equal keys are one object, so that whoever reads makes what depends on them once.
+    entities = [_canonical(keys, request) for keys in plan.entities]
+    request.entities.check()
+    request.request_data.check()
+    asked = [(one.table, entities[one.entity]) for one in plan.reads]
     moving = [
-        (of(one.table), keys)
-        for one, (_, keys) in zip(plan.reads, asked, strict=True)
+        (of(one.table), entities[one.entity])
+        for one in plan.reads
         if one.windows
         for of in (states_of, pushed_of)
     ]
@@ -134,12 +136,23 @@ def _find(
         windows = None
         if asking is not None:
             windows = _windows(one, asking, (next(states), next(states)), keys, as_of)
-        if one.keys:
-            judged.append(_judge(one, rows, windows, as_of))
-        else:
-            repeated = windows and _repeated(windows, count)
-            judged.append(_judge(one, rows * count, repeated, as_of))
+        if not one.keys:
+            windows = windows and _repeated(windows, request.count)
+            rows = rows * request.count  # noqa: PLW2901 - one entity, for every row
+        judged.append(_judge(one, rows, windows, as_of, request.max_age))
     return judged
+
+
+def _canonical(keys: Sequence[Column], request: Request) -> Keys:
+    """Give the canonical keys of the columns of one kind of entity."""
+    if not keys:
+        return [b"\0"]
+    plain = [request.entities.plain(key.name, key.dtype) for key in keys]
+    known = [one for one in plain if one is not None]
+    if len(known) == len(plain):
+        return canonical_cells(known, request.count)
+    columns = [_typed(request.entities[key.name], key) for key in keys]
+    return canonical_keys(cast_keys(pl.DataFrame(columns), keys, "entities"), keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +209,13 @@ def _typed(column: pl.Series, declared: Column) -> pl.Series:
     return pl.Series(declared.name, [None], declared.polars).new_from_index(0, len(column))
 
 
-def _judge(read: Read, rows: list[bytes | None], windows: Moving | None, as_of: int) -> Found:
+def _judge(
+    read: Read,
+    rows: list[bytes | None],
+    windows: Moving | None,
+    as_of: int,
+    max_age: int | None,
+) -> Found:
     """Say what became of each row: not there, not yet known, too old, null or present.
 
     No row is too old for windows alone.
@@ -206,14 +225,41 @@ def _judge(read: Read, rows: list[bytes | None], windows: Moving | None, as_of: 
         decoded = read.layout.decode(rows)
     except CorruptData as error:
         raise CorruptData(f"{view.name}.{read.table}: {error}") from error
+    event, known = decoded.event_time, known_times(view, decoded)
+    age = min((one for one in (view.ttl, max_age) if one is not None), default=None)
+    shown, statuses, times = None, bytes([PRESENT]) * len(rows), event
+    timely = decoded.complete and known.max() <= as_of
+    if not timely or windows or (age is not None and event.min() < as_of - age):
+        shown, statuses, times = _weighed(read, decoded, known, windows, as_of, age)
+    elif not decoded.full:
+        valued = decoded.valid[:, read.asked].any(axis=1)
+        statuses = np.where(valued, PRESENT, NULL_VALUE).astype("u1").tobytes()
+    return Found(
+        decoded=decoded,
+        shown=shown,
+        statuses=statuses,
+        event_times=times.astype("<i8", copy=False).tobytes(),
+        moving=windows.groups if windows else (),
+    )
+
+
+def _weighed(
+    read: Read,
+    decoded: Decoded,
+    known: Times,
+    windows: Moving | None,
+    as_of: int,
+    age: int | None,
+) -> tuple[Mask | None, bytes, Times]:
+    """Judge row by row: which values count, the statuses, and the times of what was found."""
     event = decoded.event_time
     there = decoded.present & ~decoded.tombstone
-    early = there & (known_times(view, decoded) > as_of)
+    early = there & (known > as_of)
     shown = there & ~early
-    if view.ttl is not None:
-        shown &= event >= as_of - view.ttl
+    if age is not None:
+        shown &= event >= as_of - age
     valued = decoded.valid[:, read.asked].any(axis=1)
-    hidden = ~shown if read.asked else np.zeros(len(rows), np.bool_)
+    hidden = ~shown if read.asked else np.zeros(len(event), np.bool_)
     if windows is not None:
         early = early | (there & windows.early)
         valued = np.logical_or.reduce([valued, *(one.valid.any(axis=1) for one in windows.groups)])
@@ -222,14 +268,8 @@ def _judge(read: Read, rows: list[bytes | None], windows: Moving | None, as_of: 
         [NOT_FOUND, NOT_YET_KNOWN, OUTSIDE_MAX_AGE, NULL_VALUE],
         PRESENT,
     )
-    return Found(
-        decoded=decoded,
-        groups=decoded.groups(),
-        shown=shown,
-        statuses=statuses,
-        event_times=np.where(there, event, 0),
-        moving=windows.groups if windows else (),
-    )
+    every = bool(shown.all())
+    return None if every else shown, statuses.astype("u1").tobytes(), np.where(there, event, 0)
 
 
 def _stored(found: Found, name: str) -> pl.Series:
@@ -238,7 +278,7 @@ def _stored(found: Found, name: str) -> pl.Series:
         if name in group.names:
             return restore(Column(name=name, dtype=group.dtype), group)
     column = found.decoded.series(name)
-    return column if found.shown.all() else masked(column, found.shown)
+    return column if found.shown is None else masked(column, found.shown)
 
 
 def _compute(
@@ -254,59 +294,44 @@ def _compute(
     return transform(frame, step.program)
 
 
-def _computed_status(frame: pl.DataFrame) -> Array:
+def _computed_status(frame: pl.DataFrame) -> bytes:
     null = np.logical_and.reduce([column.is_null().to_numpy() for column in frame])
-    return np.where(null, NULL_VALUE, PRESENT)
+    return np.where(null, NULL_VALUE, PRESENT).astype("u1").tobytes()
 
 
-def _grid(
-    block: BlockPlan,
-    found: Sequence[Found],
-    computed: Sequence[pl.DataFrame],
-    count: int,
-) -> Grid:
+def _block(block: BlockPlan, found: Sequence[Found], computed: Sequence[pl.DataFrame]) -> bytes:
     """Gather a block's columns: whole groups by copy, the others as series."""
-    series = {
-        place.target: _stored(found[place.read], place.name)
+    series = [
+        _stored(found[place.read], place.name)
         if place.read is not None
         else computed[place.step or 0].get_column(place.name)
         for place in block.places
-    }
+    ]
     if not block.copies:
-        return grid_of([series[target] for target in range(len(block.outputs))], block.dtype)
-    element, shape, width = shape_of(block.dtype)
-    cell = (width,) if shape == ARRAY else ()
-    values = np.zeros((len(block.outputs), count, *cell), ELEMENTS[element].here)
-    valid = np.zeros((len(block.outputs), count), np.bool_)
-    inner = np.ones(values.shape, np.bool_) if cell else None
-    for copy in block.copies:
-        _copy(found[copy.read], copy, values, valid, inner)
-    for target, column in series.items():
-        one = grid_of([column], block.dtype)
-        values[target] = np.reshape(one.elements, (count, *cell))
-        valid[target] = True if one.valid is None else one.valid[0]
-        if inner is not None and one.inner is not None:
-            inner[target] = one.inner.reshape(count, width)
-    complete = bool(valid.all())
-    if not complete:
-        values[~valid] = 0
-        if inner is not None:
-            inner[~valid] = True
-    return Grid(
-        dtype=block.dtype,
-        columns=len(block.outputs),
-        rows=count,
-        elements=values.reshape(-1),
-        valid=None if complete else valid,
-        inner=None if inner is None else inner.reshape(-1),
-    )
+        return block_of(block.head, grid_bytes(grid_of(series, block.dtype)))
+    texts = [one for one in block.copies if isinstance(one, Texts)]
+    if texts:
+        strings = [
+            found[one.read].decoded.texts(one.sources, found[one.read].shown) for one in texts
+        ]
+        strings += [texts_of(grid_of([column], block.dtype)) for column in series]
+        return block_of(block.head, strings_of(strings))
+    runs = [_run(found[one.read], one) for one in block.copies if isinstance(one, Copy)]
+    if series:
+        runs.append(run_of(grid_of(series, block.dtype)))
+    return block_of(block.head, values_of(block.dtype, runs))
 
 
-def _copy(found: Found, copy: Copy, values: Array, valid: Mask, inner: Mask | None) -> None:
-    group = (found.moving if copy.moving else found.groups)[copy.group]
-    sources, targets = list(copy.sources), list(copy.targets)
-    values[targets] = np.swapaxes(group.values[:, sources], 0, 1)
-    shown = group.valid[:, sources].T
-    valid[targets] = shown if copy.moving else shown & found.shown
-    if inner is not None and group.inner_valid is not None:
-        inner[targets] = np.swapaxes(group.inner_valid[:, sources], 0, 1)
+def _run(found: Found, copy: Copy) -> Run:
+    """Give columns of a group, by column and row; a null stands as zero, or is not valid."""
+    own = copy.sources
+    if copy.moving:
+        group = found.moving[copy.group]
+        return group.values[:, own].T, group.valid[:, own].T, None
+    values, inner = found.decoded.values(copy.group)
+    valid: Mask | None = None
+    if found.shown is not None or not found.decoded.full:
+        valid = found.decoded.group(copy.group).valid[:, own].T
+        valid = valid if found.shown is None else valid & found.shown
+    inner = None if inner is None else np.swapaxes(inner[:, own], 0, 1)
+    return np.swapaxes(values[:, own], 0, 1), valid, inner

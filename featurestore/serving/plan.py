@@ -6,25 +6,31 @@ from dataclasses import dataclass
 from featurestore.engine.questions import Questions, asking
 from featurestore.engine.transform import Program, program
 from featurestore.errors import NotMaterialized
-from featurestore.model.documents import LiveView
+from featurestore.model.documents import Feature, LiveView
 from featurestore.model.query import Compute, Lookup, Query
 from featurestore.model.schema import Column
 from featurestore.proto.v1 import feature_store_pb2 as pb
+from featurestore.serving.reply import outputs_of
 from featurestore.serving.states import layout
 from featurestore.serving.wire import LIST, shape_of
 from featurestore.storage.rows import RowLayout, layout_of
+
+Move = tuple[int, bool, int]
+"""The number of a read, whether its windows are meant, and the number of a group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
     """One lookup: its table, the caller's key columns, and the places of the features asked for.
 
-    `asked` are the row features' places in the validity bitmap of a row; `windows` are the window
-    features asked for, None if there are none.
+    `entity` is the number of its key columns among those of the plan. `asked` are the row features'
+    places in the validity bitmap of a row; `windows` are the window features asked for, None if
+    there are none.
     """
 
     lookup: Lookup
     table: str
+    entity: int
     keys: tuple[Column, ...]
     layout: RowLayout
     asked: tuple[int, ...]
@@ -41,7 +47,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """Fixed-width columns of one read that go into a block: from places in a group to places.
+    """Fixed-width columns of one read that go into a block: places in a group.
 
     Groups are numbered among those of the stored rows, or (`moving`) of the windows.
     """
@@ -49,8 +55,15 @@ class Copy:
     read: int
     moving: bool
     group: int
-    sources: tuple[int, ...]
-    targets: tuple[int, ...]
+    sources: slice | list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """String columns of one read that go into a block: places among its variable columns."""
+
+    read: int
+    sources: list[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,24 +73,27 @@ class Place:
     read: int | None
     step: int | None
     name: str
-    target: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockPlan:
-    """The outputs of one dtype: their numbers, and where each comes from."""
+    """The columns of one dtype, those that are copied first; `head` says which outputs they are."""
 
     dtype: str
-    outputs: tuple[int, ...]
-    copies: tuple[Copy, ...]
+    head: bytes
+    copies: tuple[Copy | Texts, ...]
     places: tuple[Place, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All that answers one kind of request; `head` are the reply's bytes that never change."""
+    """All that answers one kind of request; `head` are the reply's bytes that never change.
+
+    `entities` are the key columns of every kind of entity that is read.
+    """
 
     query: Query
+    entities: tuple[tuple[Column, ...], ...]
     reads: tuple[Read, ...]
     steps: tuple[Step, ...]
     blocks: tuple[BlockPlan, ...]
@@ -92,7 +108,12 @@ def compile_plan(query: Query, stored: Mapping[str, LiveView], release: int) -> 
         NotMaterialized: a view has no table in the release.
         Unsupported: an on-demand feature has no bytes in this build's dialect.
     """
-    reads = tuple(_read(lookup, stored[lookup.view.id], release) for lookup in query.lookups)
+    keys = [tuple(Column(name=n, dtype=k.dtype) for k, n in one.keys) for one in query.lookups]
+    entities = tuple(dict.fromkeys(keys))
+    reads = tuple(
+        _read(lookup, entities, own, stored[lookup.view.id], release)
+        for lookup, own in zip(query.lookups, keys, strict=True)
+    )
     steps = tuple(
         Step(
             compute=compute,
@@ -110,6 +131,7 @@ def compile_plan(query: Query, stored: Mapping[str, LiveView], release: int) -> 
     )
     return Plan(
         query=query,
+        entities=entities,
         reads=reads,
         steps=steps,
         blocks=tuple(_block(dtype, query, reads) for dtype in dtypes),
@@ -139,7 +161,13 @@ def _projections(query: Query) -> tuple[pb.Projection, ...]:
     )
 
 
-def _read(lookup: Lookup, live: LiveView, release: int) -> Read:
+def _read(
+    lookup: Lookup,
+    entities: Sequence[tuple[Column, ...]],
+    keys: tuple[Column, ...],
+    live: LiveView,
+    release: int,
+) -> Read:
     if live.table is None:
         raise NotMaterialized(
             f"{live.view.name}: {live.view.version} has no table in release {release}; run "
@@ -151,7 +179,8 @@ def _read(lookup: Lookup, live: LiveView, release: int) -> Read:
     return Read(
         lookup=lookup,
         table=live.table.id,
-        keys=tuple(Column(name=caller, dtype=key.dtype) for key, caller in lookup.keys),
+        entity=entities.index(keys),
+        keys=keys,
         layout=packed,
         asked=tuple(places[one.name] for one in lookup.features if one.window is None),
         windows=asking(layout(lookup.view), moving) if moving else None,
@@ -166,33 +195,50 @@ def bitmap_places(layout: RowLayout) -> dict[str, int]:
 
 
 def _block(dtype: str, query: Query, reads: Sequence[Read]) -> BlockPlan:
-    numbers = [n for n, output in enumerate(query.outputs) if output.feature.dtype == dtype]
-    variable = dtype == "string" or shape_of(dtype)[1] == LIST
-    moves: dict[tuple[int, bool, int], list[tuple[int, int]]] = {}
-    places = []
-    for target, number in enumerate(numbers):
-        output = query.outputs[number]
-        name = output.feature.name
-        if output.lookup is None or variable:
-            places.append(Place(read=output.lookup, step=output.compute, name=name, target=target))
+    """Say where the columns of a dtype come from; those that are copied go first."""
+    lists = shape_of(dtype)[1] == LIST
+    moves: dict[Move, list[tuple[int, int]]] = {}
+    places, others = [], []
+    for number, output in enumerate(query.outputs):
+        if output.feature.dtype != dtype:
             continue
-        read, moving = reads[output.lookup], output.feature.window is not None
-        groups = read.windows.blocks if moving and read.windows else read.layout.blocks
-        group = [one.dtype for one in groups].index(dtype)
-        source = groups[group].names.index(name)
-        moves.setdefault((output.lookup, moving, group), []).append((source, target))
+        if output.lookup is None or lists:
+            name = output.feature.name
+            places.append(Place(read=output.lookup, step=output.compute, name=name))
+            others.append(number)
+        else:
+            moving = output.feature.window is not None
+            read = reads[output.lookup]
+            group, source = _source(read, output.feature, moving=moving)
+            moves.setdefault((output.lookup, moving, group), []).append((source, number))
+    copied = {move: sorted(pairs) for move, pairs in moves.items()}
+    made = (_copy(dtype, move, [at for at, _ in pairs]) for move, pairs in copied.items())
+    outputs = [number for pairs in copied.values() for _, number in pairs]
     return BlockPlan(
         dtype=dtype,
-        outputs=tuple(numbers),
-        copies=tuple(
-            Copy(
-                read=read,
-                moving=moving,
-                group=group,
-                sources=tuple(source for source, _ in pairs),
-                targets=tuple(target for _, target in pairs),
-            )
-            for (read, moving, group), pairs in moves.items()
-        ),
+        head=outputs_of([*outputs, *others]),
+        copies=tuple(made),
         places=tuple(places),
     )
+
+
+def _source(read: Read, feature: Feature, *, moving: bool) -> tuple[int, int]:
+    """Give the group that a feature stands in, and its place there."""
+    if feature.dtype == "string":
+        return 0, [one.name for one in read.layout.variable].index(feature.name)
+    groups = read.windows.blocks if moving and read.windows else read.layout.blocks
+    group = [one.dtype for one in groups].index(feature.dtype)
+    return group, groups[group].names.index(feature.name)
+
+
+def _copy(dtype: str, move: Move, places: list[int]) -> Copy | Texts:
+    read, moving, group = move
+    if dtype == "string":
+        return Texts(read=read, sources=places)
+    return Copy(read=read, moving=moving, group=group, sources=_sources(places))
+
+
+def _sources(places: list[int]) -> slice | list[int]:
+    """Give ascending places, as a slice if they are side by side: it is read without a copy."""
+    run = slice(places[0], places[-1] + 1)
+    return run if len(places) == run.stop - run.start else places

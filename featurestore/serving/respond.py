@@ -5,7 +5,7 @@ from collections.abc import Callable
 from featurestore.errors import NotMaterialized, OnlineDataMissing
 from featurestore.serving.locks import LockReference, Locks
 from featurestore.serving.lookup import Reader, answer
-from featurestore.serving.requests import read_request
+from featurestore.serving.requests import Request, reading
 from featurestore.serving.state import State
 
 
@@ -29,19 +29,16 @@ def respond(
         NotMaterialized, Unsupported: the request cannot be answered by this release or build.
         OnlineDataMissing, Unavailable: the reader's own.
     """
-    request = read_request(raw, most=most)
-    wanted = request.wanted
-    if isinstance(wanted, LockReference):
-        wanted = locks.find(wanted)
+
+    def made(request: Request) -> bytes:
+        wanted = request.wanted
+        if isinstance(wanted, LockReference):
+            wanted = locks.find(wanted)
+        plan = state.plan(wanted, request.full_feature_names)
+        return answer(plan, request, clock() if request.as_of is None else request.as_of, read)
+
     try:
-        return answer(
-            state.plan(wanted, request.full_feature_names),
-            count=request.count,
-            entities=request.entities,
-            request_data=request.request_data,
-            as_of=clock() if request.as_of is None else request.as_of,
-            read=read,
-        )
+        return reading(raw, made, most=most)
     except OnlineDataMissing as error:
         if error.table is None or error.table in state.tables:
             raise

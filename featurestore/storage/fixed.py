@@ -106,14 +106,21 @@ def store(heads: NDArray[np.void], number: int, at: int, block: Block, series: p
         heads[f"inner{number}"][:, at] = np.packbits(inner, axis=1, bitorder="little")
 
 
-def load(heads: NDArray[np.void], number: int, block: Block, valid: Bools) -> Group:
-    """Read block `number` of a batch of rows, without copying its values."""
-    values, inner = heads[f"values{number}"], None
-    if block.inner == "bool":
-        values = values.view(np.bool_)
-    if block.width is not None:
+def cells_of(
+    heads: NDArray[np.void], number: int, block: Block
+) -> tuple[NDArray[np.generic], Bools | None]:
+    """Give the values of block `number` of a batch of rows, and which of arrays' elements count."""
+    values = heads[f"values{number}"]
+    if block.dtype.endswith("]"):
         bits = heads[f"inner{number}"]
         inner = np.unpackbits(bits, axis=2, count=block.width, bitorder="little").view(np.bool_)
+        return values.view(np.bool_) if block.inner == "bool" else values, inner
+    return values.view(np.bool_) if block.dtype == "bool" else values, None
+
+
+def load(heads: NDArray[np.void], number: int, block: Block, valid: Bools) -> Group:
+    """Read block `number` of a batch of rows, without copying its values."""
+    values, inner = cells_of(heads, number, block)
     shown = valid[:, block.start : block.start + len(block.names)]
     return Group(
         dtype=block.dtype, names=block.names, values=values, valid=shown, inner_valid=inner

@@ -79,6 +79,24 @@ def canonical_keys(frame: pl.DataFrame, join_keys: Sequence[Column]) -> list[byt
     return _with_none(keys, null) if null.any() else list(keys)
 
 
+def canonical_cells(columns: Sequence[bytes | list[str]], count: int) -> list[bytes]:
+    """Give each row's canonical key, of columns without nulls that never were in a frame.
+
+    Integers come as 8 bytes each, little-endian, strings as str; columns in the order of join keys.
+    """
+    pieces: list[list[bytes]] = [[bytes([len(columns)])] * count]
+    for column in columns:
+        if isinstance(column, bytes):
+            cells = _tagged(b"i", "<i8", np.frombuffer(column, "<i8"))
+        else:
+            texts = list(map(str.encode, column))
+            cells = _tagged(b"s", "<u4", np.fromiter(map(len, texts), "<u4", count))
+        pieces.append(cells.view(f"V{cells.itemsize}").tolist())
+        if not isinstance(column, bytes):
+            pieces.append(texts)
+    return list(map(b"".join, zip(*pieces, strict=True)))
+
+
 def numbers_of(frame: pl.DataFrame, column: Column) -> pl.Series:
     """Give an Int64 that stands for each value of a key column: itself if it is whole, else a hash.
 

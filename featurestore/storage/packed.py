@@ -36,7 +36,7 @@ def row_keys(view: View, rows: pl.DataFrame) -> list[bytes]:
 def known_times(view: View, decoded: Decoded) -> Times:
     """Give when each decoded row became known, UTC microseconds; meaningless where none is."""
     known: Times = decoded.event_time + view.delay
-    if view.known_at == "created":
+    if view.known_at == "created" and decoded.heads["created"].any():
         created, said = decoded.created
         known = np.where(said, np.maximum(known, created), known)
     return known

@@ -27,7 +27,7 @@ does.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from operator import is_not
+from operator import is_
 
 import numpy as np
 import polars as pl
@@ -42,13 +42,14 @@ from featurestore.storage.fixed import (
     Bools,
     Group,
     blocks_of,
+    cells_of,
     load,
     record,
     restore,
     store,
     validity,
 )
-from featurestore.storage.variable import cut, is_variable, pack, unpack
+from featurestore.storage.variable import check_texts, cut, is_variable, pack, unpack
 
 HEADER_BYTES = 22
 """Of format 1."""
@@ -83,6 +84,8 @@ class RowLayout:
     blocks: tuple[Block, ...] = field(init=False)
     variable: tuple[Column, ...] = field(init=False)
     dtype: np.dtype[np.void] = field(init=False, repr=False, compare=False)
+    _kind: int = field(init=False, repr=False, compare=False)
+    _bitmap: tuple[tuple[int, bytes], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Derive the blocks and the NumPy dtype of everything before the variable bytes."""
@@ -96,6 +99,11 @@ class RowLayout:
         object.__setattr__(self, "variable", tuple(variable))
         dtype = record(blocks, len(stored), len(variable), numbered=self.numbered)
         object.__setattr__(self, "dtype", dtype)
+        places = {name: place for name, (_, place, *_) in (dtype.fields or {}).items()}
+        object.__setattr__(self, "_kind", places["kind"])
+        full = ((1 << len(stored)) - 1).to_bytes((len(stored) + 7) // 8, "little")
+        bitmap = tuple((places["valid"] + at, bytes([mask])) for at, mask in enumerate(full))
+        object.__setattr__(self, "_bitmap", bitmap)
 
     def encode(
         self,
@@ -151,24 +159,35 @@ class RowLayout:
         Raises:
             CorruptData: a row is shorter or longer than it says, or of an unknown format.
         """
-        count = len(rows)
-        present = np.fromiter(map(is_not, rows, repeat(None)), np.bool_, count)
-        filled = self._filled(rows, present)
-        sizes = np.fromiter(map(len, filled), np.int64, count)
-        width = self.dtype.itemsize
-        if (sizes < width).any():
+        count, width = len(rows), self.dtype.itemsize
+        filled = self._filled(rows)
+        sizes = list(map(len, filled))
+        if count and min(sizes) < width:
             raise _corrupt(f"a row is shorter than the {width} bytes of its fixed part")
-        if not self.variable and (sizes > width).any():
+        if not self.variable and count and max(sizes) > width:
             raise _corrupt(f"a row's length is not the {width} bytes of its columns")
-        fixed = list(map(_take, filled, repeat(slice(0, width)))) if self.variable else filled
-        heads = np.frombuffer(b"".join(fixed), self.dtype) if count else np.empty(0, self.dtype)
-        if (heads["format"] != self._format).any():
+        fixed = map(_take, filled, repeat(slice(0, width))) if self.variable else filled
+        flat = b"".join(fixed)
+        # A stride over bytes is a tenth of a comparison of one record's field.
+        if flat[::width] != bytes([self._format]) * count:
             raise _corrupt(f"a row's format is not {self._format}")
-        if (heads["kind"] > 1).any():
+        kinds = flat[self._kind :: width]
+        if kinds and max(kinds) > 1:
             raise _corrupt("a row is neither value nor tombstone")
-        if (sizes != width + heads["lengths"].sum(axis=1, dtype=np.int64)).any():
-            raise _corrupt("a row's length is not what its columns add up to")
-        return Decoded(layout=self, rows=filled, present=present, heads=heads)
+        heads = np.frombuffer(flat, self.dtype) if count else np.empty(0, self.dtype)
+        if self.variable:
+            own = heads["lengths"].sum(axis=1, dtype=np.int64)
+            if (np.array(sizes, np.int64) != width + own).any():
+                raise _corrupt("a row's length is not what its columns add up to")
+        return Decoded(
+            layout=self,
+            rows=filled,
+            heads=heads,
+            event_time=_unbiased(heads["event"]),
+            absent=tuple(map(is_, rows, repeat(None))) if None in rows else (),
+            complete=kinds == b"\1" * count,
+            full=self._full(flat),
+        )
 
     def sound(self, rows: Sequence[bytes | None]) -> list[bool]:
         """Say of each row whether it is one of this layout, or none at all."""
@@ -179,12 +198,17 @@ class RowLayout:
             return [len(rows) > 1 and all(self.sound([row])) for row in rows]
         return [True] * len(rows)
 
-    def _filled(self, rows: Sequence[bytes | None], present: Bools) -> list[bytes]:
-        boxed = np.empty(len(rows), object)
-        boxed[:] = rows
-        boxed[~present] = bytes([self._format]) + bytes(self.dtype.itemsize - 1)
-        filled: list[bytes] = boxed.tolist()
-        return filled
+    def _full(self, flat: bytes) -> bool:
+        """Say whether every column of every row has a value, by the rows' bitmaps."""
+        width = self.dtype.itemsize
+        count = len(flat) // width
+        return all(flat[at::width] == mask * count for at, mask in self._bitmap)
+
+    def _filled(self, rows: Sequence[bytes | None]) -> list[bytes]:
+        if None not in rows:
+            return list(rows)  # type: ignore[arg-type]
+        nothing = bytes([self._format]) + bytes(self.dtype.itemsize - 1)
+        return [nothing if row is None else row for row in rows]
 
     def _heads(
         self,
@@ -215,34 +239,40 @@ class RowLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """A batch of rows, read; every array has one entry per row asked for, absent ones included."""
+    """A batch of rows, read; every array has one entry per row asked for, absent ones included.
+
+    `event_time` is in UTC microseconds, and meaningless where a row is absent. `complete` says that
+    all rows are there and none is a tombstone, `full` that every column of every row has a value.
+    """
 
     layout: RowLayout
     rows: list[bytes] = field(repr=False)
-    present: Bools
     heads: NDArray[np.void] = field(repr=False)
-    valid: Bools = field(init=False, repr=False)
+    event_time: Times = field(repr=False)
+    absent: tuple[bool, ...]
+    complete: bool
+    full: bool
 
-    def __post_init__(self) -> None:
-        """Unpack the bitmap: blocks in order, then variable columns; tombstones have no value."""
+    @property
+    def present(self) -> Bools:
+        """Whether each row is there."""
+        return ~np.array(self.absent) if self.absent else np.ones(len(self.rows), np.bool_)
+
+    @property
+    def valid(self) -> Bools:
+        """Which columns of each row have a value: blocks in order, then variable columns."""
         columns = len(self.layout.columns)
-        shape = (len(self.rows), columns)
-        valid: Bools = np.zeros(shape, np.bool_)
-        if columns:
-            bits = np.unpackbits(self.heads["valid"], axis=1, count=columns, bitorder="little")
-            valid = bits.view(np.bool_) & (self.heads["kind"] == 1)[:, None]
-        object.__setattr__(self, "valid", valid)
+        if self.full and self.complete:
+            return np.ones((len(self.rows), columns), np.bool_)
+        bits = np.unpackbits(self.heads["valid"], axis=1, count=columns, bitorder="little")
+        valid: Bools = bits.view(np.bool_) & (self.heads["kind"] == 1)[:, None]
+        return valid
 
     @property
     def tombstone(self) -> Bools:
         """Whether a row is there and says that the entity has no value."""
         tombstone: Bools = self.present & (self.heads["kind"] == 0)
         return tombstone
-
-    @property
-    def event_time(self) -> Times:
-        """Event times, UTC microseconds; meaningless where a row is absent."""
-        return _unbiased(self.heads["event"])
 
     @property
     def created(self) -> tuple[Times, Bools]:
@@ -255,12 +285,16 @@ class Decoded:
         """Revisions; 0 where a row is absent."""
         return self.heads["revision"].astype(np.uint32)
 
-    def groups(self) -> tuple[Group, ...]:
-        """Give the fixed-width columns, a group per dtype, without copying their values."""
-        return tuple(
-            load(self.heads, number, block, self.valid)
-            for number, block in enumerate(self.layout.blocks)
-        )
+    def values(self, number: int) -> tuple[NDArray[np.generic], Bools | None]:
+        """Give the values of one block, by (row, column), and which elements of arrays are there.
+
+        Nothing is copied; what is null is zero.
+        """
+        return cells_of(self.heads, number, self.layout.blocks[number])
+
+    def group(self, number: int) -> Group:
+        """Give the fixed-width columns of one block, without copying their values."""
+        return load(self.heads, number, self.layout.blocks[number], self.valid)
 
     def column(self, name: str) -> tuple[NDArray[np.generic] | pl.Series, Bools]:
         """Give a column's values and validity: fixed-width ones as arrays, others as a series.
@@ -294,6 +328,27 @@ class Decoded:
         valid = self.valid[:, at - len(self.layout.variable)]
         return unpack(name, self.layout.variable[at].polars, cells, valid)
 
+    def texts(self, places: Sequence[int], shown: Bools | None) -> tuple[list[bytes], Bools]:
+        """Give the UTF-8 of string columns, by their places among the variable ones.
+
+        Column after column; empty where there is no value, or where the row is not `shown`. Beside
+        it which are there, by (column, row).
+
+        Raises:
+            CorruptData: a string is not UTF-8.
+        """
+        lengths = self.heads["lengths"].astype(np.int64)
+        ends = self.layout.dtype.itemsize + np.cumsum(lengths, axis=1)
+        if shown is not None:
+            lengths[~shown] = 0
+        own = list(places)
+        ends, starts = ends[:, own].T, (ends - lengths)[:, own].T
+        cells = cut(self.rows * len(own), starts.reshape(-1), ends.reshape(-1))
+        check_texts(cells, self.layout.variable[own[0]].name)
+        first = len(self.layout.columns) - len(self.layout.variable)
+        valid = self.valid[:, [first + at for at in own]].T
+        return cells, valid if shown is None else valid & shown
+
     def frame(self) -> pl.DataFrame:
         """Give all columns in the order they were named, in their exact dtypes."""
         return pl.DataFrame([self.series(column.name) for column in self.layout.columns])
@@ -301,7 +356,7 @@ class Decoded:
     def _group(self, name: str) -> Group | None:
         for number, block in enumerate(self.layout.blocks):
             if name in block.names:
-                return load(self.heads, number, block, self.valid)
+                return self.group(number)
         if any(column.name == name for column in self.layout.variable):
             return None
         raise KeyError(name)
@@ -323,7 +378,9 @@ def _biased(times: pl.Series) -> NDArray[np.uint64]:
 
 
 def _unbiased(stored: NDArray[np.uint64]) -> Times:
-    return (stored.astype(np.uint64) ^ _SIGN).view(np.int64)
+    times = stored.astype(np.uint64)
+    times ^= _SIGN
+    return times.view(np.int64)
 
 
 def _split(heads: NDArray[np.void]) -> list[bytes]:

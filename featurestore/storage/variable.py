@@ -4,7 +4,7 @@ A string is its UTF-8 bytes. A list is a flag byte and its elements, little-endi
 byte per element follows, 1 where the element is valid. A null has no bytes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 
 import numpy as np
@@ -55,13 +55,24 @@ def unpack(name: str, dtype: pl.DataType, cells: list[bytes], valid: Bools) -> p
     """
     if isinstance(dtype, pl.List):
         return _lists(name, dtype, cells, valid)
+    check_texts(cells, name)
+    texts = list(map(bytes.decode, cells))
+    return masked(pl.Series(name, texts, dtype=pl.String), valid)
+
+
+def check_texts(cells: Sequence[bytes], name: str) -> None:
+    """Refuse stored strings that are none.
+
+    Raises:
+        CorruptData: one is not UTF-8.
+    """
     try:
-        texts = list(map(bytes.decode, cells))
+        # Between zeros no half of a sign can be made whole by what stands beside it.
+        b"\0".join(cells).decode()
     except UnicodeDecodeError as error:
         raise CorruptData(
             f"{name}: a stored string is not UTF-8; run `featurestore rebuild-online`"
         ) from error
-    return masked(pl.Series(name, texts, dtype=pl.String), valid)
 
 
 def _lists(name: str, dtype: pl.List, cells: list[bytes], valid: Bools) -> pl.Series:

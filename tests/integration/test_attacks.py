@@ -33,9 +33,10 @@ from featurestore.model.identity import identified
 from featurestore.model.query import references, resolve
 from featurestore.model.time import micros, normalize_schema
 from featurestore.serving import twin
+from featurestore.serving.brought import COLUMNS
 from featurestore.serving.client import FeatureClient, request_message
 from featurestore.serving.limits import SERVICE, Limits
-from featurestore.serving.requests import COLUMNS, REFERENCES
+from featurestore.serving.requests import REFERENCES
 from featurestore.serving.server import serve
 from featurestore.storage.redis import OnlineStore
 from featurestore.training import training_set

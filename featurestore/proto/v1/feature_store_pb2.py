@@ -25,45 +25,45 @@ _sym_db = _symbol_database.Default()
 from featurestore.proto.v1 import values_pb2 as featurestore_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#featurestore/v1/feature_store.proto\x12\x0f\x66\x65\x61turestore.v1\x1a\x1c\x66\x65\x61turestore/v1/values.proto\"!\n\x0b\x46\x65\x61tureList\x12\x12\n\nreferences\x18\x01 \x03(\t\"-\n\rLockReference\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\"\xc4\x02\n\x18GetOnlineFeaturesRequest\x12\x19\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\tH\x00\x12\x30\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x1c.featurestore.v1.FeatureListH\x00\x12.\n\x04lock\x18\x08 \x01(\x0b\x32\x1e.featurestore.v1.LockReferenceH\x00\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12)\n\x08\x65ntities\x18\x04 \x03(\x0b\x32\x17.featurestore.v1.Column\x12-\n\x0crequest_data\x18\x05 \x03(\x0b\x32\x17.featurestore.v1.Column\x12\x1a\n\x12\x66ull_feature_names\x18\x06 \x01(\x08\x12\x12\n\x05\x61s_of\x18\x07 \x01(\x10H\x01\x88\x01\x01\x42\x08\n\x06wantedB\x08\n\x06_as_of\"M\n\nProjection\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x11\n\ton_demand\x18\x04 \x01(\x08\"\x8f\x02\n\x19GetOnlineFeaturesResponse\x12\r\n\x05names\x18\x01 \x03(\t\x12\x1a\n\x12output_projections\x18\x02 \x03(\r\x12\x30\n\x0bprojections\x18\x03 \x03(\x0b\x32\x1b.featurestore.v1.Projection\x12&\n\x06\x62locks\x18\x04 \x03(\x0b\x32\x16.featurestore.v1.Block\x12)\n\x08statuses\x18\x05 \x03(\x0e\x32\x17.featurestore.v1.Status\x12\x13\n\x0b\x65vent_times\x18\x06 \x03(\x10\x12\r\n\x05\x63ount\x18\x07 \x01(\r\x12\x0f\n\x07release\x18\x08 \x01(\x04\x12\r\n\x05\x61s_of\x18\t \x01(\x10\"{\n\x16\x44\x65scribeServiceRequest\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\x12\x1a\n\x12\x66ull_feature_names\x18\x02 \x01(\x08\x12,\n\x04lock\x18\x03 \x01(\x0b\x32\x1e.featurestore.v1.LockReference\"$\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\"^\n\x06Output\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\x12\n\nprojection\x18\x03 \x01(\r\x12\x0f\n\x07\x66\x65\x61ture\x18\x04 \x01(\t\x12\x12\n\nfeature_id\x18\x05 \x01(\t\"k\n\x06Stored\x12\x12\n\nprojection\x18\x01 \x01(\r\x12\r\n\x05table\x18\x02 \x01(\t\x12\x10\n\x03ttl\x18\x03 \x01(\x10H\x00\x88\x01\x01\x12\x16\n\twatermark\x18\x04 \x01(\x10H\x01\x88\x01\x01\x42\x06\n\x04_ttlB\x0c\n\n_watermark\"\xb4\x02\n\x17\x44\x65scribeServiceResponse\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\x12\x12\n\nservice_id\x18\x02 \x01(\t\x12\x0f\n\x07release\x18\x03 \x01(\x04\x12(\n\x08\x65ntities\x18\x04 \x03(\x0b\x32\x16.featurestore.v1.Field\x12,\n\x0crequest_data\x18\x05 \x03(\x0b\x32\x16.featurestore.v1.Field\x12(\n\x07outputs\x18\x06 \x03(\x0b\x32\x17.featurestore.v1.Output\x12\x30\n\x0bprojections\x18\x07 \x03(\x0b\x32\x1b.featurestore.v1.Projection\x12\'\n\x06stored\x18\x08 \x03(\x0b\x32\x17.featurestore.v1.Stored\"x\n\x0bPushRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12%\n\x04rows\x18\x03 \x03(\x0b\x32\x17.featurestore.v1.Column\x12#\n\x02to\x18\x04 \x01(\x0e\x32\x17.featurestore.v1.PushTo\"?\n\x07Refusal\x12\x10\n\x03row\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\n\n\x02\x61t\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\tB\x06\n\x04_row\"\xb8\x01\n\x06Pushed\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05table\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\x04\x12\x0f\n\x07written\x18\x05 \x01(\x04\x12\r\n\x05later\x18\x06 \x01(\x04\x12\x15\n\x08known_at\x18\x07 \x01(\x10H\x00\x88\x01\x01\x12\x0f\n\x07missing\x18\x08 \x01(\x08\x12\x0f\n\x07waiting\x18\t \x01(\x04\x12\x0c\n\x04lost\x18\n \x01(\x04\x42\x0b\n\t_known_at\"\xae\x01\n\x0cPushResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x04\x12\x0f\n\x07refused\x18\x02 \x01(\x04\x12*\n\x08refusals\x18\x03 \x03(\x0b\x32\x18.featurestore.v1.Refusal\x12\x15\n\rrefusal_count\x18\x04 \x01(\x04\x12\'\n\x06online\x18\x05 \x03(\x0b\x32\x17.featurestore.v1.Pushed\x12\x0f\n\x07offline\x18\x06 \x01(\t*\x97\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_PRESENT\x10\x01\x12\x15\n\x11STATUS_NULL_VALUE\x10\x02\x12\x14\n\x10STATUS_NOT_FOUND\x10\x03\x12\x1a\n\x16STATUS_OUTSIDE_MAX_AGE\x10\x04\x12\x18\n\x14STATUS_NOT_YET_KNOWN\x10\x05*j\n\x06PushTo\x12\x17\n\x13PUSH_TO_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPUSH_TO_ONLINE_AND_OFFLINE\x10\x01\x12\x12\n\x0ePUSH_TO_ONLINE\x10\x02\x12\x13\n\x0fPUSH_TO_OFFLINE\x10\x03\x32\xa5\x02\n\x0c\x46\x65\x61tureStore\x12j\n\x11GetOnlineFeatures\x12).featurestore.v1.GetOnlineFeaturesRequest\x1a*.featurestore.v1.GetOnlineFeaturesResponse\x12\x43\n\x04Push\x12\x1c.featurestore.v1.PushRequest\x1a\x1d.featurestore.v1.PushResponse\x12\x64\n\x0f\x44\x65scribeService\x12\'.featurestore.v1.DescribeServiceRequest\x1a(.featurestore.v1.DescribeServiceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#featurestore/v1/feature_store.proto\x12\x0f\x66\x65\x61turestore.v1\x1a\x1c\x66\x65\x61turestore/v1/values.proto\"!\n\x0b\x46\x65\x61tureList\x12\x12\n\nreferences\x18\x01 \x03(\t\"-\n\rLockReference\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\"\xe6\x02\n\x18GetOnlineFeaturesRequest\x12\x19\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\tH\x00\x12\x30\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x1c.featurestore.v1.FeatureListH\x00\x12.\n\x04lock\x18\x08 \x01(\x0b\x32\x1e.featurestore.v1.LockReferenceH\x00\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12)\n\x08\x65ntities\x18\x04 \x03(\x0b\x32\x17.featurestore.v1.Column\x12-\n\x0crequest_data\x18\x05 \x03(\x0b\x32\x17.featurestore.v1.Column\x12\x1a\n\x12\x66ull_feature_names\x18\x06 \x01(\x08\x12\x12\n\x05\x61s_of\x18\x07 \x01(\x10H\x01\x88\x01\x01\x12\x14\n\x07max_age\x18\t \x01(\x10H\x02\x88\x01\x01\x42\x08\n\x06wantedB\x08\n\x06_as_ofB\n\n\x08_max_age\"M\n\nProjection\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x11\n\ton_demand\x18\x04 \x01(\x08\"\x8f\x02\n\x19GetOnlineFeaturesResponse\x12\r\n\x05names\x18\x01 \x03(\t\x12\x1a\n\x12output_projections\x18\x02 \x03(\r\x12\x30\n\x0bprojections\x18\x03 \x03(\x0b\x32\x1b.featurestore.v1.Projection\x12&\n\x06\x62locks\x18\x04 \x03(\x0b\x32\x16.featurestore.v1.Block\x12)\n\x08statuses\x18\x05 \x03(\x0e\x32\x17.featurestore.v1.Status\x12\x13\n\x0b\x65vent_times\x18\x06 \x03(\x10\x12\r\n\x05\x63ount\x18\x07 \x01(\r\x12\x0f\n\x07release\x18\x08 \x01(\x04\x12\r\n\x05\x61s_of\x18\t \x01(\x10\"{\n\x16\x44\x65scribeServiceRequest\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\x12\x1a\n\x12\x66ull_feature_names\x18\x02 \x01(\x08\x12,\n\x04lock\x18\x03 \x01(\x0b\x32\x1e.featurestore.v1.LockReference\"$\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\"^\n\x06Output\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\x12\n\nprojection\x18\x03 \x01(\r\x12\x0f\n\x07\x66\x65\x61ture\x18\x04 \x01(\t\x12\x12\n\nfeature_id\x18\x05 \x01(\t\"k\n\x06Stored\x12\x12\n\nprojection\x18\x01 \x01(\r\x12\r\n\x05table\x18\x02 \x01(\t\x12\x10\n\x03ttl\x18\x03 \x01(\x10H\x00\x88\x01\x01\x12\x16\n\twatermark\x18\x04 \x01(\x10H\x01\x88\x01\x01\x42\x06\n\x04_ttlB\x0c\n\n_watermark\"\xb4\x02\n\x17\x44\x65scribeServiceResponse\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x01 \x01(\t\x12\x12\n\nservice_id\x18\x02 \x01(\t\x12\x0f\n\x07release\x18\x03 \x01(\x04\x12(\n\x08\x65ntities\x18\x04 \x03(\x0b\x32\x16.featurestore.v1.Field\x12,\n\x0crequest_data\x18\x05 \x03(\x0b\x32\x16.featurestore.v1.Field\x12(\n\x07outputs\x18\x06 \x03(\x0b\x32\x17.featurestore.v1.Output\x12\x30\n\x0bprojections\x18\x07 \x03(\x0b\x32\x1b.featurestore.v1.Projection\x12\'\n\x06stored\x18\x08 \x03(\x0b\x32\x17.featurestore.v1.Stored\"x\n\x0bPushRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12%\n\x04rows\x18\x03 \x03(\x0b\x32\x17.featurestore.v1.Column\x12#\n\x02to\x18\x04 \x01(\x0e\x32\x17.featurestore.v1.PushTo\"?\n\x07Refusal\x12\x10\n\x03row\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\n\n\x02\x61t\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\tB\x06\n\x04_row\"\xb8\x01\n\x06Pushed\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05table\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\x04\x12\x0f\n\x07written\x18\x05 \x01(\x04\x12\r\n\x05later\x18\x06 \x01(\x04\x12\x15\n\x08known_at\x18\x07 \x01(\x10H\x00\x88\x01\x01\x12\x0f\n\x07missing\x18\x08 \x01(\x08\x12\x0f\n\x07waiting\x18\t \x01(\x04\x12\x0c\n\x04lost\x18\n \x01(\x04\x42\x0b\n\t_known_at\"\xae\x01\n\x0cPushResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x04\x12\x0f\n\x07refused\x18\x02 \x01(\x04\x12*\n\x08refusals\x18\x03 \x03(\x0b\x32\x18.featurestore.v1.Refusal\x12\x15\n\rrefusal_count\x18\x04 \x01(\x04\x12\'\n\x06online\x18\x05 \x03(\x0b\x32\x17.featurestore.v1.Pushed\x12\x0f\n\x07offline\x18\x06 \x01(\t*\x97\x01\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_PRESENT\x10\x01\x12\x15\n\x11STATUS_NULL_VALUE\x10\x02\x12\x14\n\x10STATUS_NOT_FOUND\x10\x03\x12\x1a\n\x16STATUS_OUTSIDE_MAX_AGE\x10\x04\x12\x18\n\x14STATUS_NOT_YET_KNOWN\x10\x05*j\n\x06PushTo\x12\x17\n\x13PUSH_TO_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPUSH_TO_ONLINE_AND_OFFLINE\x10\x01\x12\x12\n\x0ePUSH_TO_ONLINE\x10\x02\x12\x13\n\x0fPUSH_TO_OFFLINE\x10\x03\x32\xa5\x02\n\x0c\x46\x65\x61tureStore\x12j\n\x11GetOnlineFeatures\x12).featurestore.v1.GetOnlineFeaturesRequest\x1a*.featurestore.v1.GetOnlineFeaturesResponse\x12\x43\n\x04Push\x12\x1c.featurestore.v1.PushRequest\x1a\x1d.featurestore.v1.PushResponse\x12\x64\n\x0f\x44\x65scribeService\x12\'.featurestore.v1.DescribeServiceRequest\x1a(.featurestore.v1.DescribeServiceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'featurestore.v1.feature_store_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATUS']._serialized_start=2079
-  _globals['_STATUS']._serialized_end=2230
-  _globals['_PUSHTO']._serialized_start=2232
-  _globals['_PUSHTO']._serialized_end=2338
+  _globals['_STATUS']._serialized_start=2113
+  _globals['_STATUS']._serialized_end=2264
+  _globals['_PUSHTO']._serialized_start=2266
+  _globals['_PUSHTO']._serialized_end=2372
   _globals['_FEATURELIST']._serialized_start=86
   _globals['_FEATURELIST']._serialized_end=119
   _globals['_LOCKREFERENCE']._serialized_start=121
   _globals['_LOCKREFERENCE']._serialized_end=166
   _globals['_GETONLINEFEATURESREQUEST']._serialized_start=169
-  _globals['_GETONLINEFEATURESREQUEST']._serialized_end=493
-  _globals['_PROJECTION']._serialized_start=495
-  _globals['_PROJECTION']._serialized_end=572
-  _globals['_GETONLINEFEATURESRESPONSE']._serialized_start=575
-  _globals['_GETONLINEFEATURESRESPONSE']._serialized_end=846
-  _globals['_DESCRIBESERVICEREQUEST']._serialized_start=848
-  _globals['_DESCRIBESERVICEREQUEST']._serialized_end=971
-  _globals['_FIELD']._serialized_start=973
-  _globals['_FIELD']._serialized_end=1009
-  _globals['_OUTPUT']._serialized_start=1011
-  _globals['_OUTPUT']._serialized_end=1105
-  _globals['_STORED']._serialized_start=1107
-  _globals['_STORED']._serialized_end=1214
-  _globals['_DESCRIBESERVICERESPONSE']._serialized_start=1217
-  _globals['_DESCRIBESERVICERESPONSE']._serialized_end=1525
-  _globals['_PUSHREQUEST']._serialized_start=1527
-  _globals['_PUSHREQUEST']._serialized_end=1647
-  _globals['_REFUSAL']._serialized_start=1649
-  _globals['_REFUSAL']._serialized_end=1712
-  _globals['_PUSHED']._serialized_start=1715
-  _globals['_PUSHED']._serialized_end=1899
-  _globals['_PUSHRESPONSE']._serialized_start=1902
-  _globals['_PUSHRESPONSE']._serialized_end=2076
-  _globals['_FEATURESTORE']._serialized_start=2341
-  _globals['_FEATURESTORE']._serialized_end=2634
+  _globals['_GETONLINEFEATURESREQUEST']._serialized_end=527
+  _globals['_PROJECTION']._serialized_start=529
+  _globals['_PROJECTION']._serialized_end=606
+  _globals['_GETONLINEFEATURESRESPONSE']._serialized_start=609
+  _globals['_GETONLINEFEATURESRESPONSE']._serialized_end=880
+  _globals['_DESCRIBESERVICEREQUEST']._serialized_start=882
+  _globals['_DESCRIBESERVICEREQUEST']._serialized_end=1005
+  _globals['_FIELD']._serialized_start=1007
+  _globals['_FIELD']._serialized_end=1043
+  _globals['_OUTPUT']._serialized_start=1045
+  _globals['_OUTPUT']._serialized_end=1139
+  _globals['_STORED']._serialized_start=1141
+  _globals['_STORED']._serialized_end=1248
+  _globals['_DESCRIBESERVICERESPONSE']._serialized_start=1251
+  _globals['_DESCRIBESERVICERESPONSE']._serialized_end=1559
+  _globals['_PUSHREQUEST']._serialized_start=1561
+  _globals['_PUSHREQUEST']._serialized_end=1681
+  _globals['_REFUSAL']._serialized_start=1683
+  _globals['_REFUSAL']._serialized_end=1746
+  _globals['_PUSHED']._serialized_start=1749
+  _globals['_PUSHED']._serialized_end=1933
+  _globals['_PUSHRESPONSE']._serialized_start=1936
+  _globals['_PUSHRESPONSE']._serialized_end=2110
+  _globals['_FEATURESTORE']._serialized_start=2375
+  _globals['_FEATURESTORE']._serialized_end=2668
 # @@protoc_insertion_point(module_scope)

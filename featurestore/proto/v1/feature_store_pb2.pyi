@@ -49,7 +49,7 @@ class LockReference(_message.Message):
     def __init__(self, id: _Optional[str] = ..., document: _Optional[bytes] = ...) -> None: ...
 
 class GetOnlineFeaturesRequest(_message.Message):
-    __slots__ = ("feature_service", "features", "lock", "count", "entities", "request_data", "full_feature_names", "as_of")
+    __slots__ = ("feature_service", "features", "lock", "count", "entities", "request_data", "full_feature_names", "as_of", "max_age")
     FEATURE_SERVICE_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     LOCK_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class GetOnlineFeaturesRequest(_message.Message):
     REQUEST_DATA_FIELD_NUMBER: _ClassVar[int]
     FULL_FEATURE_NAMES_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
+    MAX_AGE_FIELD_NUMBER: _ClassVar[int]
     feature_service: str
     features: FeatureList
     lock: LockReference
@@ -66,7 +67,8 @@ class GetOnlineFeaturesRequest(_message.Message):
     request_data: _containers.RepeatedCompositeFieldContainer[_values_pb2.Column]
     full_feature_names: bool
     as_of: int
-    def __init__(self, feature_service: _Optional[str] = ..., features: _Optional[_Union[FeatureList, _Mapping]] = ..., lock: _Optional[_Union[LockReference, _Mapping]] = ..., count: _Optional[int] = ..., entities: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ..., request_data: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ..., full_feature_names: _Optional[bool] = ..., as_of: _Optional[int] = ...) -> None: ...
+    max_age: int
+    def __init__(self, feature_service: _Optional[str] = ..., features: _Optional[_Union[FeatureList, _Mapping]] = ..., lock: _Optional[_Union[LockReference, _Mapping]] = ..., count: _Optional[int] = ..., entities: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ..., request_data: _Optional[_Iterable[_Union[_values_pb2.Column, _Mapping]]] = ..., full_feature_names: _Optional[bool] = ..., as_of: _Optional[int] = ..., max_age: _Optional[int] = ...) -> None: ...
 
 class Projection(_message.Message):
     __slots__ = ("alias", "view", "version", "on_demand")

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from featurestore.errors import InvalidRequest
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.proto.v1 import values_pb2
-from featurestore.serving.requests import read_request
+from featurestore.serving.requests import Request, reading
+
+
+def read_request(raw: bytes, *, most: int) -> Request:
+    """Read a request and each of its columns."""
+
+    def whole(request: Request) -> Request:
+        request.entities.check()
+        request.request_data.check()
+        return request
+
+    return reading(raw, whole, most=most)
 
 
 def _column(**values: object) -> pb.GetOnlineFeaturesRequest:

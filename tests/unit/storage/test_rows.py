@@ -59,7 +59,7 @@ def test_a_tombstone_has_a_header_and_no_values() -> None:
 def test_a_group_holds_all_columns_of_a_dtype() -> None:
     """A reader gets one array per dtype, in the rows' own memory, with null slots zero."""
     decoded = LAYOUT.decode([*ROWS, None])
-    groups = {group.dtype: group for group in decoded.groups()}
+    groups = {group.dtype: group for group in map(decoded.group, range(len(LAYOUT.blocks)))}
     assert list(groups) == ["array[int8,2]", "bool", "float32"]
     floats = groups["float32"]
     assert floats.names == ("a", "b")
