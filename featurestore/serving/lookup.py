@@ -295,6 +295,8 @@ def _compute(
 
 
 def _computed_status(frame: pl.DataFrame) -> bytes:
+    if not all(column.null_count() for column in frame):
+        return bytes([PRESENT]) * frame.height
     null = np.logical_and.reduce([column.is_null().to_numpy() for column in frame])
     return np.where(null, NULL_VALUE, PRESENT).astype("u1").tobytes()
 

@@ -225,7 +225,7 @@ def _block(dtype: str, query: Query, reads: Sequence[Read]) -> BlockPlan:
 def _source(read: Read, feature: Feature, *, moving: bool) -> tuple[int, int]:
     """Give the group that a feature stands in, and its place there."""
     if feature.dtype == "string":
-        return 0, [one.name for one in read.layout.variable].index(feature.name)
+        return 0, read.layout.places[feature.name][1]
     groups = read.windows.blocks if moving and read.windows else read.layout.blocks
     group = [one.dtype for one in groups].index(feature.dtype)
     return group, groups[group].names.index(feature.name)

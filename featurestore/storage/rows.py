@@ -24,10 +24,11 @@ order of (dtype, name), whatever order they are named in. A row does not name it
 does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from operator import is_
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
@@ -75,6 +76,8 @@ def layout_of(view: View) -> "RowLayout":
 class RowLayout:
     """How rows of these columns are packed, and whether each has a number beside its times.
 
+    `places` are the block of each column (None: it is of variable width) and its place there.
+
     Raises:
         ValueError: two columns share a name, or a dtype is not supported.
     """
@@ -84,6 +87,7 @@ class RowLayout:
     blocks: tuple[Block, ...] = field(init=False)
     variable: tuple[Column, ...] = field(init=False)
     dtype: np.dtype[np.void] = field(init=False, repr=False, compare=False)
+    places: Mapping[str, tuple[int | None, int]] = field(init=False, repr=False, compare=False)
     _kind: int = field(init=False, repr=False, compare=False)
     _bitmap: tuple[tuple[int, bytes], ...] = field(init=False, repr=False, compare=False)
 
@@ -99,6 +103,9 @@ class RowLayout:
         object.__setattr__(self, "variable", tuple(variable))
         dtype = record(blocks, len(stored), len(variable), numbered=self.numbered)
         object.__setattr__(self, "dtype", dtype)
+        fixed_at = {n: (i, at) for i, one in enumerate(blocks) for at, n in enumerate(one.names)}
+        others = {column.name: (None, at) for at, column in enumerate(variable)}
+        object.__setattr__(self, "places", MappingProxyType({**fixed_at, **others}))
         places = {name: place for name, (_, place, *_) in (dtype.fields or {}).items()}
         object.__setattr__(self, "_kind", places["kind"])
         full = ((1 << len(stored)) - 1).to_bytes((len(stored) + 7) // 8, "little")
@@ -296,20 +303,6 @@ class Decoded:
         """Give the fixed-width columns of one block, without copying their values."""
         return load(self.heads, number, self.layout.blocks[number], self.valid)
 
-    def column(self, name: str) -> tuple[NDArray[np.generic] | pl.Series, Bools]:
-        """Give a column's values and validity: fixed-width ones as arrays, others as a series.
-
-        Raises:
-            KeyError: the layout has no such column.
-            CorruptData: a variable-width value is not what its dtype says.
-        """
-        group = self._group(name)
-        if group is not None:
-            at = group.names.index(name)
-            return group.values[:, at], group.valid[:, at]
-        series = self.series(name)
-        return series, validity(series)
-
     def series(self, name: str) -> pl.Series:
         """Give a column in its exact dtype, null where it has no value.
 
@@ -317,10 +310,9 @@ class Decoded:
             KeyError: the layout has no such column.
             CorruptData: a variable-width value is not what its dtype says.
         """
-        group = self._group(name)
-        if group is not None:
-            return restore(Column(name=name, dtype=group.dtype), group)
-        at = [column.name for column in self.layout.variable].index(name)
+        number, at = self.layout.places[name]
+        if number is not None:
+            return self._fixed(name, number, at)
         lengths = self.heads["lengths"].astype(np.int64)
         ends = self.layout.dtype.itemsize + np.cumsum(lengths, axis=1)[:, at]
         starts = ends - lengths[:, at]
@@ -353,13 +345,14 @@ class Decoded:
         """Give all columns in the order they were named, in their exact dtypes."""
         return pl.DataFrame([self.series(column.name) for column in self.layout.columns])
 
-    def _group(self, name: str) -> Group | None:
-        for number, block in enumerate(self.layout.blocks):
-            if name in block.names:
-                return self.group(number)
-        if any(column.name == name for column in self.layout.variable):
-            return None
-        raise KeyError(name)
+    def _fixed(self, name: str, number: int, at: int) -> pl.Series:
+        block = self.layout.blocks[number]
+        column = Column(name=name, dtype=block.dtype)
+        if block.width is None and self.full and self.complete:
+            values, _ = self.values(number)
+            series = pl.Series(name, np.ascontiguousarray(values[:, at]))
+            return series if series.dtype == column.polars else series.cast(column.polars)
+        return restore(column, self.group(number))
 
 
 def _exact(frame: pl.DataFrame, column: Column) -> pl.Series:

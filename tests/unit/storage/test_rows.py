@@ -74,19 +74,17 @@ def test_a_group_holds_all_columns_of_a_dtype() -> None:
     assert groups["bool"].values.dtype == np.bool_
 
 
-def test_a_column_comes_with_its_validity() -> None:
-    """Fixed-width columns are arrays, strings and lists series; each has a validity per row."""
+def test_a_column_is_a_series_of_its_dtype() -> None:
+    """Whatever its width, null where it has no value; in company of nulls or not."""
     decoded = LAYOUT.decode([*ROWS, None])
-    values, valid = decoded.column("b")
-    assert (list(values), valid.tolist()) == ([2.0, 0.0, 0.0], [True, False, False])
-    names, valid = decoded.column("name")
-    assert isinstance(names, pl.Series)
-    assert (names.to_list(), valid.tolist()) == (["é", None, None], [True, False, False])
-    lists, valid = decoded.column("at")
-    assert isinstance(lists, pl.Series)
-    assert (lists.to_list(), valid.tolist()) == ([[1, None], [], None], [True, True, False])
+    assert decoded.series("b").to_list() == [2.0, None, None]
+    assert decoded.series("name").to_list() == ["é", None, None]
+    assert decoded.series("at").to_list() == [[1, None], [], None]
+    whole = LAYOUT.decode(ROWS[:1])
+    assert whole.series("b").equals(decoded.series("b")[:1])
+    assert decoded.frame().columns == [column.name for column in LAYOUT.columns]
     with pytest.raises(KeyError):
-        decoded.column("nope")
+        decoded.series("nope")
 
 
 @pytest.mark.parametrize(
