@@ -9,7 +9,7 @@ SLOW := tests/faults tests/property/test_parity.py tests/integration/test_readme
 CODE := featurestore feature_repo tests $(wildcard benchmarks) $(wildcard protos)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check proto bench bench-training bench-windows constraints clean
+.PHONY: help demo test slow soak check proto bench bench-training bench-windows constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
@@ -18,10 +18,13 @@ demo: $(READY)  ## from a definition to a gRPC answer, on the 2013 New York flig
 	$(BIN)/python feature_repo/demo.py
 
 test: $(READY)  ## all tests but the slow ones; make test ARGS="-k name" picks some
-	$(BIN)/python -m pytest -n 2 $(SLOW:%=--ignore=%) $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(SLOW:%=--ignore=%) --ignore=tests/soak $(ARGS)
 
 slow: $(READY)  ## jobs killed at any moment, parity, the README and the benchmarks from end to end
 	$(BIN)/python -m pytest -n 2 $(SLOW) $(ARGS)
+
+soak: $(READY)  ## a server under load for ten minutes, or SOAK_SECONDS
+	$(BIN)/python -m pytest -s tests/soak $(ARGS)
 
 check: $(READY)  ## style, types, the rooms' import rules, the protos and their generated code
 	$(BIN)/ruff check $(CODE)

@@ -1,0 +1,138 @@
+"""A server under load for a long time: no call fails that should not, and no memory is lost.
+
+`make soak` runs it for ten minutes, or for as many seconds as SOAK_SECONDS says.
+"""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from json import loads
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import polars as pl
+import pytest
+
+from featurestore.errors import InvalidRequest, NotFound
+from featurestore.model.declare import on_demand_view, service
+from featurestore.model.schema import Column
+from featurestore.serving.client import FeatureClient
+from featurestore.storage.redis import OnlineStore
+from tests.releases import NOON, at, load_rows, publish, release_of, stored_view, use
+from tests.servers import Server as Redis
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
+CALLERS, SAMPLES, KEYS = 4, 60, 5_000
+GROWTH = 1.05
+"""What the later half of the time may hold over the earlier, after the first quarter."""
+SPARE = 4.0
+"""MiB that allocators may take at any time."""
+
+PLANE = stored_view(
+    "plane",
+    {"plane": "int64"},
+    {"delay": "float64", "name": "string", "late": "bool", "seats": "int16"},
+    ttl=timedelta(days=7),
+)
+PACE = on_demand_view(
+    name="pace",
+    sources=[(PLANE, use(PLANE))],
+    request=[Column(name="distance", dtype="float64")],
+    features={"per_mile": pl.col("delay") / pl.col("distance")},
+)
+VIEWS = {view.name: view for view in (PLANE, PACE)}
+
+
+@contextmanager
+def serving(url: str, project: str) -> Iterator[tuple[str, int]]:
+    """Give a server process's address and id; it must end when it is told to."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "featurestore.serving", "--project", project],
+        env={**os.environ, "FEATURESTORE_REDIS_URL": url, "POLARS_MAX_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        try:
+            yield loads(process.stdout.readline())["address"], process.pid
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(15) == 0
+
+
+def resident(pid: int) -> float:
+    """Give a process's resident memory, MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def ask(client: FeatureClient, random: Random) -> None:
+    """Look up some planes, known and unknown, and check each answer; now and then ask nonsense."""
+    planes = [random.randrange(2 * KEYS) for _ in range(random.choice((1, 1, 20, 100)))]
+    data = {"distance": [2.0] * len(planes)}
+    if random.random() < 0.01:
+        with pytest.raises((InvalidRequest, NotFound)):
+            client.get_online_features(random.choice(("nobody", "model")), entities={"x": [1]})
+        return
+    found = client.get_online_features(
+        "model", entities={"plane": planes}, request_data=data, as_of=NOON
+    ).to_dict()
+    there = [plane < KEYS for plane in planes]
+    wanted = [plane / 4 if known else None for plane, known in zip(planes, there, strict=True)]
+    assert found["delay"] == wanted
+    assert found["per_mile"] == [None if one is None else one / 2 for one in wanted]
+    names = [f"é{plane}" if known else None for plane, known in zip(planes, there, strict=True)]
+    assert found["name"] == names
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from /proc")
+def test_a_server_under_load_stays_as_it_is(online_server: Redis) -> None:
+    """Every answer is right to the end, and memory is flat once all has been used."""
+    store = OnlineStore.connect(online_server.url, project=f"soak-{uuid4().hex[:8]}")
+    number = pl.int_range(KEYS, eager=True)
+    rows = pl.DataFrame({"plane": number, "delay": number / 4, "seats": number % 300})
+    rows = rows.with_columns(name="é" + number.cast(pl.String), late=number % 2 == 0)
+    load_rows(store, PLANE, rows, [at(hours=-1)] * KEYS)
+    model = service(name="model", projections=[use(PLANE), use(PACE)], views=VIEWS)
+    publish(store, release_of(store, [PLANE, PACE], [model]))
+    ended, calls, held = threading.Event(), [0] * CALLERS, list[float]()
+    with serving(online_server.url, store.project) as (address, pid):
+
+        def load(caller: int) -> None:
+            random = Random(caller)
+            with FeatureClient(address, timeout=5) as client:
+                while not ended.is_set():
+                    ask(client, random)
+                    calls[caller] += 1
+
+        with ThreadPoolExecutor(CALLERS) as pool:
+            callers = [pool.submit(load, caller) for caller in range(CALLERS)]
+            for _ in range(SAMPLES):
+                ended.wait(SECONDS / SAMPLES)
+                held.append(resident(pid))
+                if any(caller.done() for caller in callers):
+                    break
+            ended.set()
+        for caller in callers:
+            caller.result()
+    store.close()
+    quarter = len(held) // 4
+    before, after = (
+        statistics.median(half) for half in (held[quarter : 2 * quarter], held[-quarter:])
+    )
+    told = (
+        f"{sum(calls):,} calls, {held[0]:.0f} MiB at first, {before:.1f} then, {after:.1f} at last"
+    )
+    sys.stderr.write(f"\n{told}\n")
+    assert min(calls) > 0, told
+    assert after <= before * GROWTH + SPARE, told
