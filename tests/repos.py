@@ -23,6 +23,7 @@ from featurestore.serving.client import FeatureClient
 from featurestore.serving.limits import Limits
 from featurestore.serving.server import serve
 from featurestore.storage.redis import OnlineStore
+from tests.servers import client_of
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -160,7 +161,7 @@ def offline_rows(workspace, view):
 
 def dump(workspace):
     """Give all of the project's keys and values in Redis."""
-    client = workspace.online().client
+    client = client_of(workspace.redis_url())
     mine = f"/{workspace.config.project}/".encode()
     return {key: client.get(key) for key in client.scan_iter() if mine in key}
 

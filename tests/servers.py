@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
@@ -52,6 +52,11 @@ class Server:
             yield client
 
 
+def client_of(url: str) -> redis.Redis:
+    """Give a plain client of the server at a URL, to look and to damage."""
+    return redis.Redis.from_url(url, protocol=2)
+
+
 def free_port() -> int:
     """Give a port that was free just now."""
     with socket.socket() as probe:
@@ -72,11 +77,84 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 10.0) -> Non
         time.sleep(0.01)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterServers:
+    """The servers of a running cluster; with replicas, the primaries come first."""
+
+    servers: tuple[Server, ...]
+
+    @property
+    def url(self) -> str:
+        """The cluster's URL."""
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{one.port}" for one in self.servers[:3])
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all servers for the length of a block."""
+        with ExitStack() as stack:
+            for one in self.servers:
+                stack.enter_context(one.frozen())
+            yield
+
+    @contextmanager
+    def client(self) -> Iterator[redis.RedisCluster]:
+        """Give a plain client of the cluster."""
+        with redis.RedisCluster(host="127.0.0.1", port=self.servers[0].port, protocol=2) as client:
+            yield client
+
+
 @contextmanager
-def running(name: str, directory: Path, *options: str) -> Iterator[Server]:
-    """Run a server for the length of a block; another process may take its port, so try again."""
+def running_cluster(directory: Path, *, replicas: int = 0) -> Iterator[ClusterServers]:
+    """Run three primaries that share the slots, and so many replicas of each, for a block."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+    with ExitStack() as stack:
+        servers = []
+        for number in range(3 * (1 + replicas)):
+            (place := directory / str(number)).mkdir()
+            more = ("--cluster-config-file", "nodes.conf", "--cluster-port", str(free_port()))
+            servers.append(stack.enter_context(running("valkey", place, *options, *more)))
+        clients = [stack.enter_context(one.client()) for one in servers]
+        edges = [0, 5461, 10923, 16384]
+        for number, client in enumerate(clients):
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+            if number < 3:
+                client.execute_command(
+                    "CLUSTER ADDSLOTSRANGE", edges[number], edges[number + 1] - 1
+                )
+        for one in servers[1:]:
+            bus = one.process.args[-1]
+            clients[0].execute_command("CLUSTER MEET", "127.0.0.1", one.port, bus)
+        names = [client.execute_command("CLUSTER MYID").decode() for client in clients]
+        for number, client in enumerate(clients[3:]):
+            primary = names[number % 3]
+            wait_until(lambda c=client, p=primary: p in str(c.execute_command("CLUSTER NODES")))
+            client.execute_command("CLUSTER REPLICATE", primary)
+        wait_until(lambda: all(_agrees(client, len(servers)) for client in clients))
+        yield ClusterServers(servers=tuple(servers))
+
+
+def _agrees(client: redis.Redis, size: int) -> bool:
+    told = client.execute_command("CLUSTER INFO")
+    told = str(told) if isinstance(told, dict) else told.decode()
+    there = client.execute_command("CLUSTER SHARDS")
+    known = sum(len(dict(zip(one[::2], one[1::2], strict=True))[b"nodes"]) for one in there)
+    return ("'ok'" in told or "cluster_state:ok" in told) and known == size and len(there) == 3
+
+
+@contextmanager
+def running(
+    name: str,
+    directory: Path,
+    *options: str,
+    sentinel: str | None = None,
+    port: int | None = None,
+) -> Iterator[Server]:
+    """Run a server for the length of a block; another process may take its port, so try again.
+
+    With the name of a configuration in its folder it is a sentinel. With a port it runs there.
+    """
     for _ in range(5):
-        server = _start(name, directory, *options)
+        server = _start(name, directory, *options, sentinel=sentinel, port=port)
         try:
             wait_until(lambda server=server: server.process.poll() is not None or _ours(server))
             if server.process.poll() is None:
@@ -88,11 +166,14 @@ def running(name: str, directory: Path, *options: str) -> Iterator[Server]:
     raise RuntimeError(f"{name} did not start; see {directory}/server.log")
 
 
-def _start(name: str, directory: Path, *options: str) -> Server:
-    port = free_port()
-    settings = ("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no")
+def _start(
+    name: str, directory: Path, *options: str, sentinel: str | None, port: int | None
+) -> Server:
+    port = free_port() if port is None else port
+    kind = (sentinel, "--sentinel") if sentinel else ("--save", "", "--appendonly", "no")
+    settings = ("--bind", "127.0.0.1", "--port", str(port), "--logfile", "server.log")
     process = subprocess.Popen(
-        [str(BINARIES[name]), *settings, "--logfile", "server.log", *options],
+        [str(BINARIES[name]), *kind, *settings, *options],
         cwd=directory,
         env={**os.environ, "LC_ALL": "C"},
         stdin=subprocess.DEVNULL,

@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.repo_config import FeastConfigBaseModel
+from pydantic import Field
 
 from featurestore.errors import Unsupported
 
@@ -74,13 +75,23 @@ class DeltaOfflineStore(OfflineStore):  # type: ignore[misc]
 class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """Where the online rows lie: a Redis URL; none means the server that this store starts.
 
-    What an alias was moved away from stays warm for `retention_days`.
+    The URL may be of one server, of sentinels (`redis+sentinel://`) or of a cluster
+    (`redis+cluster://`); what else there is to say of it may stand beside it. Files are PEM, and
+    relative to the repo. What an alias was moved away from stays warm for `retention_days`.
     """
 
     type: Literal["featurestore.integrations.feast.PackedRedisOnlineStore"] = (
         "featurestore.integrations.feast.PackedRedisOnlineStore"
     )
-    connection_string: str | None = None
+    connection_string: str | None = Field(default=None, repr=False)
+    username: str | None = None
+    password: str | None = Field(default=None, repr=False)
+    sentinel_username: str | None = None
+    sentinel_password: str | None = Field(default=None, repr=False)
+    ssl_ca_certs: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    ssl_check_hostname: bool = True
     retention_days: float = 7
 
 

@@ -2,7 +2,11 @@
 
 | variable | meaning |
 |---|---|
-| `FEATURESTORE_REDIS_URL` | the online store, `redis://[user:password@]host:port/db` |
+| `FEATURESTORE_REDIS_URL` | the online store; see `storage.address` for what it may be |
+| `FEATURESTORE_REDIS_USERNAME`, `…_PASSWORD` | who calls it, if the URL does not say it |
+| `FEATURESTORE_REDIS_SSL_CA_CERTS`, `…_SSL_CERTFILE`, `…_SSL_KEYFILE` | PEM files, for TLS |
+| `FEATURESTORE_REDIS_SSL_CHECK_HOSTNAME` | `false`: a certificate may be of another host |
+| `FEATURESTORE_REDIS_SENTINEL_USERNAME`, `…_SENTINEL_PASSWORD` | who calls the sentinels |
 | `FEATURESTORE_STREAM_URL` | the Redis with the streams that `ingest` reads; the online store's |
 | `FEATURESTORE_REGISTRY` | the registry's SQLAlchemy URL |
 | `FEATURESTORE_OFFLINE` | folder or URL of the offline tables |
@@ -11,7 +15,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +23,7 @@ from urllib.parse import quote
 import yaml
 
 from featurestore.errors import InvalidDefinition, NotFound
+from featurestore.storage.address import OPTIONS, with_options
 from featurestore.storage.pushed import Roots
 
 HOME = ".featurestore"
@@ -28,6 +33,11 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
 _RETENTION_DAYS = 7.0
 _MOST_DAYS = 36_500
 _DAY = 86_400_000_000
+_TLS = tuple(name for name in OPTIONS if name.startswith("ssl_"))
+_FILES = tuple(name for name in _TLS if name != "ssl_check_hostname")
+_NAMES = ("username", "password", "sentinel_username", "sentinel_password", *_TLS)
+"""What an address says beside the URL, in the block or, in capitals, in the environment."""
+
 _DEFAULT_REGISTRY = f"sqlite:///{HOME}/registry.db"
 
 
@@ -44,10 +54,10 @@ class Config:
     project: str
     registry: str
     offline: str
-    redis_url: str | None
+    redis_url: str | None = field(repr=False)
     embedded: Path
     retention: int = int(_RETENTION_DAYS * _DAY)
-    stream_url: str | None = None
+    stream_url: str | None = field(default=None, repr=False)
 
     @property
     def sources(self) -> Roots:
@@ -61,7 +71,7 @@ def read_config(repo: Path, environ: Mapping[str, str]) -> Config:
 
     Raises:
         NotFound: there is no feature_store.yaml in the folder.
-        InvalidDefinition: the file is no mapping, or names no project.
+        InvalidDefinition: the file is no mapping, names no project, or its Redis is no URL.
     """
     root = repo.resolve()
     path = root / "feature_store.yaml"
@@ -83,7 +93,7 @@ def read_config(repo: Path, environ: Mapping[str, str]) -> Config:
         project=raw["project"],
         registry=environ.get("FEATURESTORE_REGISTRY") or _registry(raw.get("registry")),
         offline=where if "://" in where else str(root / where),
-        redis_url=environ.get("FEATURESTORE_REDIS_URL") or _redis(raw.get("online_store")),
+        redis_url=_redis(raw.get("online_store"), environ, root),
         embedded=root / HOME / "online",
         retention=_retention(raw, environ),
         stream_url=environ.get("FEATURESTORE_STREAM_URL") or None,
@@ -125,24 +135,55 @@ def _registry(settings: object) -> str:
     return _DEFAULT_REGISTRY
 
 
-def _redis(settings: object) -> str | None:
-    if not isinstance(settings, dict):
+def _redis(settings: object, environ: Mapping[str, str], root: Path) -> str | None:
+    """Give the online store's URL, with all there is to say of it in its query.
+
+    A URL of the environment brings its own settings along: those beside the one it replaces are
+    not meant for it.
+    """
+    url, said = environ.get("FEATURESTORE_REDIS_URL"), dict[str, str]()
+    if not url and isinstance(settings, dict):
+        url = _configured(settings)
+        said = {name: _option(settings[name]) for name in _NAMES if settings.get(name) is not None}
+        said |= {name: str(root / said[name]) for name in _FILES if said.get(name)}
+    if not url:
         return None
+    told = {name: environ.get(f"FEATURESTORE_REDIS_{name.upper()}") for name in _NAMES}
+    try:
+        return with_options(url, said | {name: value for name, value in told.items() if value})
+    except ValueError as error:
+        raise InvalidDefinition(f"online_store.connection_string: {error}") from None
+
+
+def _option(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _configured(settings: Mapping[str, Any]) -> str | None:
     kind = str(settings.get("type", ""))
     if not (kind == "redis" or kind.startswith("featurestore.")):
         return None
     text = settings.get("connection_string", "localhost:6379" if kind == "redis" else None)
     if text is None:
         return None
-    return str(text) if "://" in str(text) else _from_feast(str(text))
+    return str(text) if "://" in str(text) else _from_feast(str(text), settings)
 
 
-def _from_feast(text: str) -> str:
-    """Turn Feast's `host:port,ssl=true,password=…` into a Redis URL."""
-    address, *rest = text.split(",")
-    options = dict(part.split("=", 1) for part in rest if "=" in part)
+def _from_feast(text: str, settings: Mapping[str, Any]) -> str:
+    """Turn Feast's `host:port,host:port,ssl=true,password=…` into a Redis URL."""
+    parts = text.split(",")
+    options = dict(part.split("=", 1) for part in parts if "=" in part)
+    hosts = ",".join(part for part in parts if "=" not in part)
     scheme = "rediss" if options.get("ssl", "").lower() == "true" else "redis"
+    place = f"/{options.get('db', '0')}"
+    kind = str(settings.get("redis_type", "redis"))
+    if kind == "redis_cluster":
+        scheme, place = f"{scheme}+cluster", ""
+    elif kind == "redis_sentinel":
+        service = quote(str(settings.get("sentinel_master", "mymaster")), safe="")
+        scheme, place = f"{scheme}+sentinel", f"/{service}{place}"
     user = quote(options.get("username", ""), safe="")
     secret = quote(options["password"], safe="") if "password" in options else ""
     login = f"{user}:{secret}@" if secret else ""
-    return f"{scheme}://{login}{address}/{options.get('db', '0')}"
+    url = f"{scheme}://{login}{hosts}{place}"
+    return with_options(url, {name: options[name] for name in _TLS if name in options})

@@ -1,9 +1,12 @@
 """The online store: packed rows, window states, table markers, releases and aliases in Redis.
 
 Rows stand under `{hash}fs1/<project>/<table>/<canonical key>` (see `keys`); all else under
-`fs1/<project>/…`.
+`fs1/<project>/…`. A marker says that a table's rows are here. On a cluster each slot has one, under
+`{tag}fs1/<project>/marker/<table>`: a server that lost its rows lost their markers too, and a slot
+that moves takes its own along.
 """
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,11 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice, repeat
 from operator import is_not
-from typing import Any, TypeVar
 
 import numpy as np
 
-from featurestore.errors import Conflict, CorruptData, OnlineDataMissing
+from featurestore.errors import Conflict, CorruptData, OnlineDataMissing, Unavailable
+from featurestore.storage.cluster import SLOTS, Cluster, last_slots, slot_of, tags
 from featurestore.storage.keys import (
     check_alias,
     keys_of,
@@ -37,8 +40,8 @@ _ROWS = b"rows"
 _DIGITS = 18
 """Of a release's number: more is none of ours, and Python would not read thousands of them."""
 
-T = TypeVar("T")
-
+_LOOKS = 3
+"""How often a read begins anew when the cluster's slots move under it."""
 
 _PUT, _REPAIR, _SWAP, _FRONTS, _EXCHANGE, _UNQUEUE = map(
     script, ("put.lua", "repair.lua", "swap.lua", "fronts.lua", "exchange.lua", "unqueue.lua")
@@ -67,9 +70,10 @@ class OnlineStore(Server):
         keys = redis_keys(self.project, table_id, canonical)
         _same_length(keys, rows)
         expiry = b"" if expire_ms is None else str(expire_ms)
-        chunks = zip(_chunks(keys), _chunks(rows), strict=True)
         how = "anyway" if anyway else ""
-        return self.run(_PUT, (([*chunk], [expiry, how, *values]) for chunk, values in chunks))
+        cut = self.cut(keys, KEYS_PER_SCRIPT)
+        names, values = cut.laid(keys), cut.laid(rows)
+        return self.run(_PUT, ((names[one], [expiry, how, *values[one]]) for one in cut.slices))
 
     def put_all(
         self,
@@ -95,14 +99,9 @@ class OnlineStore(Server):
     def prolong(self, table_id: str, canonical: Sequence[bytes], *, expire_ms: int | None) -> None:
         """Let what stands under canonical keys live so long from now on at least."""
         keys = redis_keys(self.project, table_id, canonical)
-        for chunk in _chunks(keys):
-            with self.answers(), self.client.pipeline(transaction=False) as pipeline:
-                for key in chunk:
-                    if expire_ms is None:
-                        pipeline.persist(key)
-                    else:
-                        pipeline.pexpire(key, expire_ms, gt=True)
-                pipeline.execute()
+        how = ("PEXPIRE", expire_ms, "GT") if expire_ms is not None else ("PERSIST",)
+        for at in range(0, len(keys), _SCAN):
+            self.ask([(key, (how[0], key, *how[1:])) for key in keys[at : at + _SCAN]])
 
     def repair(
         self,
@@ -118,8 +117,9 @@ class OnlineStore(Server):
         keys = redis_keys(self.project, table_id, canonical)
         _same_length(keys, old_headers, rows)
         pairs = list(zip(old_headers, (row or b"" for row in rows), strict=True))
-        chunks = zip(_chunks(keys), _chunks(pairs), strict=True)
-        calls = (([*chunk], [*chain.from_iterable(two)]) for chunk, two in chunks)
+        cut = self.cut(keys, KEYS_PER_SCRIPT)
+        names, values = cut.laid(keys), cut.laid(pairs)
+        calls = ((names[one], [*chain.from_iterable(values[one])]) for one in cut.slices)
         return self.run(_REPAIR, calls)
 
     def fronts(
@@ -129,10 +129,14 @@ class OnlineStore(Server):
 
         See `storage.states`.
         """
-        keys = self._of_windows(table_id, canonical)
-        calls = (([*chunk], [HEAD_BYTES, NUMBERS_AT]) for chunk in _chunks(keys))
+        states, pushed = self._of_windows(table_id, canonical)
+        cut = self.cut(states, KEYS_PER_SCRIPT // 2)
+        pairs = cut.laid(list(zip(states, pushed, strict=True)))
+        calls = (
+            ([*chain.from_iterable(pairs[one])], [HEAD_BYTES, NUMBERS_AT]) for one in cut.slices
+        )
         found = [reply or None for reply in chain.from_iterable(self.replies(_FRONTS, calls))]
-        return found[::2], found[1::2]
+        return list(cut.placed(found[::2])), list(cut.placed(found[1::2]))
 
     def put_pushed(
         self,
@@ -175,100 +179,126 @@ class OnlineStore(Server):
         how: str,
         expire_ms: int | None,
     ) -> list[bool]:
-        keys = self._of_windows(table_id, canonical)
-        values = [one or b"" for one in chain.from_iterable(parts)]
-        if len(values) * 2 != len(keys) * 3:
-            raise ValueError("keys and values are not of one length")
+        states, pushed = self._of_windows(table_id, canonical)
+        triples = list(parts)
+        _same_length(states, triples)
         expiry = b"" if expire_ms is None else str(expire_ms)
-        each = KEYS_PER_SCRIPT // 2
+        cut = self.cut(states, KEYS_PER_SCRIPT // 2)
+        pairs, values = cut.laid(list(zip(states, pushed, strict=True))), cut.laid(triples)
         calls = (
-            ([*keys[2 * at : 2 * (at + each)]], [expiry, how, *values[3 * at : 3 * (at + each)]])
-            for at in range(0, len(canonical), each)
+            (
+                [*chain.from_iterable(pairs[one])],
+                [expiry, how, *(value or b"" for value in chain.from_iterable(values[one]))],
+            )
+            for one in cut.slices
         )
-        return [reply == 1 for reply in chain.from_iterable(self.replies(_EXCHANGE, calls))]
+        found = list(chain.from_iterable(self.replies(_EXCHANGE, calls)))
+        return [reply == 1 for reply in cut.placed(found)]
 
-    def _of_windows(self, table_id: str, canonical: Sequence[bytes]) -> list[bytes]:
-        """Give the keys of each entity's window state and of what was pushed to it, in turn."""
+    def _of_windows(
+        self, table_id: str, canonical: Sequence[bytes]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Give the keys of each entity's window state, and of what was pushed to it."""
         states = redis_keys(self.project, states_of(table_id), canonical)
-        pushed = redis_keys(self.project, pushed_of(table_id), canonical)
-        return list(chain.from_iterable(zip(states, pushed, strict=True)))
+        return states, redis_keys(self.project, pushed_of(table_id), canonical)
 
     def read(
-        self, wanted: Sequence[tuple[str, Sequence[bytes | None]]]
+        self,
+        wanted: Sequence[tuple[str, Sequence[bytes | None]]],
+        *,
+        timeout: float | None = None,
     ) -> list[list[bytes | None]]:
         """Give the rows of canonical keys per table, all at one moment; None where there is none.
 
         Each item of `wanted` is a table id (or what `keys.states_of` and `keys.pushed_of` make of
-        it) and canonical keys; a key of None has no row.
+        it) and canonical keys; a key of None has no row. `timeout` is how long the whole call may
+        take, seconds. On a cluster the moment is one for all rows of an entity.
 
         Raises:
             OnlineDataMissing: a table has no marker: Redis was emptied, or it was never loaded.
         """
+        until = None if timeout is None else time.monotonic() + timeout
         tables = list(dict.fromkeys(table_of(table) for table, _ in wanted))
         known = [list(filter(None, canonical)) for _, canonical in wanted]
         places = [redis_keys(self.project, w[0], k) for w, k in zip(wanted, known, strict=True)]
-        asked = [*map(self._marker, tables), *chain.from_iterable(places)]
-        if not asked:
-            return []
-        with self.answers():
-            found: Iterator[Any] = iter(self.client.mget(asked))
+        if isinstance(self.nodes, Cluster):
+            keys = [*chain.from_iterable(places)]
+            found = iter(self._spread(self.nodes, tables, keys, until))
+        else:
+            asked = [*map(self._marker, tables), *chain.from_iterable(places)]
+            found = iter(self.gather("MGET", asked, until=until))
         for table, marker in zip(tables, islice(found, len(tables)), strict=True):
             if marker is None:
                 raise self._missing(table)
         return [_placed(canonical, found) for _, canonical in wanted]
 
+    def _spread(
+        self, nodes: Cluster, tables: Sequence[str], keys: Sequence[bytes], until: float | None
+    ) -> list[bytes | None]:
+        """Give tables' markers, each None if any server that is asked lacks it, and keys' values.
+
+        With the first slot that is read of a server its markers are read. Should slots turn out to
+        be another server's, whose markers were not, all is read again.
+        """
+        for _ in range(_LOOKS):
+            moves, owners = nodes.moves, self.owners(nodes, until)
+            slots = list(map(slot_of, keys)) or last_slots(owners)[:1]
+            first = {owners[slot]: slot for slot in reversed(slots)}
+            markers = [self._marker(one, slot) for slot in first.values() for one in tables]
+            found = self.gather("MGET", [*markers, *keys], until=until)
+            if nodes.moves == moves:
+                there = [found[at : len(markers) : len(tables)] for at in range(len(tables))]
+                marked = [None if None in some else _FOR_EVER for some in there]
+                return [*marked, *found[len(markers) :]]
+        raise Unavailable(
+            f"online_store: Redis at {self.where} moves its slots faster than they are read; "
+            "try again"
+        )
+
     def values(self, table_id: str, canonical: Sequence[bytes]) -> list[bytes | None]:
         """Give what stands under canonical keys, whether or not the table is all here yet."""
-        keys = redis_keys(self.project, table_id, canonical)
-        if not keys:
-            return []
-        with self.answers():
-            found: Any = self.client.mget(keys)
-        return list(found)
+        return list(self.gather("MGET", redis_keys(self.project, table_id, canonical)))
 
     def mark(self, table_id: str, *, expire_ms: int | None = None) -> None:
         """Say that a table's rows are all here: from now on it can be read.
 
         Every row was written to live this long at least, or for ever; see `keeps`.
         """
-        with self.answers():
-            self.client.set(self._marker(table_id), _FOR_EVER if expire_ms is None else expire_ms)
+        value = _FOR_EVER if expire_ms is None else expire_ms
+        self.ask([(key, ("SET", key, value)) for key in self._markers(table_id)])
 
     def keeps(self, table_id: str, expire_ms: int | None) -> bool:
         """Say whether a table is here with every row written to live this long, or for ever."""
-        with self.answers():
-            stored: Any = self.client.get(self._marker(table_id))
-        if stored is None or stored == _FOR_EVER:
-            return stored is not None
-        return expire_ms is not None and stored.isdigit() and int(stored) >= expire_ms
+        kept = self.expiries([table_id]).get(table_id, 0)
+        return kept is None or (expire_ms is not None and kept >= expire_ms)
 
     def is_marked(self, table_id: str) -> bool:
         """Say whether a table's rows are here, rows or none."""
-        with self.answers():
-            return bool(self.client.exists(self._marker(table_id)))
+        return table_id in self.expiries([table_id])
 
     def expiries(self, table_ids: Sequence[str]) -> dict[str, int | None]:
         """Give how long rows of tables are kept, milliseconds (None: for ever), of those here."""
-        if not table_ids:
-            return {}
-        with self.answers():
-            found: Any = self.client.mget([self._marker(one) for one in table_ids])
-        return {
-            table: int(stored) if stored.isdigit() else None
-            for table, stored in zip(table_ids, found, strict=True)
-            if stored is not None
-        }
+        keys = [self._sample(one) for one in table_ids]
+        found = iter(self.gather("MGET", [*chain.from_iterable(keys)]))
+        told = {}
+        for table, some in zip(table_ids, keys, strict=True):
+            stored = list(islice(found, len(some)))
+            if None not in stored:
+                spans = [int(one) for one in stored if one.isdigit()]
+                told[table] = min(spans) if spans else None
+        return told
 
     def queue(self, source: str, entry: bytes) -> None:
         """Add rows pushed to a source to those that wait for its log."""
-        with self.answers():
-            self.client.xadd(self.key("pushed", source), {_ROWS: entry})
+        self.call("XADD", self.key("pushed", source), "*", _ROWS, entry)
 
     def queued(self, source: str, *, most: int) -> list[tuple[bytes, bytes]]:
         """Give what waits for a source's log, oldest first: ids and entries."""
-        with self.answers():
-            found: Any = self.client.xrange(self.key("pushed", source), count=most)
-        return [(number, fields.get(_ROWS, b"")) for number, fields in found]
+        found = self.call("XRANGE", self.key("pushed", source), "-", "+", "COUNT", most)
+        return [
+            (number, dict(zip(fields[::2], fields[1::2], strict=True)).get(_ROWS, b""))
+            for number, fields in found
+        ]
 
     def unqueue(self, source: str, ids: Sequence[bytes]) -> None:
         """Remove what a source's log has; it may be gone already."""
@@ -280,22 +310,16 @@ class OnlineStore(Server):
 
     def memory(self, table_id: str, canonical: Sequence[bytes]) -> list[int]:
         """Give the bytes of memory that each row which is there takes, its key included."""
-        with self.answers(), self.client.pipeline(transaction=False) as pipeline:
-            for key in redis_keys(self.project, table_id, canonical):
-                pipeline.memory_usage(key)
-            found: list[int | None] = pipeline.execute()
+        keys = redis_keys(self.project, table_id, canonical)
+        found = self.ask([(key, ("MEMORY", "USAGE", key)) for key in keys]) if keys else []
         return [used for used in found if used is not None]
 
     def drop_table(self, table_id: str) -> int:
         """Remove a table's marker, its rows and window states; give how many of them went."""
-        with self.answers():
-            self.client.unlink(self._marker(table_id))
-        removed = 0
-        beside = (states_of(table_id), pushed_of(table_id))
-        for keys in chain.from_iterable(map(self._scan, (table_id, *beside))):
-            with self.answers():
-                removed += int(self.client.unlink(*keys))
-        return removed
+        self.total("UNLINK", self._markers(table_id))
+        tables = (table_id, states_of(table_id), pushed_of(table_id))
+        found = chain.from_iterable(map(self._scan, tables))
+        return sum(self.total("UNLINK", keys) for keys in found)
 
     def put_release(self, number: int, text: str, *, instead: bytes | None = None) -> None:
         """Keep a copy of a release's document; writing it again is nothing.
@@ -331,10 +355,7 @@ class OnlineStore(Server):
 
     def drop_releases(self, numbers: Sequence[int]) -> int:
         """Remove the copies of releases that nobody names; give how many went."""
-        if not numbers:
-            return 0
-        with self.answers():
-            return int(self.client.unlink(*(self.key("release", str(n)) for n in numbers)))
+        return self.total("UNLINK", [self.key("release", str(number)) for number in numbers])
 
     def alias(self, name: str) -> int | None:
         """Give the number of the release that an alias names, or None.
@@ -373,13 +394,27 @@ class OnlineStore(Server):
         return self.run(_SWAP, iter([([self._alias(name)], [before, str(to)])])) == 1
 
     def _get(self, key: bytes) -> bytes | None:
-        with self.answers():
-            stored: Any = self.client.get(key)
-        return None if stored is None else bytes(stored)
+        stored: bytes | None = self.call("GET", key)
+        return stored
 
-    def _marker(self, table_id: str) -> bytes:
+    def _marker(self, table_id: str, slot: int | None = None) -> bytes:
+        """Give the key of a table's marker; on a cluster, of that of a slot."""
         table_prefix(self.project, table_id)
-        return self.key("marker", table_id)
+        key = self.key("marker", table_id)
+        return key if slot is None else b"{" + tags()[slot] + b"}" + key
+
+    def _markers(self, table_id: str) -> list[bytes]:
+        """Give the keys of all of a table's markers, in the order in which they are written."""
+        if not self.nodes.spread:
+            return [self._marker(table_id)]
+        return [self._marker(table_id, slot) for slot in range(SLOTS)]
+
+    def _sample(self, table_id: str) -> list[bytes]:
+        """Give the key of the marker that each server wrote last: if it is there, all are."""
+        if not isinstance(self.nodes, Cluster):
+            return [self._marker(table_id)]
+        owners = self.owners(self.nodes, None)
+        return [self._marker(table_id, slot) for slot in last_slots(owners)]
 
     def _alias(self, name: str) -> bytes:
         return self.key("alias", check_alias(name))
@@ -393,18 +428,15 @@ class OnlineStore(Server):
 
     def _scan(self, table_id: str) -> Iterator[list[bytes]]:
         pattern = b"{" + b"?" * 16 + b"}" + table_prefix(self.project, table_id) + b"*"
-        cursor = -1
-        while cursor:
-            with self.answers():
-                found: Any = self.client.scan(max(cursor, 0), match=pattern, count=_SCAN)
-            cursor, keys = found
-            # The pattern only saves traffic: what is one of ours is decided by decoding.
-            if ours := keys_of(keys, self.project, table_id):
-                yield ours
-
-
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[at : at + KEYS_PER_SCRIPT] for at in range(0, len(items), KEYS_PER_SCRIPT))
+        for node in self.primaries():
+            cursor = b"-1"
+            while cursor != b"0":
+                start = b"0" if cursor == b"-1" else cursor
+                scan = ("SCAN", start, "MATCH", pattern, "COUNT", _SCAN)
+                ((cursor, keys),) = self.ask([(node, scan)])
+                # The pattern only saves traffic: what is one of ours is decided by decoding.
+                if ours := keys_of(keys, self.project, table_id):
+                    yield ours
 
 
 def _same_length(*lists: Sequence[object]) -> None:

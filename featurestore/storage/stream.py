@@ -15,7 +15,7 @@ import polars as pl
 import redis
 
 from featurestore.errors import InvalidRequest, Unavailable
-from featurestore.storage.connection import connected
+from featurestore.storage.client import connected
 from featurestore.storage.consumer import FIELDS, Batch, Lag
 
 REFUSED = ":refused"

@@ -211,7 +211,7 @@ def test_a_promote_that_was_overtaken_does_not_move_redis_back(using):
         assert released(with_pace).number == 2
 
     workspace._online = Overtaken(
-        project=online.project, where="here", client=online.client, meanwhile=[overtake]
+        project=online.project, where="here", nodes=online.nodes, meanwhile=[overtake]
     )
     released(workspace)
     assert workspace.releases.aliases() == {"prod": 2}

@@ -19,6 +19,7 @@ from featurestore.storage.documents import Entry
 from featurestore.storage.keys import canonical_keys, redis_keys
 from tests.commands import CLI, Said, environment, fits, run, words
 from tests.repos import applied, at, history, landings, notebook, opened, pace, served, write
+from tests.servers import client_of
 
 ROWS = landings(*((f"p{n % 5}", n, None, float(n), n % 9) for n in range(40)))
 V1 = history()
@@ -132,7 +133,7 @@ def test_a_value_that_differs_is_named_and_ends_with_8(shop):
     keys = canonical_keys(pl.DataFrame({"plane": ["p3"]}), V1.join_keys)
     table = workspace.table(V1)
     (key,) = redis_keys(workspace.config.project, table.id, keys)
-    client = workspace.online().client
+    client = client_of(workspace.redis_url())
     right = client.get(key)
     good = shop.json("verify", "--live", "--all")["checks"][0]
     client.set(key, right[:-2] + bytes([right[-2] ^ 1]) + right[-1:])

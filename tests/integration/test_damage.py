@@ -35,6 +35,7 @@ from tests.repos import (
     source,
     write,
 )
+from tests.servers import client_of
 
 ROWS = landings(("a", 1, None, 10.0, 3), ("a", 5, None, 20.0, 4), ("b", 2, None, 30.0, None))
 ONE = history()
@@ -92,7 +93,7 @@ def trained(workspace):
 
 def emptied(workspace):
     """Remove all that the project has in Redis."""
-    client = workspace.online().client
+    client = client_of(workspace.redis_url())
     for key in dump(workspace):
         client.delete(key)
 
@@ -186,7 +187,11 @@ def test_a_damaged_copy_in_redis_is_written_anew_from_sql(live, command):
     if command is rollback:
         # Its second call completes what a death before Redis followed left undone.
         rollback(made)
-    before, client, number = dump(made), made.online().client, made.releases.aliases()["prod"]
+    before, client, number = (
+        dump(made),
+        client_of(made.redis_url()),
+        made.releases.aliases()["prod"],
+    )
     prefix = f"fs1/{made.config.project}".encode()
     release = prefix + f"/release/{number}".encode()
     junk = [(release, text) for text in (b"\xff", b"{}", b"", before[prefix + b"/release/1"])]
@@ -274,7 +279,7 @@ def test_a_rebuild_lets_aliases_carry_again_what_they_had_to_leave_out(fresh):
 @pytest.mark.parametrize("spoil", [lambda row: b"\xff" + row[1:], lambda row: row[:-3], flipped])
 def test_a_rebuild_replaces_a_damaged_row_that_looks_newer(live, spoil):
     """Whichever bytes are wrong, the offline row stands in Redis afterwards."""
-    table, client = live.table(ONE), live.online().client
+    table, client = live.table(ONE), client_of(live.redis_url())
     keys = canonical_keys(pl.DataFrame({"plane": ["a"]}), ONE.join_keys)
     (key,) = redis_keys(live.config.project, table.id, keys)
     row = client.get(key)

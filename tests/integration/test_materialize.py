@@ -39,6 +39,7 @@ from tests.repos import (
     source,
     write,
 )
+from tests.servers import client_of
 
 DAY_MS = DAY // timedelta(milliseconds=1)
 ROWS = landings(
@@ -423,7 +424,7 @@ def test_an_emptied_redis_is_rebuilt_byte_for_byte(workspace):
     run(workspace)
     released(workspace)
     before = dump(workspace)
-    workspace.online().client.flushall()
+    client_of(workspace.redis_url()).flushall()
     with pytest.raises(OnlineDataMissing, match="rebuild-online"):
         served(workspace)
     rebuilt = rebuild_online(workspace)
@@ -434,7 +435,7 @@ def test_an_emptied_redis_is_rebuilt_byte_for_byte(workspace):
 def lifetimes(workspace):
     """Give how long Redis keeps each row of the view's table, in milliseconds; -1 is for ever."""
     _, its_table = table(workspace)
-    client = workspace.online().client
+    client = client_of(workspace.redis_url())
     ours = f"*/{workspace.config.project}/{its_table.id}/*"
     return {key: client.pttl(key) for key in client.scan_iter(ours)}
 
@@ -451,7 +452,7 @@ def test_a_longer_ttl_loads_redis_before_it_goes_live(workspace, ttl):
     released(workspace)
     longer = reapplied(workspace, ttl=ttl)
     first, *_ = lifetimes(workspace)
-    longer.online().client.unlink(first)
+    client_of(longer.redis_url()).unlink(first)
     backfill(longer)
     released(longer)
     assert len(lifetimes(longer)) == 2

@@ -45,7 +45,7 @@ from tests.repos import (
     source,
     write,
 )
-from tests.servers import free_port
+from tests.servers import client_of, free_port
 
 NOW = at(48)
 ROWS = landings(("a", 1, None, 10.0, 3), ("b", 2, None, 30.0, None))
@@ -358,7 +358,7 @@ def test_a_server_takes_so_many_rows_at_a_time(shared):
 
 def test_a_server_without_a_sink_pushes_online_only(shared):
     """Rows that nobody would keep are refused before anything is written."""
-    shared.online().client.delete(f"fs1/{shared.config.project}/pushed/landings")
+    client_of(shared.redis_url()).delete(f"fs1/{shared.config.project}/pushed/landings")
     with connected(shared, sink=False) as client:
         before = dump(shared)
         with pytest.raises(Unsupported, match="no way to hand rows on"):
@@ -477,13 +477,13 @@ def test_damage_in_the_queue_is_named_and_holds_up_nothing_else(workspace):
     with pytest.raises(CorruptData, match=r"landings: entry .* remove it with XDEL"):
         materialize(workspace)
     assert workspace.ledger.covered(workspace.table(landed()).id)[-1].end == micros(NOW)
-    workspace.online().client.delete(f"fs1/{workspace.config.project}/pushed/landings")
+    client_of(workspace.redis_url()).delete(f"fs1/{workspace.config.project}/pushed/landings")
 
 
 def test_pushed_rows_live_as_long_as_the_tables(workspace):
     """A pushed row gets the expiry that its table was loaded with."""
     push(workspace, "landings", landings(("z", 47, None, 1.0, 1)))
-    client, table = workspace.online().client, workspace.table(landed()).id
+    client, table = client_of(workspace.redis_url()), workspace.table(landed()).id
     left = [client.pttl(key) for key in dump(workspace) if table.encode() in key and b"{" in key]
     assert len(left) == 3
     assert all(timedelta(days=7.9) < timedelta(milliseconds=one) <= 8 * DAY for one in left)

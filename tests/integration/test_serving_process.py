@@ -26,6 +26,7 @@ FOREIGN = [
     "deltalake",
     "sqlalchemy",
     "duckdb",
+    "redis",
     "featurestore.jobs",
     "featurestore.training",
     "featurestore.definitions",

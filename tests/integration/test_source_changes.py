@@ -17,6 +17,7 @@ from featurestore.jobs.rebuild import rebuild_online
 from featurestore.model.time import BEGINNING, EVENT, KNOWN, REVISION, Interval, micros
 from featurestore.storage.view_source import ViewSource
 from tests.repos import applied, at, dump, history, landings, offline_rows, opened, source, write
+from tests.servers import client_of
 
 DAYS = 8
 PLANES = ("a", "b", "c")
@@ -113,7 +114,7 @@ def expected(workspace):
 
 def rebuilt(workspace):
     """Give what Redis holds after it was emptied and rebuilt."""
-    workspace.online().client.flushall()
+    client_of(workspace.redis_url()).flushall()
     rebuild_online(workspace)
     return dump(workspace)
 

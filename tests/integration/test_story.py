@@ -42,7 +42,7 @@ from tests.repos import (
     shop,
     write,
 )
-from tests.servers import wait_until
+from tests.servers import client_of, wait_until
 
 FIRST = [("a", 1, None, 10.0, 3), ("b", 2, None, 20.0, 4), ("c", 3, None, 30.0, 5)]
 ASKED = {"plane": ["a", "b", "c"], "miles": [2.0, 4.0, 8.0]}
@@ -249,7 +249,7 @@ def test_an_emptied_redis_gets_every_version_back(first):
     again(first, *release_views(3.0, 0.0))
     comes(first, 40, 50.0, rows)
     before = dump(first)
-    first.online().client.flushall()
+    client_of(first.redis_url()).flushall()
     found = rebuild_online(first)
     assert dump(first) == before
     assert len(found.rows) == 7

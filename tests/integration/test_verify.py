@@ -42,6 +42,7 @@ from tests.repos import (
     shop,
     write,
 )
+from tests.servers import client_of
 
 ROWS = landings(("a", 1, None, 10.0, 3), ("b", 2, None, 20.0, 4), ("a", 5, None, 30.0, 3))
 ONE = history()
@@ -113,12 +114,12 @@ def unproven(workspace, *views):
 def test_a_value_that_is_wrong_in_redis_is_named_and_keeps_the_version_from_going_live(live):
     """A live version that failed its newest verification is refused until one passes."""
     key, right = key_of(live, ONE, "a"), newest(live, ONE)
-    assert live.online().client.get(key) == right
-    live.online().client.set(key, newest(live, ONE, last_delay=pl.lit(31.0)))
+    assert client_of(live.redis_url()).get(key) == right
+    client_of(live.redis_url()).set(key, newest(live, ONE, last_delay=pl.lit(31.0)))
     wrong = found(live)
     assert ("offline = Redis", ONE.version, "last_delay") in wrong
     assert unproven(live, *MODEL) >= {ONE.version}
-    live.online().client.set(key, right)
+    client_of(live.redis_url()).set(key, right)
     assert found(live) == set()
     assert unproven(live, *MODEL) == set()
     assert not promote(live).fresh
@@ -131,10 +132,10 @@ def test_a_row_that_cannot_be_read_is_a_difference_and_no_accident(repo, valkey,
     backfill(live)
     released(live)
     key = key_of(live, LASTING, "a")
-    row = live.online().client.get(key)
-    live.online().client.delete(key)
+    row = client_of(live.redis_url()).get(key)
+    client_of(live.redis_url()).delete(key)
     if damage is not None:
-        live.online().client.set(key, damage if isinstance(damage, bytes) else row + b"\x01")
+        client_of(live.redis_url()).set(key, damage if isinstance(damage, bytes) else row + b"\x01")
     told = verify(live)
     wrong = told.differences.filter(pl.col("check") == "offline = Redis")
     assert wrong["entity"].to_list() == ["plane='a'"]
@@ -199,16 +200,16 @@ def test_a_wrong_spelling_of_an_on_demand_feature_counts_against_it_alone(repo, 
     backfill(made)
     release = released(made)
     views = tuple(replace(v, view=planted) if v.table is None else v for v in release.views)
-    (key,) = made.online().client.scan_iter(match=f"*{made.config.project}*release*1")
-    text = made.online().client.get(key)
-    made.online().client.set(key, dump(replace(release, views=views)).encode())
+    (key,) = client_of(made.redis_url()).scan_iter(match=f"*{made.config.project}*release*1")
+    text = client_of(made.redis_url()).get(key)
+    client_of(made.redis_url()).set(key, dump(replace(release, views=views)).encode())
     with served(made) as client:
         assert found(made, live=True, client=client) == {
             ("SQL = Redis", "release 1", "(the row)"),
             ("training = serving", right.version, "pace__per_mile"),
         }
     assert unproven(made, ONE, right) == {right.version}
-    made.online().client.set(key, text)
+    client_of(made.redis_url()).set(key, text)
     with served(made) as client:
         assert found(made, live=True, client=client) == set()
     assert unproven(made, ONE, right) == set()
@@ -277,7 +278,7 @@ def test_a_wrong_moment_of_a_row_is_seen_by_training_only(live):
     """Nothing but null at the watermark: that an old value is served shows at its own moment."""
     rows = offline_rows(live, ONE)
     stale = rows.filter(pl.col("plane") == "a").sort("event_timestamp").head(1)
-    live.online().client.set(key_of(live, ONE, "a"), pack(ONE, stale)[0])
+    client_of(live.redis_url()).set(key_of(live, ONE, "a"), pack(ONE, stale)[0])
     wrong = found(live)
     assert ("training = serving", ONE.version, "history__last_delay") in wrong
     assert ("training = serving", pace(ONE).version, "pace__per_mile") in wrong
@@ -308,8 +309,8 @@ def test_an_empty_view_beside_another_does_not_keep_its_entities_from_being_aske
 
 def test_an_alias_or_release_that_redis_has_otherwise_than_sql_is_told_with_the_way_out(live):
     """Servers answer by the copy; `rebuild-online` makes it again."""
-    (key,) = live.online().client.scan_iter(match=f"*{live.config.project}*alias*prod")
-    live.online().client.delete(key)
+    (key,) = client_of(live.redis_url()).scan_iter(match=f"*{live.config.project}*alias*prod")
+    client_of(live.redis_url()).delete(key)
     told = verify(live, live=True).differences
     assert told["check"].to_list() == ["SQL = Redis"]
     assert "`featurestore rebuild-online`" in told["found"][0]
@@ -336,7 +337,9 @@ def test_a_table_that_only_a_lock_is_answered_from_is_verified_again_after_a_cor
     assert not facts(late).holds(ONE, late.table(ONE))
     assert found(late, live=True) == set()
     assert facts(late).holds(ONE, late.table(ONE))
-    late.online().client.set(key_of(late, ONE, "a"), newest(late, ONE, seats=pl.lit(9, pl.UInt8)))
+    client_of(late.redis_url()).set(
+        key_of(late, ONE, "a"), newest(late, ONE, seats=pl.lit(9, pl.UInt8))
+    )
     assert ("offline = Redis", ONE.version, "seats") in found(late, live=True)
     assert not facts(late).holds(ONE, late.table(ONE))
 

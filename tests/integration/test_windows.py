@@ -33,6 +33,7 @@ from tests.repos import (
     source,
     write,
 )
+from tests.servers import client_of
 
 DELAY = pl.col("delay")
 ROWS = landings(
@@ -210,7 +211,11 @@ def state_key(workspace, plane):
 
 def test_a_lost_or_damaged_state_is_found_and_mended(workspace):
     """Verification compares windows with training; rebuilding brings every byte back."""
-    redis, key, before = workspace.online().client, state_key(workspace, "a"), dump(workspace)
+    redis, key, before = (
+        client_of(workspace.redis_url()),
+        state_key(workspace, "a"),
+        dump(workspace),
+    )
     redis.delete(key)
     assert set(verify(workspace).differences["feature"]) == {f"history__{n}" for n in MOVING}
     rebuild_online(workspace)

