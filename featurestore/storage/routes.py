@@ -36,9 +36,16 @@ def nodes(address: Address, *, wait: float) -> Nodes:
 
     sentinels = Sentinels(address, ask, wait)
 
+    last: list[Host] = []
+
     def primary(until: float | None) -> Connection:
+        host = sentinels.primary(until)
+        if last and last[0] != host:
+            # Nobody may go on reading from who was the primary before.
+            found.close()
+        last[:] = [host]
         connection, replies = opened(
-            sentinels.primary(until),
+            host,
             login=address.login,
             hello=[*hello, ("ROLE",)],
             tls=tls,
@@ -50,4 +57,5 @@ def nodes(address: Address, *, wait: float) -> Nodes:
             raise ConnectionError("the sentinels name a server that is no primary now")
         return connection
 
-    return One(primary)
+    found = One(primary)
+    return found

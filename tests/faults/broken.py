@@ -97,9 +97,10 @@ class Lateness:
     def judge(self, share: float = 0.5) -> None:
         """Judge what was measured since the last time, and that this share of it is small."""
         seen, self.seen = sorted(self.seen), []
-        assert seen[0] < self.SMALL
-        assert seen[int(len(seen) * share)] < self.SMALL
-        assert seen[-1] < self.LONG
+        told = [round(one, 3) for one in seen[-5:]]
+        assert seen[0] < self.SMALL, told
+        assert seen[int(len(seen) * share)] < self.SMALL, told
+        assert seen[-1] < self.LONG, told
 
 
 @contextmanager
