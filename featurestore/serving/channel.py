@@ -22,7 +22,8 @@ Token = str | Callable[[], str]
 """A bearer token, or what gives one for each call."""
 
 # Retries do not outlast a restart alone: a channel must also try to connect again soon. The budget
-# stops retries while most calls fail, so that clients do not keep a struggling server down.
+# stops retries while most calls fail, so that clients do not keep a struggling server down. What
+# reaches a server in the moment it stops is CANCELLED; every method may be called twice.
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
@@ -33,7 +34,7 @@ _SERVICE_CONFIG = {
                 "initialBackoff": "0.01s",
                 "maxBackoff": "0.1s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],
@@ -95,7 +96,8 @@ class Endpoint:
             ("grpc.enable_retries", 1),
             ("grpc.initial_reconnect_backoff_ms", 50),
             ("grpc.min_reconnect_backoff_ms", 50),
-            ("grpc.max_reconnect_backoff_ms", 1_000),
+            ("grpc.max_reconnect_backoff_ms", 250),
+            ("grpc.dns_min_time_between_resolutions_ms", 1_000),
             ("grpc.keepalive_time_ms", 10_000),
             ("grpc.keepalive_timeout_ms", 2_000),
             ("grpc.max_receive_message_length", self.reply_bytes),
