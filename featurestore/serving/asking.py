@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -162,12 +162,14 @@ def request_message(
     request_data: Columns | None = None,
     full_feature_names: bool = False,
     as_of: datetime | None = None,
+    max_age: timedelta | None = None,
     lock: LockReference | None = None,
 ) -> tuple[Any, pl.DataFrame]:
     """Give the message of a request, and the columns its caller brought.
 
     Raises:
-        InvalidRequest: the columns do not fit each other, or not one of features and lock is given.
+        InvalidRequest: the columns do not fit each other, not one of features and lock is given, or
+            `max_age` is no span.
     """
     brought = _frame(entity_rows, entities)
     data = pl.DataFrame() if request_data is None else frame_of(request_data, "request_data")
@@ -183,9 +185,17 @@ def request_message(
     _want(message, features, lock)
     if as_of is not None:
         message.as_of = micros(as_of)
+    if max_age is not None:
+        message.max_age = _span(max_age)
     _add(message.entities, brought, "entities")
     _add(message.request_data, data, "request_data")
     return message, brought
+
+
+def _span(max_age: Any) -> int:
+    if not isinstance(max_age, timedelta) or max_age <= timedelta(0):
+        raise InvalidRequest(f"max_age: {max_age!r:.40} is no age; pass a timedelta above 0")
+    return max_age // timedelta(microseconds=1)
 
 
 def _want(message: Any, features: str | Sequence[str] | None, lock: LockReference | None) -> None:

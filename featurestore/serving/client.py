@@ -1,7 +1,7 @@
 """The clients that serving services and notebooks use: one that blocks, one for asyncio."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -77,13 +77,15 @@ class FeatureClient:
         request_data: Columns | None = None,
         full_feature_names: bool = False,
         as_of: datetime | None = None,
+        max_age: timedelta | None = None,
         timeout: float | None = None,
     ) -> OnlineResponse:
         """Give the values of a service (by name), of `view:feature` references, or of the lock.
 
         Entities come as rows or as columns, with request data among them or apart; naive datetimes
         are UTC. Without either the answer has one row. `as_of` is the moment at which age is
-        judged (default: the server's clock).
+        judged (default: the server's clock), `max_age` the age beyond which no row counts, besides
+        its view's ttl.
 
         Raises:
             InvalidRequest, NotFound: the request does not fit what is defined, or it or its answer
@@ -99,6 +101,7 @@ class FeatureClient:
             request_data=request_data,
             full_feature_names=full_feature_names,
             as_of=as_of,
+            max_age=max_age,
             timeout=timeout,
         )
         return run(steps, self._send)
@@ -205,6 +208,7 @@ class AsyncFeatureClient:
         request_data: Columns | None = None,
         full_feature_names: bool = False,
         as_of: datetime | None = None,
+        max_age: timedelta | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the call's own, which the server is told
     ) -> OnlineResponse:
         """Give the values of a service, references or the lock, as the blocking client does.
@@ -219,6 +223,7 @@ class AsyncFeatureClient:
             request_data=request_data,
             full_feature_names=full_feature_names,
             as_of=as_of,
+            max_age=max_age,
             timeout=timeout,
         )
         return await run_async(steps, self._send)

@@ -29,11 +29,11 @@ _THERE = "there"
 class InMemoryTransport:
     """Answers clients from frames: `FeatureClient(transport=InMemoryTransport(…))`.
 
-    `views` are frames by name: join keys, features and, if they matter, `event_timestamp` (UTC)
-    and `status` (default: PRESENT, or NULL_VALUE if all features asked for are null). Keys without
-    a row are NOT_FOUND. `join_keys` names those of each view; one with none answers its one row to
-    all. `services` are lists of `view:feature`, or of views. On-demand features are columns here
-    like all others. `pushed` collects what is pushed, as (source, frame). `clock` gives UTC
+    `views` are frames by name: join keys, features and, if they matter, `event_timestamp` (UTC,
+    else 1970) and `status` (else PRESENT, or NULL_VALUE if all features asked for are null). Keys
+    without a row are NOT_FOUND. `join_keys` names those of each view; one with none answers its one
+    row to all. `services` are lists of `view:feature`, or of views. On-demand features are columns
+    here like all others. `pushed` collects what is pushed, as (source, frame). `clock` gives UTC
     microseconds.
 
     Raises:
@@ -83,14 +83,13 @@ class InMemoryTransport:
 
     def _answer(self, request: Request) -> bytes:
         asked = self._asked(request)
-        message = twin.GetOnlineFeaturesResponse(
-            count=request.count,
-            release=1,
-            as_of=self._clock() if request.as_of is None else request.as_of,
-        )
+        as_of = self._clock() if request.as_of is None else request.as_of
+        oldest = None if request.max_age is None else as_of - request.max_age
+        message = twin.GetOnlineFeaturesResponse(count=request.count, release=1, as_of=as_of)
         uses = list(dict.fromkeys(view for view, _ in asked))
         rows = {
-            view: self._rows(view, request, [f for v, f in asked if v == view]) for view in uses
+            view: self._rows(view, request, [f for v, f in asked if v == view], oldest)
+            for view in uses
         }
         blocks: dict[str, list[tuple[int, pl.Series]]] = {}
         for number, (view, feature) in enumerate(asked):
@@ -130,7 +129,9 @@ class InMemoryTransport:
             found += [(view, name) for name in ([feature] if feature else features)]
         return found
 
-    def _rows(self, view: str, request: Request, features: Sequence[str]) -> pl.DataFrame:
+    def _rows(
+        self, view: str, request: Request, features: Sequence[str], oldest: int | None
+    ) -> pl.DataFrame:
         """Give each asked row's features, status number and event time of a view."""
         frame, keys = self._views[view], self._keys[view]
         columns = [Column(name=key, dtype=dtype_name(frame.schema[key])) for key in keys]
@@ -141,11 +142,18 @@ class InMemoryTransport:
         joined = found.join(frame, on=[_THERE, *keys], how="left", maintain_order="left")
         present = pl.col(EVENT).is_not_null()
         valued = pl.any_horizontal(pl.col(*features).is_not_null())
-        default = pl.when(valued).then(pb.STATUS_PRESENT).otherwise(pb.STATUS_NULL_VALUE)
         judged = (
-            pl.when(~present).then(pb.STATUS_NOT_FOUND).otherwise(pl.coalesce(STATUS, default))
-        ).cast(pl.UInt8)
-        told = joined.with_columns(judged.alias(STATUS), pl.col(EVENT).fill_null(0))
+            pl.when(~present)
+            .then(pb.STATUS_NOT_FOUND)
+            .when(pl.col(STATUS).is_not_null())
+            .then(STATUS)
+            .when(pl.lit(oldest is not None) & (pl.col(EVENT) < (oldest or 0)))
+            .then(pb.STATUS_OUTSIDE_MAX_AGE)
+            .when(valued)
+            .then(pb.STATUS_PRESENT)
+            .otherwise(pb.STATUS_NULL_VALUE)
+        )
+        told = joined.with_columns(judged.cast(pl.UInt8).alias(STATUS), pl.col(EVENT).fill_null(0))
         shown = pl.col(STATUS).is_in(_SHOWN)
         return told.with_columns(pl.when(shown).then(pl.col(*features)))
 

@@ -108,6 +108,7 @@ ASKED: dict[str, tuple[Any, dict[str, Any]]] = {
     "references": (["plane:path", "plane:seats"], {"entities": TAILS}),
     "full names": ("late", {"entities": TAILS, "full_feature_names": True}),
     "rows": (["plane:name"], {"entity_rows": [{"tailnum": "a", "year": 1}]}),
+    "an age": ("late", {"entities": TAILS, "max_age": timedelta(minutes=30)}),
     "no entities": (["city:seen", "city:traffic"], {}),
 }
 
@@ -127,6 +128,18 @@ def test_every_way_to_ask_gives_one_answer(
     for name, column in found.to_numpy().items():
         assert repr(column.tolist()) == repr(arrays[name])
     assert set(found.versions) == set(expected.versions)
+
+
+def test_what_answers_of_a_server_share_is_read_once(address: str) -> None:
+    """A server's answers begin alike, and the client makes one head of them."""
+    with FeatureClient(address, timeout=5) as client:
+        found = [
+            client.get_online_features(service, entities=TAILS, as_of=NOON)
+            for service in ("late", ["plane:seats"], "late", ["plane:seats"])
+        ]
+    assert found[0].head is found[2].head
+    assert found[1].head is found[3].head
+    assert found[0].names != found[1].names
 
 
 REFUSED: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {

@@ -25,6 +25,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"entities": {"a": [1]}, "request_data": {"b": [1, 2]}},
         "request_data: has 2 rows, the entities 1",
     ),
+    "an age": ({"max_age": 5}, "max_age: 5 is no age; pass a timedelta above 0"),
+    "no age": ({"max_age": timedelta(0)}, "max_age: .* is no age"),
+    "no time": ({"timeout": 0}, "timeout: 0 is no number of seconds; pass one above 0"),
+    "no number": ({"timeout": float("nan")}, "timeout: nan is no number of seconds"),
 }
 
 
