@@ -26,6 +26,9 @@ from tests.servers import free_port, wait_until
 VIEW = stored_view("view", {"key": "int64"}, {"a": "float64"})
 ASKED = (["view:a"], [{"key": 1}])
 THREADS = 4
+PATIENCE = 10
+"""Seconds a call may take: more than the five in which a server lets calls end."""
+
 _ESTABLISHED = "01"
 
 
@@ -113,7 +116,7 @@ def blocking(address: str) -> Iterator[Load]:
             except Exception as error:  # noqa: BLE001 - whatever it is, it is a failed call
                 load.take(error)
 
-    with FeatureClient(address, timeout=5) as client:
+    with FeatureClient(address, timeout=PATIENCE) as client:
         threads = [threading.Thread(target=ask, args=(client,)) for _ in range(THREADS)]
         for thread in threads:
             thread.start()
@@ -138,7 +141,7 @@ def awaiting(address: str) -> Iterator[Load]:
                 load.take(error)
 
     async def all_ask() -> None:
-        async with AsyncFeatureClient(address, timeout=5) as client:
+        async with AsyncFeatureClient(address, timeout=PATIENCE) as client:
             await asyncio.gather(*(ask(client) for _ in range(THREADS)))
 
     thread = threading.Thread(target=asyncio.run, args=(all_ask(),))
