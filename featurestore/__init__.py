@@ -1,6 +1,7 @@
 """A feature store: each feature is written once, as a Polars expression in a Feast definition.
 
-`FeatureStore` is what notebooks use, `FeatureClient` what serving services use. Importing this
+`FeatureStore` is what notebooks use, `FeatureClient` and `AsyncFeatureClient` what serving services
+use, `InMemoryTransport` what their tests use in place of servers. Importing this
 package loads neither feast nor pandas, and runs no user code; each name loads its room when it is
 first asked for, so that a serving process never loads what only training needs.
 """
@@ -28,16 +29,21 @@ from featurestore.errors import (
 if TYPE_CHECKING:
     from featurestore.engine.executor import LocalExecutor
     from featurestore.engine.ray import RayExecutor
-    from featurestore.serving.client import FeatureClient
+    from featurestore.serving.channel import TLS
+    from featurestore.serving.client import AsyncFeatureClient, FeatureClient
+    from featurestore.serving.testing import InMemoryTransport
     from featurestore.store import FeatureStore
 
 __all__ = [
+    "TLS",
+    "AsyncFeatureClient",
     "Conflict",
     "CorruptData",
     "DeadlineExceeded",
     "FeatureClient",
     "FeatureStore",
     "FeatureStoreError",
+    "InMemoryTransport",
     "InvalidDefinition",
     "InvalidExpression",
     "InvalidRequest",
@@ -53,8 +59,11 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "TLS": "featurestore.serving.channel",
+    "AsyncFeatureClient": "featurestore.serving.client",
     "FeatureClient": "featurestore.serving.client",
     "FeatureStore": "featurestore.store",
+    "InMemoryTransport": "featurestore.serving.testing",
     "LocalExecutor": "featurestore.engine.executor",
     "RayExecutor": "featurestore.engine.ray",
 }

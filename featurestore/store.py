@@ -30,7 +30,7 @@ from featurestore.model.plan import Plan
 from featurestore.model.pushes import skew_of
 from featurestore.model.query import references, resolve
 from featurestore.model.time import micros
-from featurestore.serving.client import Columns, request_message
+from featurestore.serving.asking import Columns, request_message
 from featurestore.serving.limits import Limits
 from featurestore.serving.locks import LockReference, Locks, read_lock
 from featurestore.serving.pushed import PushResult, where

@@ -1,84 +1,69 @@
-"""The gRPC client that serving services and notebooks use."""
+"""The clients that serving services and notebooks use: one that blocks, one for asyncio."""
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from json import dumps
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import grpc
-import polars as pl
-
-from featurestore.errors import InvalidRequest, LockUnknown
+from featurestore.errors import InvalidRequest
 from featurestore.model.lock import Lock
-from featurestore.model.schema import dtype_name
-from featurestore.model.time import micros, to_moment
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving import twin
-from featurestore.serving.faults import error_of
-from featurestore.serving.frames import frame_of
-from featurestore.serving.limits import SERVICE, Limits
-from featurestore.serving.locks import LockReference, read_lock
-from featurestore.serving.pushed import PLACES, PushResult, named, read_result, where
-from featurestore.serving.response import OnlineResponse, read_response
-from featurestore.serving.wire import grid_of, put
+from featurestore.serving.asking import Asker, Call, Columns, run, run_async
+from featurestore.serving.channel import (
+    TLS,
+    AsyncChannel,
+    Channel,
+    Token,
+    Transport,
+    endpoint_of,
+)
+from featurestore.serving.limits import Limits
+from featurestore.serving.pushed import PushResult
+from featurestore.serving.response import OnlineResponse
 
-Columns = Mapping[str, Any] | pl.DataFrame
-"""Columns by name (Polars Series, NumPy arrays or lists); a frame of another library will do."""
-
-_RETRIES = {
-    "maxAttempts": 3,
-    "initialBackoff": "0.01s",
-    "maxBackoff": "0.1s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
+_TIMEOUT = 0.25
+_REPLY_BYTES = Limits().reply_bytes
 
 
 class FeatureClient:
-    """Looks features up at a server, and pushes rows to it.
+    """Looks features up at servers, and pushes rows to them.
 
-    It is safe to share between threads; close it when done.
+    It is safe to share between threads; close it when done. After a fork, make another.
+    The address is a server's `host:port`, a DNS name of several (calls go round), or several
+    `ip:port` in a list or with commas between; a `transport` stands for servers in tests.
     With a lock, or the path of its JSON, it answers the lock's outputs and nothing else, whatever
     the server's alias names. `timeout` bounds every call, in seconds, retries included.
+    With `tls` servers prove themselves; `token`, a text or what gives one for each call, goes as a
+    bearer token, over TLS or on this machine only.
 
     Raises:
-        NotFound, InvalidRequest: the path names no lock, or the address is empty.
+        NotFound, InvalidRequest: the path names no lock, the address no servers, or a token would
+            travel in the clear.
     """
 
     def __init__(
         self,
-        address: str,
+        address: str | Sequence[str] | None = None,
         *,
         lock: Lock | str | Path | None = None,
-        timeout: float = 0.25,
-        reply_bytes: int = Limits().reply_bytes,
+        timeout: float = _TIMEOUT,
+        reply_bytes: int = _REPLY_BYTES,
+        tls: TLS | None = None,
+        token: Token | None = None,
+        transport: Transport | None = None,
     ) -> None:
-        if not address.strip():
-            raise InvalidRequest("address: is empty; give the server's HOST:PORT")
-        self._lock = None if lock is None else LockReference.of(read_lock(lock))
-        self._brought = False
-        service = {"name": [{"service": SERVICE}], "retryPolicy": _RETRIES}
-        self.address = address
-        self._timeout = timeout
-        self._channel = grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.service_config", dumps({"methodConfig": [service]})),
-                ("grpc.enable_retries", 1),
-                ("grpc.initial_reconnect_backoff_ms", 50),
-                ("grpc.min_reconnect_backoff_ms", 50),
-                ("grpc.max_reconnect_backoff_ms", 1_000),
-                ("grpc.keepalive_time_ms", 10_000),
-                ("grpc.keepalive_timeout_ms", 2_000),
-                ("grpc.max_receive_message_length", reply_bytes),
-            ],
+        self._asker = Asker(lock=lock, timeout=timeout)
+        self._send: Transport = (
+            Channel(endpoint_of(address, tls=tls, token=token, reply_bytes=reply_bytes))
+            if transport is None
+            else _alone(transport, address, tls, token)
         )
-        self._get = self._channel.unary_unary(f"/{SERVICE}/GetOnlineFeatures", None, None)
-        self._push = self._channel.unary_unary(f"/{SERVICE}/Push", None, None)
-        self._describe = self._channel.unary_unary(f"/{SERVICE}/DescribeService", None, None)
+
+    @property
+    def address(self) -> str:
+        """Where it asks."""
+        return self._send.address
 
     def __repr__(self) -> str:
         return f"FeatureClient({self.address!r})"
@@ -92,13 +77,15 @@ class FeatureClient:
         request_data: Columns | None = None,
         full_feature_names: bool = False,
         as_of: datetime | None = None,
+        max_age: timedelta | None = None,
         timeout: float | None = None,
     ) -> OnlineResponse:
         """Give the values of a service (by name), of `view:feature` references, or of the lock.
 
         Entities come as rows or as columns, with request data among them or apart; naive datetimes
         are UTC. Without either the answer has one row. `as_of` is the moment at which age is
-        judged (default: the server's clock).
+        judged (default: the server's clock), `max_age` the age beyond which no row counts, besides
+        its view's ttl.
 
         Raises:
             InvalidRequest, NotFound: the request does not fit what is defined, or it or its answer
@@ -107,20 +94,17 @@ class FeatureClient:
                 never answers a lock with other versions.
             Unavailable, DeadlineExceeded: the server or its Redis does not answer in time.
         """
-        message, brought = request_message(
+        steps = self._asker.look_up(
             features,
             entity_rows,
             entities=entities,
             request_data=request_data,
             full_feature_names=full_feature_names,
             as_of=as_of,
-            lock=self._lock,
+            max_age=max_age,
+            timeout=timeout,
         )
-        if self._lock is None:
-            raw = self._call(self._get, message, timeout)
-        else:
-            raw = self._call_locked(message, self._lock, timeout)
-        return read_response(raw, brought)
+        return run(steps, self._send)
 
     def push(
         self,
@@ -141,11 +125,7 @@ class FeatureClient:
             Unavailable, DeadlineExceeded: the server or its Redis does not answer in time. Some
                 rows may have been taken; pushing them again does no harm.
         """
-        place, frame, source = where(to), frame_of(rows, "rows"), named(push_source_name)
-        number = {one: number for number, one in PLACES.items()}[place]
-        message = twin.PushRequest(source=source, count=frame.height, to=number)
-        _add(message.rows, frame, "rows")
-        return read_result(source, place, self._call(self._push, message, timeout))
+        return run(self._asker.push(push_source_name, rows, to=to, timeout=timeout), self._send)
 
     def describe(
         self,
@@ -162,19 +142,14 @@ class FeatureClient:
             NotMaterialized, Unsupported: the server cannot answer it now.
             Unavailable, DeadlineExceeded: the server does not answer in time.
         """
-        request = pb.DescribeServiceRequest(full_feature_names=full_feature_names)
-        lock = LockReference.of(service) if isinstance(service, Lock) else self._lock
-        if isinstance(service, str):
-            request.feature_service = service
-        elif lock is None:
-            raise InvalidRequest("service: none named; name one, or pass a lock")
-        else:
-            request.lock.id, request.lock.document = lock.id, lock.document
-        return pb.DescribeServiceResponse.FromString(self._call(self._describe, request, timeout))
+        steps = self._asker.describe(
+            service, full_feature_names=full_feature_names, timeout=timeout
+        )
+        return run(steps, self._send)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
+        """Close the connections."""
+        self._send.close()
 
     def __enter__(self) -> Self:
         return self
@@ -187,134 +162,142 @@ class FeatureClient:
     ) -> None:
         self.close()
 
-    def _call_locked(self, message: Any, lock: LockReference, timeout: float | None) -> bytes:
-        """Send the lock's document once, and again to a server that does not know it."""
-        ends = time.monotonic() + (timeout or self._timeout)
-        if self._brought:
-            message.lock.document = b""
-            try:
-                return self._call(self._get, message, timeout)
-            except LockUnknown:
-                message.lock.document = lock.document
-        reply = self._call(self._get, message, max(ends - time.monotonic(), 0.001))
-        self._brought = True
-        return reply
 
-    def _call(self, method: Any, message: Any, timeout: float | None) -> bytes:
-        try:
-            reply: bytes = method(message.SerializeToString(), timeout=timeout or self._timeout)
-        except grpc.RpcError as failure:
-            raise error_of(failure, self.address) from None
-        return reply
+class AsyncFeatureClient:
+    """`FeatureClient` for asyncio: the same requests and answers, awaited.
 
-
-def request_message(
-    features: str | Sequence[str] | None,
-    entity_rows: Sequence[Mapping[str, Any]] | None = None,
-    *,
-    entities: Columns | None = None,
-    request_data: Columns | None = None,
-    full_feature_names: bool = False,
-    as_of: datetime | None = None,
-    lock: LockReference | None = None,
-) -> tuple[Any, pl.DataFrame]:
-    """Give the message of a request, and the columns its caller brought.
+    It belongs to the event loop of its first call, and may be shared between the loop's tasks. A
+    `token` that is called must not block.
 
     Raises:
-        InvalidRequest: the columns do not fit each other, or not one of features and lock is given.
+        NotFound, InvalidRequest: as `FeatureClient`.
     """
-    brought = _frame(entity_rows, entities)
-    data = pl.DataFrame() if request_data is None else frame_of(request_data, "request_data")
-    heights = {frame.height for frame in (brought, data) if frame.width}
-    if len(heights) > 1:
-        raise InvalidRequest(
-            f"request_data: has {data.height} rows, the entities {brought.height}; "
-            "bring one row of request data for each entity"
+
+    def __init__(
+        self,
+        address: str | Sequence[str] | None = None,
+        *,
+        lock: Lock | str | Path | None = None,
+        timeout: float = _TIMEOUT,
+        reply_bytes: int = _REPLY_BYTES,
+        tls: TLS | None = None,
+        token: Token | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self._asker = Asker(lock=lock, timeout=timeout)
+        self._send: AsyncChannel | _Awaited = (
+            AsyncChannel(endpoint_of(address, tls=tls, token=token, reply_bytes=reply_bytes))
+            if transport is None
+            else _Awaited(_alone(transport, address, tls, token))
         )
-    message = twin.GetOnlineFeaturesRequest(
-        count=heights.pop() if heights else 1, full_feature_names=full_feature_names
-    )
-    _want(message, features, lock)
-    if as_of is not None:
-        message.as_of = micros(as_of)
-    _add(message.entities, brought, "entities")
-    _add(message.request_data, data, "request_data")
-    return message, brought
 
+    @property
+    def address(self) -> str:
+        """Where it asks."""
+        return self._send.address
 
-def _want(message: Any, features: str | Sequence[str] | None, lock: LockReference | None) -> None:
-    if lock is not None and (features is not None or message.full_feature_names):
-        raise InvalidRequest(
-            "features: a lock says what is answered, and under which names; leave features and "
-            "full_feature_names out, or ask without the lock"
+    def __repr__(self) -> str:
+        return f"AsyncFeatureClient({self.address!r})"
+
+    async def get_online_features(
+        self,
+        features: str | Sequence[str] | None = None,
+        entity_rows: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        entities: Columns | None = None,
+        request_data: Columns | None = None,
+        full_feature_names: bool = False,
+        as_of: datetime | None = None,
+        max_age: timedelta | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the call's own, which the server is told
+    ) -> OnlineResponse:
+        """Give the values of a service, references or the lock, as the blocking client does.
+
+        Raises:
+            FeatureStoreError: as `FeatureClient.get_online_features`.
+        """
+        steps = self._asker.look_up(
+            features,
+            entity_rows,
+            entities=entities,
+            request_data=request_data,
+            full_feature_names=full_feature_names,
+            as_of=as_of,
+            max_age=max_age,
+            timeout=timeout,
         )
-    if lock is not None:
-        message.lock.id, message.lock.document = lock.id, lock.document
-    elif features is None:
-        raise InvalidRequest(
-            "features: none asked for; name a service or `view:feature` references, or pass a lock"
+        return await run_async(steps, self._send)
+
+    async def push(
+        self,
+        push_source_name: str,
+        rows: Columns,
+        *,
+        to: Any = "online_and_offline",
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> PushResult:
+        """Push rows to a source, as the blocking client does.
+
+        Raises:
+            FeatureStoreError: as `FeatureClient.push`.
+        """
+        steps = self._asker.push(push_source_name, rows, to=to, timeout=timeout)
+        return await run_async(steps, self._send)
+
+    async def describe(
+        self,
+        service: str | Lock | None = None,
+        *,
+        full_feature_names: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> pb.DescribeServiceResponse:
+        """Say what a service or a lock asks for and answers, as the blocking client does.
+
+        Raises:
+            FeatureStoreError: as `FeatureClient.describe`.
+        """
+        steps = self._asker.describe(
+            service, full_feature_names=full_feature_names, timeout=timeout
         )
-    elif isinstance(features, str):
-        message.feature_service = features
-    else:
-        message.features.references.extend(_references(features))
-        message.features.SetInParent()
+        return await run_async(steps, self._send)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._send.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
 
 
-def _references(features: Any) -> Sequence[str]:
-    """Give references back if they are a list of strings; a server looks closer at them."""
-    if not isinstance(features, Sequence) or isinstance(features, bytes):
-        raise InvalidRequest(
-            f"features: {type(features).__name__} names no features; pass a service's name, or a "
-            "list of 'view:feature' references"
-        )
-    for number, one in enumerate(features):
-        if not isinstance(one, str):
-            raise InvalidRequest(
-                f"features[{number}]: {type(one).__name__} is no reference; write 'view:feature'"
-            )
-    return features
+class _Awaited:
+    """A transport that answers at once, for who awaits."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    @property
+    def address(self) -> str:
+        return self._transport.address
+
+    async def __call__(self, call: Call) -> bytes:
+        return self._transport(call)
+
+    async def close(self) -> None:
+        self._transport.close()
 
 
-def _frame(
-    entity_rows: Sequence[Mapping[str, Any]] | None, entities: Columns | None
-) -> pl.DataFrame:
-    if entity_rows is not None and entities is not None:
-        raise InvalidRequest("entities: came as entity_rows too; pass one of the two")
-    if entities is not None:
-        return frame_of(entities, "entities")
-    if entity_rows is None:
-        return pl.DataFrame()
-    names = {frozenset(row) for row in entity_rows}
-    if len(names) > 1:
-        odd = sorted(frozenset.union(*names) - frozenset.intersection(*names))
-        raise InvalidRequest(f"entity_rows: not every row has {odd[0]!r}; give each all columns")
-    if not entity_rows:
-        raise InvalidRequest("entity_rows: is empty; bring at least one row")
-    return frame_of(
-        {name: [row[name] for row in entity_rows] for name in entity_rows[0]}, "entity_rows"
-    )
-
-
-def _add(messages: Any, frame: pl.DataFrame, path: str) -> None:
-    for column in _normal(frame.iter_columns(), path):
-        message = messages.add()
-        message.name = column.name
-        put(grid_of([column], dtype_name(column.dtype)), message.values)
-
-
-def _normal(columns: Iterable[pl.Series], path: str) -> Iterable[pl.Series]:
-    """Give columns in dtypes that travel: times in UTC microseconds, categories as strings."""
-    for column in columns:
-        dtype = column.dtype
-        if isinstance(dtype, pl.Datetime):
-            moments = to_moment(pl.col(column.name), dtype, None)
-            yield column.to_frame().select(moments).to_series()
-        elif isinstance(dtype, pl.Categorical | pl.Enum | pl.Null):
-            yield column.cast(pl.String)
-        else:
-            try:
-                dtype_name(dtype)
-            except ValueError as error:
-                raise InvalidRequest(f"{path}.{column.name}: {error}; cast it first") from error
-            yield column
+def _alone(
+    transport: Transport, address: object, tls: TLS | None, token: Token | None
+) -> Transport:
+    """Give a transport that no address, TLS or token stands beside."""
+    if (address, tls, token) != (None, None, None):
+        raise InvalidRequest("transport: stands for the servers; leave address, tls and token out")
+    return transport

@@ -33,8 +33,9 @@ from featurestore.model.identity import identified
 from featurestore.model.query import references, resolve
 from featurestore.model.time import micros, normalize_schema
 from featurestore.serving import twin
+from featurestore.serving.asking import request_message
 from featurestore.serving.brought import COLUMNS
-from featurestore.serving.client import FeatureClient, request_message
+from featurestore.serving.client import FeatureClient
 from featurestore.serving.limits import SERVICE, Limits
 from featurestore.serving.requests import REFERENCES
 from featurestore.serving.server import serve

@@ -23,7 +23,7 @@ from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Projection, Table
 from featurestore.model.query import Lookup, Query, resolve
 from featurestore.model.time import EVENT, KNOWN, MOMENT, moment
-from featurestore.serving.client import request_message
+from featurestore.serving.asking import request_message
 from featurestore.serving.limits import Limits
 from featurestore.serving.locks import Locks
 from featurestore.serving.respond import respond

@@ -1,6 +1,6 @@
 """The laws of what a caller may bring to the client."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -25,6 +25,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"entities": {"a": [1]}, "request_data": {"b": [1, 2]}},
         "request_data: has 2 rows, the entities 1",
     ),
+    "an age": ({"max_age": 5}, "max_age: 5 is no age; pass a timedelta above 0"),
+    "no age": ({"max_age": timedelta(0)}, "max_age: .* is no age"),
+    "no time": ({"timeout": 0}, "timeout: 0 is no number of seconds; pass one above 0"),
+    "no number": ({"timeout": float("nan")}, "timeout: nan is no number of seconds"),
 }
 
 
@@ -91,3 +95,39 @@ def test_times_are_utc_and_absent_where_nothing_was_found() -> None:
     found = read_response(reply.SerializeToString(), pl.DataFrame())
     assert found.event_times == {"a": [datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), None]}
     assert found.statuses == {"a": ["PRESENT", "NOT_FOUND"]}
+
+
+def test_ages_are_counted_from_the_moment_of_the_answer() -> None:
+    """An age is as_of less the event time, and absent where no stored row was found."""
+    reply = twin.GetOnlineFeaturesResponse(names=["a", "b"], output_projections=[0, 1], count=2)
+    reply.projections.add().alias = "view"
+    reply.projections.add(alias="computed", on_demand=True)
+    reply.statuses = b"\x01\x03\x01\x01"
+    reply.event_times = (1_000_000).to_bytes(8, "little") + bytes(24)
+    reply.as_of = 61_000_000
+    values = reply.blocks.add(outputs=[0, 1]).values
+    values.type, values.bools = 1, b"\x01\x00\x01\x01"
+    found = read_response(reply.SerializeToString(), pl.DataFrame())
+    assert found.ages == {"a": [timedelta(minutes=1), None], "b": [None, None]}
+
+
+BROKEN: dict[str, tuple[list[int], list[int]]] = {
+    "an output without a column": ([0], [0, 0]),
+    "an output with two": ([0, 1, 1], [0, 0]),
+    "a projection that is not there": ([0, 1], [0, 1]),
+    "an output without a projection": ([0, 1], [0]),
+}
+
+
+@pytest.mark.parametrize(("outputs", "origins"), BROKEN.values(), ids=BROKEN)
+def test_an_answer_that_contradicts_itself_is_corrupt_data(
+    outputs: list[int], origins: list[int]
+) -> None:
+    """Each output has one column and one projection, or nothing is answered."""
+    reply = twin.GetOnlineFeaturesResponse(names=["a", "b"], output_projections=origins, count=1)
+    reply.projections.add().alias = "view"
+    reply.statuses, reply.event_times = b"\x01", bytes(8)
+    values = reply.blocks.add(outputs=outputs).values
+    values.type, values.bools = 1, b"\x01" * len(outputs)
+    with pytest.raises(CorruptData, match="not whole"):
+        read_response(reply.SerializeToString(), pl.DataFrame())
