@@ -18,7 +18,7 @@ from featurestore.serving.counters import Counters, Pool
 from featurestore.serving.limits import SERVICE, Limits
 from featurestore.serving.listening import Tls, cannot_listen, check_public
 from featurestore.serving.locks import LockReference, Locks, Pinned
-from featurestore.serving.log import NAME, told
+from featurestore.serving.log import NAME, Sampler, told
 from featurestore.serving.metrics import Page, render
 from featurestore.serving.push import Sink, check_source, deliver, judge
 from featurestore.serving.pushed import response_of
@@ -146,6 +146,7 @@ class Server:
         self._health.enter_graceful_shutdown()
         self._grpc.stop(grace).wait()
         self._watch.stop()
+        self._counters.standing(ready=False, release=0)
         self._pool.shutdown()
         self._stopped.set()
 
@@ -229,12 +230,25 @@ def serve(store: OnlineStore, *, project: str, **options: Any) -> Server:
 
 
 class _Arrivals:
-    """Counts every call that comes, also those that gRPC turns away for their number."""
+    """Counts every call that comes, also those that gRPC turns away for their number.
+
+    It runs in the thread that all calls come by, and so does what takes them: at the next call what
+    was not taken by then is known.
+    """
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
+        self._known = counters.page.rejected()
+        self._sampler = Sampler()
 
     def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
+        rejected = self._counters.page.rejected()
+        if rejected > self._known and self._sampler.take(time.monotonic()) is not None:
+            more, self._known = rejected - self._known, rejected
+            _LOG.warning(
+                "%d calls turned away: too many in hand", more,
+                extra=told("rejected", code="RESOURCE_EXHAUSTED", calls=more),
+            )  # fmt: skip
         handler = continuation(details)
         if handler is not None:
             self._counters.arrived()

@@ -26,7 +26,7 @@ from typing import IO
 from featurestore.errors import FeatureStoreError, Unavailable
 from featurestore.serving.listening import address_of, cannot_listen, reserve
 from featurestore.serving.log import NAME, configure, told
-from featurestore.serving.metrics import BYTES, Page, render
+from featurestore.serving.metrics import BYTES, READY, Page, render
 
 _LOG = logging.getLogger(NAME)
 UNREACHABLE = 6
@@ -34,7 +34,7 @@ _ATTEMPTS = 5
 """Starts in a row that may fail, while no other worker serves, before all ends."""
 _BACKOFF, _LONGEST = 0.1, 5.0
 _SETTLED = 10.0
-"""Seconds after which a worker that dies is started again at once."""
+"""Seconds after which a worker that dies is started again as soon as the first time."""
 _OVERTIME = 2.0
 """Seconds that a worker gets beyond the grace before it is killed."""
 
@@ -116,6 +116,7 @@ class Worker:
                 self._crew.listens(self, process.pid)
             code = process.wait()
         self.serving.clear()
+        self.page.header[READY] = 0
         return code, bool(line)
 
 

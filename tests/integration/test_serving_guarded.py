@@ -254,7 +254,7 @@ def started(channel: grpc.Channel, calls: int, call: tuple[str, bytes]) -> list[
     return [method.future(call[1], timeout=30) for _ in range(calls)]
 
 
-def test_five_times_too_many_calls_are_turned_away_at_once(store, valkey):
+def test_five_times_too_many_calls_are_turned_away_at_once(store, valkey, lines):
     """Those taken are all answered; the others get an error of ours while those still wait."""
     with served(store, limits=Limits(threads=2, calls=4)) as server:
         with grpc.insecure_channel(server.address) as channel:
@@ -271,6 +271,7 @@ def test_five_times_too_many_calls_are_turned_away_at_once(store, valkey):
             wait_until(lambda: read_metrics(server.metrics())["featurestore_in_flight"] == 0)
         found = read_metrics(server.metrics())
         assert found['featurestore_rejected_total{reason="calls"}'] == 16
+        assert "RESOURCE_EXHAUSTED" in [one.get("code") for one in lines()]
         assert found['featurestore_requests_total{method="GetOnlineFeatures",code="OK"}'] == 4
 
 

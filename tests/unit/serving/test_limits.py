@@ -13,6 +13,13 @@ def test_a_server_refuses_such_limits_before_it_starts(given):
         Limits(skew=given)
 
 
+@pytest.mark.parametrize("given", [0, -1, 65])
+def test_threads_are_as_many_as_can_count(given):
+    """Each has a block of its own in the page that Prometheus reads."""
+    with pytest.raises(InvalidRequest, match=r"^limits\.threads: -?[0-9]+ is not 1 to 64"):
+        Limits(threads=given)
+
+
 def test_a_lookup_too_large_is_refused_by_its_part():
     """Features and keys have limits of their own; what is as large as they say is fine."""
     limits = Limits(outputs=3, keys=10)
