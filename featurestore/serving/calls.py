@@ -59,8 +59,8 @@ class Call(Trace):
     """One call in hand: whose it is, what it asks for, and where its time goes (ns)."""
 
     __slots__ = (
-        "_block", "_counters", "_keys", "_last", "_limits", "_named", "arrived", "caller", "id", "method",
-        "nanos", "outputs", "rows",
+        "_block", "_counters", "_keys", "_last", "_limits", "_named", "arrived", "caller", "id",
+        "method", "nanos", "outputs", "rows",
     )  # fmt: skip
 
     def __init__(self, method: int, arrived: int, counters: Counters, limits: Limits) -> None:

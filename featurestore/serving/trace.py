@@ -26,7 +26,7 @@ class Trace:
         """Say what it takes to answer, before it is read."""
 
     def answered(self, statuses: bytes, event_times: bytes, as_of: int) -> None:
-        """Say an answer's statuses and event times (UTC µs, 0: none), as they travel, and its moment."""
+        """Say an answer's statuses and event times (UTC µs, 0: none) as they travel."""
 
 
 UNWATCHED = Trace()
