@@ -14,8 +14,11 @@
     ├── OnlineDataMissing       a table's rows are not in Redis: it was emptied; rebuild
     ├── LockUnknown             a server does not keep the lock that a call names by its id
     ├── Unsupported             this build cannot run it (dialect, Feast object)
+    ├── Forbidden               a server does not let this caller do it
+    │   └── Unauthenticated     it does not know the caller: no token, or not one of its own
     └── Unavailable             Redis, the server or the registry cannot be reached
-        └── DeadlineExceeded    the call's own deadline ran out
+        ├── DeadlineExceeded    the call's own deadline ran out
+        └── Overloaded          a server has too much in hand, and turned the call away at once
 
 A message says what, where (a dotted path) and the way out.
 """
@@ -73,9 +76,21 @@ class Unsupported(FeatureStoreError):
     """This build cannot run it: a foreign dialect, a Feast object we do not support."""
 
 
+class Forbidden(FeatureStoreError):
+    """A server does not let this caller do it."""
+
+
+class Unauthenticated(Forbidden):
+    """A server does not know the caller: no token came, or not one of its own."""
+
+
 class Unavailable(FeatureStoreError):
     """Redis, the server or the registry cannot be reached."""
 
 
 class DeadlineExceeded(Unavailable):
     """The call's own deadline ran out."""
+
+
+class Overloaded(Unavailable):
+    """A server has too much in hand, and turned the call away at once; try again later."""

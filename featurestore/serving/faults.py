@@ -18,7 +18,10 @@ _CODES: tuple[tuple[type[FeatureStoreError], grpc.StatusCode], ...] = (
     (errors.NotFound, _Code.NOT_FOUND),
     (errors.InvalidRequest, _Code.INVALID_ARGUMENT),
     (errors.DeadlineExceeded, _Code.DEADLINE_EXCEEDED),
+    (errors.Overloaded, _Code.RESOURCE_EXHAUSTED),
     (errors.Unavailable, _Code.UNAVAILABLE),
+    (errors.Unauthenticated, _Code.UNAUTHENTICATED),
+    (errors.Forbidden, _Code.PERMISSION_DENIED),
     (errors.CorruptData, _Code.DATA_LOSS),
     (FeatureStoreError, _Code.FAILED_PRECONDITION),
 )
@@ -35,7 +38,9 @@ _UNNAMED: Mapping[grpc.StatusCode, type[FeatureStoreError]] = MappingProxyType(
         _Code.INVALID_ARGUMENT: errors.InvalidRequest,
         _Code.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
         _Code.UNAVAILABLE: errors.Unavailable,
-        _Code.RESOURCE_EXHAUSTED: errors.Unavailable,
+        _Code.RESOURCE_EXHAUSTED: errors.Overloaded,
+        _Code.UNAUTHENTICATED: errors.Unauthenticated,
+        _Code.PERMISSION_DENIED: errors.Forbidden,
         _Code.CANCELLED: errors.Unavailable,
         _Code.DATA_LOSS: errors.CorruptData,
         _Code.FAILED_PRECONDITION: errors.NotMaterialized,
@@ -71,6 +76,11 @@ def error_of(failure: Any, address: str) -> FeatureStoreError:
         return kind(
             f"server at {address}: no answer within the call's timeout; pass a longer timeout "
             "or check that `featurestore serve` runs there"
+        )
+    if kind is errors.Overloaded:
+        return kind(
+            f"server at {address}: has as many calls in hand as it takes; try again in a moment, "
+            f"and if it stays so, start more workers ({details or 'no details'})"
         )
     if code is _Code.UNAVAILABLE:
         return kind(

@@ -32,6 +32,7 @@ from featurestore.serving.reply import (
     values_of,
 )
 from featurestore.serving.requests import Request
+from featurestore.serving.trace import COMPUTE, UNWATCHED, Trace
 from featurestore.serving.wire import Mask, grid_of
 from featurestore.storage.fixed import Group, masked, restore
 from featurestore.storage.keys import (
@@ -70,7 +71,9 @@ class Found:
     moving: tuple[Group, ...]
 
 
-def answer(plan: Plan, request: Request, as_of: int, read: Reader) -> bytes:
+def answer(
+    plan: Plan, request: Request, as_of: int, read: Reader, trace: Trace = UNWATCHED
+) -> bytes:
     """Give the bytes of a GetOnlineFeaturesResponse to a request, at a moment (UTC µs).
 
     Raises:
@@ -82,14 +85,18 @@ def answer(plan: Plan, request: Request, as_of: int, read: Reader) -> bytes:
     columns = _request(plan, request.request_data, request.entities)
     found = _find(plan, request, as_of, read)
     computed = [_compute(step, found, columns, count) for step in plan.steps]
+    trace.mark(COMPUTE)
     nothing = bytes(8 * count)
+    statuses = b"".join(
+        [one.statuses for one in found] + [_computed_status(frame) for frame in computed]
+    )
+    event_times = b"".join([one.event_times for one in found] + [nothing] * len(computed))
+    trace.answered(statuses, event_times, as_of)
     return answered(
         plan.head,
         [_block(block, found, computed) for block in plan.blocks],
-        statuses=b"".join(
-            [one.statuses for one in found] + [_computed_status(frame) for frame in computed]
-        ),
-        event_times=b"".join([one.event_times for one in found] + [nothing] * len(computed)),
+        statuses=statuses,
+        event_times=event_times,
         count=count,
         as_of=as_of,
     )

@@ -7,6 +7,7 @@ from featurestore.serving.locks import LockReference, Locks
 from featurestore.serving.lookup import Reader, answer
 from featurestore.serving.requests import Request, reading
 from featurestore.serving.state import State
+from featurestore.serving.trace import UNWATCHED, Trace
 
 
 def respond(
@@ -17,11 +18,12 @@ def respond(
     clock: Callable[[], int],
     read: Reader,
     locks: Locks,
+    trace: Trace = UNWATCHED,
 ) -> bytes:
     """Answer a GetOnlineFeaturesRequest of at most so many rows from one release.
 
     `clock` gives the moment (UTC µs) for a request that names none; `locks` are those brought so
-    far.
+    far; `trace` is told what passes, and may refuse it.
 
     Raises:
         InvalidRequest, NotFound: the request does not fit the release.
@@ -34,8 +36,11 @@ def respond(
         wanted = request.wanted
         if isinstance(wanted, LockReference):
             wanted = locks.find(wanted)
+        trace.wanted(wanted)
         plan = state.plan(wanted, request.full_feature_names)
-        return answer(plan, request, clock() if request.as_of is None else request.as_of, read)
+        trace.planned(plan, request.count)
+        as_of = clock() if request.as_of is None else request.as_of
+        return answer(plan, request, as_of, read, trace)
 
     try:
         return reading(raw, made, most=most)

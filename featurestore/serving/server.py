@@ -4,24 +4,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from featurestore.errors import (
-    DeadlineExceeded,
-    FeatureStoreError,
-    InvalidRequest,
-    OnlineDataMissing,
-    Unavailable,
-)
+from featurestore.errors import InvalidRequest, Unavailable
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.faults import KEY, code_of
+from featurestore.serving.access import Access
+from featurestore.serving.calls import Call, Desk
+from featurestore.serving.counters import Counters, Pool
 from featurestore.serving.limits import SERVICE, Limits
+from featurestore.serving.listening import Tls, cannot_listen, check_public
 from featurestore.serving.locks import LockReference, Locks, Pinned
+from featurestore.serving.log import NAME, Sampler, told
+from featurestore.serving.metrics import Page, render
 from featurestore.serving.push import Sink, check_source, deliver, judge
 from featurestore.serving.pushed import response_of
 from featurestore.serving.requests import read_push
@@ -30,14 +28,11 @@ from featurestore.serving.state import State, describe
 from featurestore.serving.watch import Standing, Watch
 from featurestore.storage.redis import OnlineStore
 
-_LOG = logging.getLogger("featurestore.serving")
+_LOG = logging.getLogger(NAME)
 _UP, _DOWN = (
     health_pb2.HealthCheckResponse.SERVING,
     health_pb2.HealthCheckResponse.NOT_SERVING,
 )
-
-_MESSAGE = 600
-"""Most characters of an error that travel: escaped, at twelve bytes each, they fit 8 KiB."""
 
 Clock = Callable[[], int]
 
@@ -48,7 +43,12 @@ def now() -> int:
 
 
 class Server:
-    """A server bound to `host:port` (0: a free port); `start` it, `stop` it once."""
+    """A server bound to `host:port` (0: a free port); `start` it, `stop` it once.
+
+    With `access` it answers only callers named there. A host that is not loopback needs `tls`, or
+    `insecure` said. `page` is where it counts; `shared` lets other processes listen there, too.
+    Calls that take longer than `slow` seconds are logged.
+    """
 
     def __init__(
         self,
@@ -61,7 +61,14 @@ class Server:
         clock: Clock = now,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         sink: Sink | None = None,
+        tls: Tls | None = None,
+        access: Access | None = None,
+        insecure: bool = False,
+        page: Page | None = None,
+        shared: bool = False,
+        slow: float | None = None,
     ) -> None:
+        check_public(host, tls=tls is not None, insecure=insecure)
         self._store = store
         self._sink = sink
         self._project = project
@@ -71,25 +78,41 @@ class Server:
         self._watch = Watch(
             store, project=project, alias=alias, interval=limits.poll, changed=self._report
         )
-        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="featurestore-call")
+        self._counters = Counters(page or Page.new())
+        self._pool = Pool(limits.threads, self._counters)
+        arrivals: Any = (_Arrivals(self._counters),)
         self._grpc = grpc.server(
             self._pool,
+            interceptors=arrivals,
             maximum_concurrent_rpcs=limits.calls,
             options=[
                 ("grpc.max_receive_message_length", limits.request_bytes),
                 ("grpc.max_send_message_length", limits.reply_bytes),
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(shared)),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
             ],
         )
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        self._grpc.add_generic_rpc_handlers((self._handlers(),))
+        desk = Desk(
+            {
+                "GetOnlineFeatures": self._get_online_features,
+                "DescribeService": self._describe_service,
+                "Push": self._push,
+            },
+            counters=self._counters,
+            limits=limits,
+            access=access,
+            slow=slow,
+            troubled=self._watch.hurry,
+        )
+        handlers: Any = (desk,)
+        self._grpc.add_generic_rpc_handlers(handlers)
         self._report(self._watch.standing)
         self._stopped = threading.Event()
         self.host = host
-        self.port = _bind(self._grpc, host, port)
+        self.port = _bind(self._grpc, host, port, tls)
 
     @property
     def address(self) -> str:
@@ -101,21 +124,29 @@ class Server:
         """The release loaded and what is in the way, if anything."""
         return self._watch.standing
 
+    def metrics(self) -> str:
+        """Give what was counted so far, in Prometheus's text format."""
+        return render({0: self._counters.page})
+
     def start(self) -> "Server":
         """Look at Redis once, then listen; SERVING at once if all is there, else when it comes."""
         self._watch.start()
         self._grpc.start()
         standing = self._watch.standing
         state = "SERVING" if standing.ready else "NOT_SERVING"
-        _LOG.info("listening on %s, project %s: %s", self.address, self._project, state)
+        _LOG.info(
+            "listening on %s, project %s: %s", self.address, self._project, state,
+            extra=told("start", address=self.address, project=self._project, state=state),
+        )  # fmt: skip
         return self
 
     def stop(self, grace: float = 5.0) -> None:
         """Report NOT_SERVING, let running calls end within `grace` seconds, then close."""
-        _LOG.info("stopping: running calls have %g s to end", grace)
+        _LOG.info("stopping: running calls have %g s to end", grace, extra=told("stop"))
         self._health.enter_graceful_shutdown()
         self._grpc.stop(grace).wait()
         self._watch.stop()
+        self._counters.standing(ready=False, release=0)
         self._pool.shutdown()
         self._stopped.set()
 
@@ -126,52 +157,24 @@ class Server:
     def _report(self, standing: Standing) -> None:
         for name in ("", SERVICE):
             self._health.set(name, _UP if standing.ready else _DOWN)
+        number = 0 if standing.state is None else standing.state.release.number
+        self._counters.standing(ready=standing.ready, release=number)
 
-    def _handlers(self) -> Any:
-        methods = {
-            "GetOnlineFeatures": self._get_online_features,
-            "DescribeService": self._describe_service,
-            "Push": self._push,
-        }
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                name: grpc.unary_unary_rpc_method_handler(self._guarded(method))
-                for name, method in methods.items()
-            },
-        )
-
-    def _guarded(
-        self, method: Callable[[bytes], bytes]
-    ) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-        """Answer with a status for every error of ours, and drop calls nobody waits for."""
-
-        def call(raw: bytes, context: grpc.ServicerContext) -> bytes:
-            try:
-                left = context.time_remaining()
-                if left is not None and left <= 0:
-                    raise DeadlineExceeded("the call's deadline had passed before its turn came")
-                return method(raw)
-            except (Unavailable, OnlineDataMissing) as error:
-                self._watch.hurry()
-                _refuse(context, error)
-            except FeatureStoreError as error:
-                _refuse(context, error)
-
-        return call
-
-    def _get_online_features(self, raw: bytes) -> bytes:
+    def _get_online_features(self, raw: bytes, call: Call) -> bytes:
         return respond(
             self._state(),
             raw,
             most=self._limits.rows,
             clock=self._clock,
-            read=self._store.read,
+            read=call.reading(self._store.read),
             locks=self._locks,
+            trace=call,
         )
 
-    def _describe_service(self, raw: bytes) -> bytes:
+    def _describe_service(self, raw: bytes, call: Call) -> bytes:
         state = self._state()
+        if call.caller is not None:
+            call.caller.check_describe()
         try:
             request = pb.DescribeServiceRequest.FromString(raw)
         except DecodeError as error:
@@ -182,11 +185,15 @@ class Server:
         if request.HasField("lock"):
             reference = LockReference(id=request.lock.id, document=request.lock.document)
             wanted = self._locks.find(reference)
+        call.wanted(wanted)
+        call.permitted(state.plan(wanted, request.full_feature_names))
         found = describe(state, wanted, full=request.full_feature_names)
         return found.SerializeToString()
 
-    def _push(self, raw: bytes) -> bytes:
+    def _push(self, raw: bytes, call: Call) -> bytes:
         release, request, moment = self._state().release, read_push(raw), self._clock()
+        if call.caller is not None:
+            call.caller.check_push(request.source)
         lives = (*release.views, *release.warm)
         push = judge(
             request.source,
@@ -210,48 +217,54 @@ class Server:
         return standing.state
 
 
-def serve(
-    store: OnlineStore,
-    *,
-    project: str,
-    alias: str = "prod",
-    host: str = "127.0.0.1",
-    port: int = 0,
-    clock: Clock = now,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
-    sink: Sink | None = None,
-) -> Server:
-    """Start a server of a project's alias on the rows in a store.
+def serve(store: OnlineStore, *, project: str, **options: Any) -> Server:
+    """Start a server of a project on the rows in a store; `options` are those of `Server`.
 
     `sink` is where rows go that are pushed for offline too; without one they are refused.
 
     Raises:
         Unavailable: the port cannot be bound. Redis need not be there yet.
+        InvalidRequest: others could read along there, and that was not said to be safe.
     """
-    server = Server(
-        store,
-        project=project,
-        alias=alias,
-        host=host,
-        port=port,
-        clock=clock,
-        limits=limits,
-        sink=sink,
-    )
-    return server.start()
+    return Server(store, project=project, **options).start()
 
 
-def _bind(server: grpc.Server, host: str, port: int) -> int:
+class _Arrivals:
+    """Counts every call that comes, also those that gRPC turns away for their number.
+
+    It runs in the thread that all calls come by, and so does what takes them: at the next call what
+    was not taken by then is known.
+    """
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._known = counters.page.rejected()
+        self._sampler = Sampler()
+
+    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
+        rejected = self._counters.page.rejected()
+        if rejected > self._known and self._sampler.take(time.monotonic()) is not None:
+            more, self._known = rejected - self._known, rejected
+            _LOG.warning(
+                "%d calls turned away: too many in hand", more,
+                extra=told("rejected", code="RESOURCE_EXHAUSTED", calls=more),
+            )  # fmt: skip
+        handler = continuation(details)
+        if handler is not None:
+            self._counters.arrived()
+        return handler
+
+
+def _bind(server: grpc.Server, host: str, port: int, tls: Tls | None) -> int:
+    address = f"{host}:{port}"
     try:
-        return int(server.add_insecure_port(f"{host}:{port}"))
+        if tls is None:
+            return int(server.add_insecure_port(address))
+        credentials = grpc.ssl_server_credentials(
+            [(tls.key, tls.cert)],
+            root_certificates=tls.client_ca,
+            require_client_auth=tls.client_ca is not None,
+        )
+        return int(server.add_secure_port(address, credentials))
     except RuntimeError as error:
-        raise Unavailable(
-            f"{host}:{port}: cannot listen there; choose a free port (0 finds one)"
-        ) from error
-
-
-def _refuse(context: grpc.ServicerContext, error: FeatureStoreError) -> NoReturn:
-    context.set_trailing_metadata(((KEY, type(error).__name__),))
-    # Metadata has its own size limit, and a message can quote a name of megabytes.
-    context.abort(code_of(error), str(error)[:_MESSAGE])
-    raise AssertionError  # abort does not return
+        raise cannot_listen(host, port) from error

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from featurestore.errors import FeatureStoreError, NotMaterialized, OnlineDataMissing
+from featurestore.serving.log import NAME, told
 from featurestore.serving.state import State, read_release, state_of
 from featurestore.storage.redis import OnlineStore
 
-_LOG = logging.getLogger("featurestore.serving")
+_LOG = logging.getLogger(NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +79,12 @@ class Watch:
             number = None if state is None else state.release.number
             named = f"{self._project}, {self._alias}"
             if trouble is None:
-                _LOG.info("%s: SERVING release %s", named, number)
+                said = told("release", alias=self._alias, release=number)
+                _LOG.info("%s: SERVING release %s", named, number, extra=said)
             else:
-                _LOG.warning("%s: NOT_SERVING: %s", named, trouble)
-        if standing.ready != before.ready:
+                said = told("trouble", alias=self._alias, error=type(trouble).__name__)
+                _LOG.warning("%s: NOT_SERVING: %s", named, trouble, extra=said)
+        if standing.ready != before.ready or state is not before.state:
             self._changed(standing)
 
     def _current(self, state: State | None) -> State:

@@ -329,12 +329,23 @@ def test_a_wrong_look_up_says_what_is_wrong(shop, address, run):
 def test_a_taken_port_ends_the_server_with_one_line(shop, address, environ):
     """The port is named, the exit code says unreachable, and gRPC adds nothing of its own."""
     command = [*CLI, "serve", "--port", address.rpartition(":")[2]]
+    for words in ([], ["--workers", "2", "--metrics", "0"]):
+        done = subprocess.run(
+            [*command, *words], cwd=shop, env=environ, check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 6
+        assert f"error: {address}: cannot listen there; choose a free port" in done.stderr
+        assert "add_port" not in done.stderr
+
+
+def test_a_server_for_others_wants_tls_or_a_word(shop, promoted, environ):
+    """Beyond this machine nobody is served in the clear by mistake."""
+    command = [*CLI, "serve", "--host", "0.0.0.0", "--port", "0", "--log-json"]
     done = subprocess.run(
-        command, cwd=shop, env=environ, check=False, capture_output=True, text=True, timeout=60
+        command, cwd=shop, env=environ, check=False, capture_output=True, text=True
     )
-    assert done.returncode == 6
-    assert f"error: {address}: cannot listen there; choose a free port" in done.stderr
-    assert "add_port" not in done.stderr
+    assert done.returncode == 1
+    assert "--host: 0.0.0.0 is reached from other machines" in done.stderr
 
 
 def test_redis_is_rebuilt_from_offline(shop, promoted, run, valkey):

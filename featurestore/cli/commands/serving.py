@@ -30,14 +30,85 @@ def serve(
     port: Annotated[
         int, typer.Option(metavar="PORT", help="Port to listen on; 0 picks a free one.")
     ] = 6571,
+    workers: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, max=1_024, help="Processes on the port: one a core."),
+    ] = 1,
+    metrics: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Answer Prometheus there; a port alone: loopback."),
+    ] = None,
+    grace: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="What running calls get to end.")
+    ] = 5.0,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The certificate chain, PEM.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key, PEM.")] = None,
+    client_ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Demand client certificates of this authority, PEM."),
+    ] = None,
+    access: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Who may ask for what (TOML); others are refused."),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond this machine without TLS.")
+    ] = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log JSON, an object a line.")] = (
+        False
+    ),
+    slow: Annotated[
+        float | None, typer.Option(metavar="MS", min=0, help="Log calls that take so long.")
+    ] = None,
+    max_rows: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Rows of a call; default 10000.")
+    ] = None,
+    max_features: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Features of a call; default 2000.")
+    ] = None,
+    max_keys: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Rows x views; default 250000.")
+    ] = None,
+    max_cells: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Values of all calls in hand; default 5000000."),
+    ] = None,
+    max_calls: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Calls in hand, a worker; default 256.")
+    ] = None,
 ) -> None:
     """Serve lookups over gRPC until told to stop.
 
-    Prints one JSON line, {"address": …}, on standard output when it listens.
+    Prints one JSON line, {"address": …}, on standard output when it listens (all workers do).
 
     What it does goes to standard error. Ctrl-C or SIGTERM ends it after the running calls: exit 0.
+    A worker that dies is started again.
     """
-    run.serving.serve(repo, alias=alias, host=host, port=port)
+    run.serving.serve(
+        repo,
+        workers=workers,
+        metrics=metrics,
+        options={
+            "alias": alias,
+            "host": host,
+            "port": port,
+            "grace": grace,
+            "tls-cert": tls_cert,
+            "tls-key": tls_key,
+            "client-ca": client_ca,
+            "access": access,
+            "insecure": insecure,
+            "log-json": log_json,
+            "slow": slow,
+            "max-rows": max_rows,
+            "max-features": max_features,
+            "max-keys": max_keys,
+            "max-cells": max_cells,
+            "max-calls": max_calls,
+        },
+    )
 
 
 @app.command(

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,17 +38,27 @@ _LONGEST_WAIT = 60.0
 """Seconds that a batch may wait at most: so long it takes to stop."""
 
 
-def serve(repo: Path, *, alias: str, host: str, port: int) -> None:
-    """Become the server: a fresh process without this one's imports."""
+def serve(repo: Path, *, workers: int, metrics: str | None, options: Mapping[str, object]) -> None:
+    """Become the server, or what watches its workers: a process without this one's imports.
+
+    Of the options those that are None or False are left out.
+    """
     config = read_config(repo, os.environ)
     url = config.redis_url or EmbeddedServer(config.embedded).ensure()
     # gRPC's C core reports a taken port on its own; we say it once, in our words.
     environ = {"GRPC_VERBOSITY": "NONE", **os.environ}
     environ |= {"FEATURESTORE_REDIS_URL": url, "POLARS_MAX_THREADS": "1"}
-    arguments = ["--project", config.project, "--alias", alias, "--host", host, "--port", str(port)]
+    module, given = "featurestore.serving", {"project": config.project, **options}
+    if workers > 1 or metrics is not None:
+        module, given = f"{module}.workers", {**given, "workers": workers, "metrics": metrics}
+    arguments = [
+        f"--{name}" if value is True else f"--{name}={value}"
+        for name, value in given.items()
+        if value is not None and value is not False
+    ]
     sys.stdout.flush()
     os.execve(  # noqa: S606 - our own module, under this interpreter
-        sys.executable, [sys.executable, "-m", "featurestore.serving", *arguments], environ
+        sys.executable, [sys.executable, "-m", module, *arguments], environ
     )
 
 

@@ -22,6 +22,9 @@ CODES = {
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.CorruptData: grpc.StatusCode.DATA_LOSS,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Forbidden: grpc.StatusCode.PERMISSION_DENIED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
 }
 
 
@@ -57,4 +60,4 @@ def test_a_server_with_too_many_calls_can_be_asked_again() -> None:
         details=lambda: "Concurrent RPC limit exceeded!",
         trailing_metadata=tuple,
     )
-    assert type(error_of(busy, "here:1")) is errors.Unavailable
+    assert type(error_of(busy, "here:1")) is errors.Overloaded

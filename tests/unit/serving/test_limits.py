@@ -11,3 +11,20 @@ def test_a_server_refuses_such_limits_before_it_starts(given):
     """Else every push would fail."""
     with pytest.raises(InvalidRequest, match=r"^limits\.skew: .* is no number of microseconds"):
         Limits(skew=given)
+
+
+@pytest.mark.parametrize("given", [0, -1, 65])
+def test_threads_are_as_many_as_can_count(given):
+    """Each has a block of its own in the page that Prometheus reads."""
+    with pytest.raises(InvalidRequest, match=r"^limits\.threads: -?[0-9]+ is not 1 to 64"):
+        Limits(threads=given)
+
+
+def test_a_lookup_too_large_is_refused_by_its_part():
+    """Features and keys have limits of their own; what is as large as they say is fine."""
+    limits = Limits(outputs=3, keys=10)
+    limits.check(rows=5, outputs=3, views=2)
+    with pytest.raises(InvalidRequest, match=r"^features: 4 asked for, at most 3 a call"):
+        limits.check(rows=1, outputs=4, views=1)
+    with pytest.raises(InvalidRequest, match=r"^entities: 6 rows of 2 stored views are 12 keys"):
+        limits.check(rows=6, outputs=1, views=2)

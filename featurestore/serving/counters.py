@@ -1,0 +1,114 @@
+"""Counting in a worker: each thread in a block of its own, so that none waits for another."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from featurestore.serving.metrics import (
+    AGE,
+    ARRIVED,
+    BLOCKS,
+    CELLS,
+    DONE,
+    READY,
+    RELEASE,
+    STATUS,
+    STATUSES,
+    SUBMITTED,
+    THREADS,
+    Page,
+)
+
+_EDGES = np.array(AGE.edges, np.int64)
+_OLDEST = AGE.end - 2
+
+
+class Block:
+    """The numbers of one thread, one by one and as an array of the same memory."""
+
+    __slots__ = ("_ages", "_statuses", "numbers")
+
+    def __init__(self, numbers: memoryview) -> None:
+        self.numbers = numbers
+        whole = np.frombuffer(numbers, np.int64)
+        self._statuses = whole[STATUS.start : STATUS.end]
+        self._ages = whole[AGE.start : _OLDEST + 1]
+
+    def answered(self, statuses: bytes, event_times: bytes, as_of: int) -> None:
+        """Count an answer's statuses, and the ages (µs) of what has an event time."""
+        times = np.frombuffer(event_times, "<i8")
+        self._statuses += np.bincount(np.frombuffer(statuses, "u1"), None, len(STATUSES))
+        # What has no event time is as old as can be, and then taken off again.
+        counts = np.bincount(_EDGES.searchsorted(as_of - times), None, len(_EDGES) + 1)
+        timed = int(np.count_nonzero(times))
+        self._ages += counts
+        self.numbers[_OLDEST] -= len(times) - timed
+        self.numbers[_OLDEST + 1] += as_of * timed - int(times.sum())
+
+
+class Counters:
+    """A worker's page; `block` is that of the thread that asks."""
+
+    def __init__(self, page: Page) -> None:
+        page.begin()
+        self.page = page
+        self._header = page.header
+        self._local = threading.local()
+        self._blocks: list[memoryview] = []
+        self._taking = threading.Lock()
+
+    @property
+    def block(self) -> Block:
+        """This thread's block."""
+        try:
+            return self._local.block  # type: ignore[no-any-return]
+        except AttributeError:
+            return self._take()
+
+    def cells(self) -> int:
+        """Give how many values the lookups in hand here answer."""
+        return sum([numbers[CELLS] for numbers in self._blocks])
+
+    def arrived(self) -> None:
+        """Count a call that came; only the thread that all calls come by does."""
+        self._header[ARRIVED] += 1
+
+    def submitted(self) -> None:
+        """Count a call that was taken; only the thread that all calls come by does."""
+        self._header[SUBMITTED] += 1
+
+    def standing(self, *, ready: bool, release: int) -> None:
+        """Say what the worker answers now."""
+        self._header[READY], self._header[RELEASE] = int(ready), release
+
+    def _take(self) -> Block:
+        with self._taking:
+            number = len(self._blocks)
+            if number >= THREADS:
+                raise RuntimeError(f"at most {THREADS} threads can count")
+            self._header[BLOCKS] = max(self._header[BLOCKS], number + 1)
+            self._blocks.append(self.page.block(number))
+            self._local.block = Block(self._blocks[-1])
+        return self._local.block  # type: ignore[no-any-return]
+
+
+class Pool(ThreadPoolExecutor):
+    """The threads that answer; it counts what it takes and what it has done."""
+
+    def __init__(self, threads: int, counters: Counters) -> None:
+        super().__init__(threads, thread_name_prefix="featurestore-call")
+        self._counters = counters
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Take a call."""
+        self._counters.submitted()
+        return super().submit(self._run, fn, *args, **kwargs)
+
+    def _run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            self._counters.block.numbers[DONE] += 1
