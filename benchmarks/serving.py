@@ -31,7 +31,7 @@ from process import CASES, environment, gathered, on_cores, redis_server, run_ca
 from report import Case, Measure, Report, Table, Unequal
 
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.client import request_message
+from featurestore.serving.asking import request_message
 from featurestore.serving.limits import SERVICE, Limits
 from featurestore.serving.response import read_response
 

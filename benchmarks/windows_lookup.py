@@ -27,7 +27,7 @@ from sides import Goals, Measured, Sample, Side, in_turn, part, report
 
 from featurestore.model.schema import Column
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.client import request_message
+from featurestore.serving.asking import request_message
 from featurestore.serving.response import read_response
 from featurestore.storage.keys import canonical_keys, states_of
 from featurestore.storage.redis import OnlineStore

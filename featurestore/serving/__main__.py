@@ -59,6 +59,10 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-keys", type=int, default=usual.keys, help="rows x views of a call")
     parser.add_argument("--max-cells", type=int, default=usual.cells, help="values at a time")
     parser.add_argument("--max-calls", type=int, default=usual.calls, help="calls at a time")
+    parser.add_argument(
+        "--cache-rows", type=int, default=usual.kept_rows, help="rows kept, 0: none"
+    )
+    parser.add_argument("--cache-seconds", type=float, default=usual.kept_for, help="how long")
     parser.add_argument("--max-request-bytes", type=int, default=usual.request_bytes)
     parser.add_argument("--max-reply-bytes", type=int, default=usual.reply_bytes)
     parser.add_argument("--max-pushed-rows", type=int, default=usual.pushed_rows)
@@ -108,6 +112,8 @@ def _serve(given: argparse.Namespace, store: OnlineStore) -> Server:
             keys=given.max_keys,
             cells=given.max_cells,
             calls=given.max_calls,
+            kept_rows=given.cache_rows,
+            kept_for=given.cache_seconds,
             request_bytes=given.max_request_bytes,
             reply_bytes=given.max_reply_bytes,
             pushed_rows=given.max_pushed_rows,

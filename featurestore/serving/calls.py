@@ -20,6 +20,7 @@ from featurestore.errors import (
     Unavailable,
 )
 from featurestore.serving.access import Access, Caller
+from featurestore.serving.cache import Reading
 from featurestore.serving.counters import Counters
 from featurestore.serving.faults import KEY, code_of
 from featurestore.serving.limits import SERVICE, Limits
@@ -56,11 +57,14 @@ _COST = REJECTED.start + REJECTED.series.index("cost")
 
 
 class Call(Trace):
-    """One call in hand: whose it is, what it asks for, and where its time goes (ns)."""
+    """One call in hand: whose it is, what it asks for, and where its time goes (ns).
+
+    `ends` is the moment of `time.monotonic` after which nobody waits for it; None: there is none.
+    """
 
     __slots__ = (
-        "_block", "_counters", "_keys", "_last", "_limits", "_named", "arrived", "caller", "id",
-        "method", "nanos", "outputs", "rows",
+        "_block", "_counters", "_keys", "_last", "_limits", "_named", "arrived", "caller", "ends",
+        "id", "method", "nanos", "outputs", "rows",
     )  # fmt: skip
 
     def __init__(self, method: int, arrived: int, counters: Counters, limits: Limits) -> None:
@@ -68,6 +72,7 @@ class Call(Trace):
         self.arrived = self._last = arrived
         self.nanos = [0] * len(STAGES)
         self.id = ""
+        self.ends: float | None = None
         self.caller: Caller | None = None
         self.rows = self.outputs = 0
         self._named = False
@@ -116,13 +121,18 @@ class Call(Trace):
         """Count what is answered."""
         self._block.answered(statuses, event_times, as_of)
 
-    def reading(self, read: Reader) -> Reader:
-        """Give a reader that says when it begins and ends."""
+    @property
+    def left(self) -> float | None:
+        """The seconds that the call has left, at least a thousandth; None: as many as it takes."""
+        return None if self.ends is None else max(self.ends - time.monotonic(), 0.001)
+
+    def reading(self, read: Reading) -> Reader:
+        """Give a reader that ends with the call, and says when it begins and ends."""
 
         def timed(wanted: Any) -> Any:
             self.mark(PARSE)
             try:
-                return read(wanted)
+                return read(wanted, timeout=self.left)
             finally:
                 self.mark(REDIS)
 
@@ -216,6 +226,7 @@ class Desk:
         left = context.time_remaining()
         if left is not None and left <= 0:
             raise DeadlineExceeded("the call's deadline had passed before its turn came")
+        call.ends = None if left is None else time.monotonic() + left
         if self._access is not None:
             call.caller = self._access.who(sent.get("authorization"), _subjects(context))
 

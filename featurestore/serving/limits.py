@@ -16,7 +16,8 @@ class Limits:
 
     `outputs` are the features of a lookup, `keys` its rows for each stored view; `cells`, rows for
     each output, bound what all lookups in hand answer together. A pushed event may lie `skew`
-    microseconds in the future.
+    microseconds in the future. So many `kept_rows` are answered from the process's own memory,
+    `kept_for` seconds long; none, unless said.
     """
 
     rows: int = 10_000
@@ -30,6 +31,8 @@ class Limits:
     threads: int = 4
     calls: int = 256
     poll: float = 0.5
+    kept_rows: int = 0
+    kept_for: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse a skew that no clock could be compared with, and threads that cannot count."""

@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from featurestore.errors import InvalidRequest, Unavailable
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving.access import Access
+from featurestore.serving.cache import Cache, Reading
 from featurestore.serving.calls import Call, Desk
 from featurestore.serving.counters import Counters, Pool
 from featurestore.serving.limits import SERVICE, Limits
@@ -70,6 +71,9 @@ class Server:
     ) -> None:
         check_public(host, tls=tls is not None, insecure=insecure)
         self._store = store
+        self._read: Reading = store.read
+        if limits.kept_rows:
+            self._read = Cache(store.read, entries=limits.kept_rows, age=limits.kept_for).read
         self._sink = sink
         self._project = project
         self._clock = clock
@@ -166,7 +170,7 @@ class Server:
             raw,
             most=self._limits.rows,
             clock=self._clock,
-            read=call.reading(self._store.read),
+            read=call.reading(self._read),
             locks=self._locks,
             trace=call,
         )
@@ -203,7 +207,8 @@ class Server:
             max_skew=self._limits.skew,
             most=self._limits.pushed_rows,
         )
-        result = deliver(push, lives, lambda: self._store, self._sink, to=request.to, now=moment)
+        store = self._store.within(call.left)
+        result = deliver(push, lives, lambda: store, self._sink, to=request.to, now=moment)
         return response_of(result).SerializeToString()
 
     def _state(self) -> State:

@@ -18,6 +18,7 @@ An entity-less view has the key `00`. Strings are compared as they are: no norma
 import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from itertools import compress, repeat
 from operator import eq
 
@@ -135,18 +136,26 @@ def bucket_of(frame: pl.DataFrame, join_keys: Sequence[Column], buckets: int) ->
     return pl.Series("bucket", values, dtype=pl.UInt32)
 
 
-def redis_keys(project: str, table_id: str, canonical: Sequence[bytes]) -> list[bytes]:
-    """Give the Redis key of each canonical key in a table.
-
-    The cluster hash tag is the hash of the canonical key alone, so that all views of an entity
-    share a slot and no user byte stands inside the braces.
+def redis_keys(
+    project: str, table_id: str, canonical: Sequence[bytes], tags: Sequence[bytes] | None = None
+) -> list[bytes]:
+    """Give the Redis key of each canonical key in a table; `tags` are those of the keys if known.
 
     Raises:
         InvalidRequest: the project's name or the table's id has other characters than they may.
     """
     prefix = b"}" + table_prefix(project, table_id)
-    tags = repeat(b"{")
-    return list(map(b"".join, zip(tags, _hex(hash64(canonical)), repeat(prefix), canonical)))
+    known = tags_of(canonical) if tags is None else tags
+    return list(map(b"".join, zip(repeat(b"{"), known, repeat(prefix), canonical)))
+
+
+def tags_of(canonical: Sequence[bytes]) -> list[bytes]:
+    """Give what stands inside the braces of each key, by which a cluster chooses its slot.
+
+    That is the hash of the canonical key alone, so that all views of an entity share a slot and no
+    user byte stands there.
+    """
+    return _hex(hash64(canonical))
 
 
 def states_of(table_id: str) -> str:
@@ -164,6 +173,7 @@ def table_of(table_id: str) -> str:
     return table_id.rstrip(_STATES + _PUSHED)
 
 
+@lru_cache(maxsize=4096)
 def table_prefix(project: str, table_id: str) -> bytes:
     """Give what stands between hash tag and canonical key: `fs1/<project>/<table id>/`.
 

@@ -27,6 +27,7 @@ from featurestore.storage.keys import (
     states_of,
     table_of,
     table_prefix,
+    tags_of,
 )
 from featurestore.storage.server import Server, script
 from featurestore.storage.states import HEAD_BYTES, NUMBERS_AT
@@ -219,8 +220,9 @@ class OnlineStore(Server):
         """
         until = None if timeout is None else time.monotonic() + timeout
         tables = list(dict.fromkeys(table_of(table) for table, _ in wanted))
-        known = [list(filter(None, canonical)) for _, canonical in wanted]
-        places = [redis_keys(self.project, w[0], k) for w, k in zip(wanted, known, strict=True)]
+        # Views of one entity are asked for by one list of keys, which is hashed once.
+        entities = {id(canonical): _tagged(canonical) for _, canonical in wanted}
+        places = [redis_keys(self.project, w[0], *entities[id(w[1])]) for w in wanted]
         if isinstance(self.nodes, Cluster):
             keys = [*chain.from_iterable(places)]
             found = iter(self._spread(self.nodes, tables, keys, until))
@@ -442,6 +444,12 @@ class OnlineStore(Server):
 def _same_length(*lists: Sequence[object]) -> None:
     if len(set(map(len, lists))) > 1:
         raise ValueError("keys and rows are not of one length")
+
+
+def _tagged(canonical: Sequence[bytes | None]) -> tuple[list[bytes], list[bytes]]:
+    """Give the keys that are none of null, and their hash tags."""
+    known = list(filter(None, canonical))
+    return known, tags_of(known)
 
 
 def _placed(canonical: Sequence[bytes | None], found: Iterator[bytes | None]) -> list[bytes | None]:

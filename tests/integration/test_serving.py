@@ -161,6 +161,44 @@ def test_the_age_edge_moves_with_as_of(world: World) -> None:
     assert found.to_dict()["seats"] == [1, None]
 
 
+def test_a_request_may_ask_for_younger_rows_never_for_older_ones(world: World) -> None:
+    """The shorter of the view's ttl and the request's own age holds, with the same edge."""
+    keys = {"tailnum": ["new", "edge", "old"]}
+    week, least = timedelta(days=7), timedelta(microseconds=1)
+    ages = world.ask(["plane:seats"], entities=keys).ages["seats"]
+    assert ages == [timedelta(0), week, week + least]
+    for max_age, expected in (
+        (None, [True, True, False]),
+        (timedelta(days=365), [True, True, False]),
+        (week, [True, True, False]),
+        (week - least, [True, False, False]),
+        (least, [True, False, False]),
+    ):
+        found = world.ask(["plane:seats"], entities=keys, max_age=max_age)
+        there = [status == "PRESENT" for status in found.statuses["seats"]]
+        assert there == expected
+        assert [value is not None for value in found.to_dict()["seats"]] == expected
+    with pytest.raises(InvalidRequest, match="max_age"):
+        world.ask(["plane:seats"], entities=keys, max_age=timedelta(0))
+
+
+@pytest.mark.parametrize(("kept", "answered"), [(100, 99), (0, 100)])
+def test_rows_are_kept_in_the_process_only_where_that_is_asked_for(
+    world: World, kept: int, answered: int
+) -> None:
+    """Until its time is over a row that was read is answered again, whatever Redis holds since."""
+    load_rows(world.store, CITY, pl.DataFrame({"traffic": [99]}), [EARLY])
+    limits = Limits(kept_rows=kept, kept_for=3600.0)
+    server = serve(world.store, project=world.store.project, limits=limits)
+    with FeatureClient(server.address, timeout=5) as client:
+        assert client.get_online_features(["city:traffic"]).to_dict() == {"traffic": [99]}
+        load_rows(world.store, CITY, pl.DataFrame({"traffic": [100]}), [EARLY + 1])
+        assert client.get_online_features(["city:traffic"]).to_dict() == {"traffic": [answered]}
+    server.stop(0)
+    world.store.drop_table(table_of(CITY).id)
+    load_rows(world.store, CITY, pl.DataFrame({"traffic": [99]}), [EARLY])
+
+
 def test_a_row_not_yet_known_is_withheld_and_says_so(world: World) -> None:
     """The later of event time plus delay and created time decides, a null created time does not."""
     asked = {"airport": ["JFK", "LGA", "EWR"]}

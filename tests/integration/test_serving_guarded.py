@@ -24,7 +24,7 @@ from featurestore.errors import (
 from featurestore.model.declare import service
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving.access import read_access
-from featurestore.serving.client import request_message
+from featurestore.serving.asking import request_message
 from featurestore.serving.faults import error_of
 from featurestore.serving.limits import SERVICE, Limits
 from featurestore.serving.listening import Tls, read_tls

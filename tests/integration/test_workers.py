@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import grpc
 import pytest
 
-from featurestore.serving.client import request_message
+from featurestore.serving.asking import request_message
 from featurestore.serving.limits import SERVICE
 from featurestore.storage.redis import OnlineStore
 from tests.crews import OK, command, lookup, one_row, running

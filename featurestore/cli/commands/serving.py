@@ -78,6 +78,12 @@ def serve(
     max_calls: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Calls in hand, a worker; default 256.")
     ] = None,
+    cache_rows: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Rows a worker keeps; default none.")
+    ] = None,
+    cache_seconds: Annotated[
+        float | None, typer.Option(metavar="S", min=0.001, help="For how long; default 0.1.")
+    ] = None,
 ) -> None:
     """Serve lookups over gRPC until told to stop.
 
@@ -107,6 +113,8 @@ def serve(
             "max-keys": max_keys,
             "max-cells": max_cells,
             "max-calls": max_calls,
+            "cache-rows": cache_rows,
+            "cache-seconds": cache_seconds,
         },
     )
 
