@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featurestore.engine.exact import Exact, exact, variances
+from featurestore.engine.exact import Exact, complete, exact, variances
 from featurestore.engine.fold import folded
 from featurestore.engine.parts import Columns, Floats, Parts, bare_of, joined
 from featurestore.engine.questions import Answered, Questions, Way
@@ -42,8 +42,10 @@ def answers(questions: Questions, states: States, at: int) -> tuple[Block, ...]:
     """
     tails = np.array([tail(at, window) for window in questions.windows], np.int64)
     columns = questions.columns
-    cells = _Cells(columns, _covered(columns, states, tails), (len(tails), len(states)))
-    return tuple(_answered(cells, asked) for asked in questions.blocks)
+    cells = _Cells(columns, _covered(columns, states, tails), len(tails), len(states))
+    valid = cells.whole.take(questions.counts, axis=0) > questions.least
+    every = complete(valid)
+    return tuple(_answered(cells, asked, valid[asked.rows], every) for asked in questions.blocks)
 
 
 def _covered(columns: Columns, states: States, tails: Integers) -> Parts:
@@ -83,6 +85,8 @@ def _rests(found: Parts, moments: Integers, tails: Integers) -> tuple[Parts, Int
     """
     end = len(moments) + 1
     begins = moments.searchsorted(tails)
+    if len(tails) == 1:
+        return found.since(int(begins[0])), np.zeros(1, np.int64)
     sizes = end - begins
     places = np.concatenate([np.arange(begin, end) for begin in begins.tolist()])
     return found.taken(places), np.cumsum(sizes) - sizes
@@ -103,71 +107,63 @@ def _pieces(
 
 
 class _Cells:
-    """What windows are made of; shapes are (columns, windows, entities)."""
+    """What windows are made of: a row for each window of each column, in it one of each entity."""
 
-    def __init__(self, columns: Columns, parts: Parts, shape: tuple[int, int]) -> None:
+    def __init__(self, columns: Columns, parts: Parts, windows: int, entities: int) -> None:
+        def rows(found: NDArray[Any]) -> NDArray[Any]:
+            return found.reshape(len(found) * windows, entities)
+
         self._columns = columns
-        self._sums = len(columns.sums)
-        self.whole = parts.whole.reshape(-1, *shape)
-        self._high, self._low = parts.high.reshape(-1, *shape), parts.low.reshape(-1, *shape)
-        self._picks = [one.reshape(-1, *shape) for one in parts.picks]
+        self._counts, self._sums = len(columns.inputs) * windows, len(columns.sums) * windows
+        self.whole: Integers = rows(parts.whole)
+        self._exact = Exact(rows(parts.high), rows(parts.low))
+        self._picks = [rows(one) for one in parts.picks]
 
     @cached_property
     def _numbers(self) -> Exact:
         """Sums as exact numbers; those that are int64 come last, where they are needed as such."""
-        columns, sums = self._columns, Exact(self._high[: self._sums], self._low[: self._sums])
-        if set(columns.ints).isdisjoint(columns.squares):
+        sums = self._exact[: self._sums]
+        if set(self._columns.ints).isdisjoint(self._columns.squares):
             return sums
-        ints = exact(self.whole[len(columns.inputs) :])
+        ints = exact(self.whole[self._counts :])
         return Exact(np.concatenate([sums.high, ints.high]), np.concatenate([sums.low, ints.low]))
 
     @cached_property
     def _floats(self) -> Floats:
         """Sums as float64; those that are int64 come last."""
-        sums = Exact(self._high[: self._sums], self._low[: self._sums]).floats()
-        ints = self.whole[len(self._columns.inputs) :]
+        sums, ints = self._exact[: self._sums].floats(), self.whole[self._counts :]
         return np.concatenate([sums, ints]) if len(ints) else sums
 
     def values(self, way: Way) -> tuple[NDArray[Any], Bools | None]:
-        """Give the values of some features, zero where they have none; shape (rows, entities).
+        """Give the values of some features, of any kind where they have none.
 
         Beside them what there is, where that is not for the number of events to say.
         """
-        here = (way.columns, way.windows)
         match way.how:
             case "whole":
-                return self.whole[here], None
+                return self.whole.take(way.at, axis=0), None
             case "floats":
-                return self._floats[here], None
+                return self._floats.take(way.at, axis=0), None
             case "mean":
-                counts = self.whole[way.inputs, way.windows]
-                return self._floats[here] / np.maximum(counts, 1), None
+                counts = np.maximum(self.whole.take(way.counts, axis=0), 1)
+                return self._floats.take(way.at, axis=0) / counts, None
             case "integers":
-                return self._exact(way).integers()
+                return self._numbers.rows(way.at).integers()
             case "var" | "std":
-                spread = self._spread(way)
+                counts, squares = self.whole.take(way.counts, axis=0), self._exact.rows(way.squares)
+                spread = variances(counts, self._numbers.rows(way.at), squares)
                 return np.sqrt(spread) if way.how == "std" else spread, None
-            case int(pick):
-                return self._picks[pick][here], None
-
-    def _exact(self, way: Way) -> Exact:
-        here = (way.columns, way.windows)
-        return Exact(self._numbers.high[here], self._numbers.low[here])
-
-    def _spread(self, way: Way) -> Floats:
-        counts = self.whole[way.inputs, way.windows]
-        here = ([self._sums + one for one in way.squares], way.windows)
-        squares = Exact(self._high[here], self._low[here])
-        return np.where(counts > 1, variances(counts, self._exact(way), squares), 0.0)
+            case int(group):
+                return self._picks[group].take(way.at, axis=0), None
 
 
-def _answered(cells: _Cells, asked: Answered) -> Block:
-    valid = cells.whole[asked.inputs, asked.windows] > asked.least
+def _answered(cells: _Cells, asked: Answered, valid: Bools, every: bool) -> Block:
     values = np.empty(valid.shape, asked.stored)
     for way in asked.ways:
-        values[way.rows], there = cells.values(way)
+        found, there = cells.values(way)
         if there is not None:
             valid[way.rows] = there
+        values[way.rows] = found if every else np.where(valid[way.rows], found, 0)
     return Block(
         dtype=asked.dtype,
         names=asked.names,

@@ -29,8 +29,7 @@ class Exact:
     def __add__(self, other: "Exact") -> "Exact":
         """Add, number by number; infinities and NaN as float64 adds them."""
         with np.errstate(over="ignore", invalid="ignore"):
-            total, error = two_sum(self.high, other.high)
-            return _renormalized(total, _finite(error) + (self.low + other.low))
+            return _added(self.high, self.low, other.high, other.low)
 
     def __getitem__(self, places: NDArray[np.int64] | slice) -> "Exact":
         """Give the numbers at some places."""
@@ -54,6 +53,10 @@ class Exact:
     def take(self, places: NDArray[np.int64]) -> "Exact":
         """Give the numbers at some places; one beyond the ends is the first or last."""
         return Exact(self.high.take(places, mode="clip"), self.low.take(places, mode="clip"))
+
+    def rows(self, places: NDArray[np.int64]) -> "Exact":
+        """Give some rows of numbers."""
+        return Exact(self.high.take(places, axis=0), self.low.take(places, axis=0))
 
     def floats(self) -> Floats:
         """Give the nearest float64 of each; never -0.0, and NaN of one kind."""
@@ -95,6 +98,8 @@ def squared(values: Exact) -> Exact:
     """Give the squares; one beyond float64 is infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
         square, error = _two_product(values.high, values.high)
+        if not values.low.any():
+            return Exact(square, error)
         return _renormalized(square, error + 2 * values.high * values.low)
 
 
@@ -110,9 +115,11 @@ def variances(count: NDArray[np.int64], sums: Exact, squares: Exact) -> Floats:
         products, errors = _two_product(one, two)
         errors += np.array((squares.low * numbers, 2 * sums.high * sums.low))
         both = _renormalized(products, errors)
-        spread = (Exact(both.high[0], both.low[0]) + Exact(-both.high[1], -both.low[1])).floats()
+        spread = _added(both.high[0], both.low[0], -both.high[1], -both.low[1]).floats()
+        # Of no number or one this is divided by zero, and so not finite either.
         variance = np.maximum(spread, 0.0) / (numbers * (numbers - 1))
-    return np.where((numbers > 1) & np.isfinite(variance), variance, np.nan)
+        finite = np.isfinite(variance)
+    return variance if complete(finite) else np.where(finite, variance, np.nan)
 
 
 def two_sum(one: Floats, two: Floats) -> tuple[Floats, Floats]:
@@ -120,6 +127,11 @@ def two_sum(one: Floats, two: Floats) -> tuple[Floats, Floats]:
     total = one + two
     of_two = total - one
     return total, (one - (total - of_two)) + (two - of_two)
+
+
+def _added(one: Floats, below: Floats, two: Floats, under: Floats) -> Exact:
+    total, error = two_sum(one, two)
+    return _renormalized(total, _finite(error) + (below + under))
 
 
 def _two_product(one: Floats, two: Floats | float) -> tuple[Floats, Floats]:
@@ -147,6 +159,6 @@ def _finite(values: Floats) -> Floats:
     return values if complete(finite) else np.where(finite, values, 0.0)
 
 
-def complete(mask: NDArray[np.bool_]) -> bool:
+def complete(mask: NDArray[np.bool_ | np.uint8]) -> bool:
     """Say whether all of a mask is true: of a few numbers in a tenth of the time of `all`."""
     return bool(np.count_nonzero(mask) == mask.size)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.engine.exact import complete, two_sum
-from featurestore.engine.parts import Columns, Floats, Parts
-from featurestore.model.tiles import Integers, Pick
+from featurestore.engine.parts import Columns, Floats, Group, Parts
+from featurestore.model.tiles import Integers
 
 _DIGITS = 53
 _HUGE, _DOWN = 960, 200
@@ -26,36 +26,33 @@ Bools = NDArray[np.bool_]
 def folded(columns: Columns, parts: Parts, firsts: Integers) -> Parts:
     """Fold stretches of tiles, in their order, into one tile each.
 
-    Stretch number i begins at `firsts[i]` and ends where the next begins; none is empty. Where
-    nothing counts, what is picked is zero.
+    Stretch number i begins at `firsts[i]` and ends where the next begins; none is empty.
     """
     whole = np.add.reduceat(parts.whole, firsts, axis=1)
-    high, low = whole[:0].astype(np.float64), whole[:0].astype(np.float64)
-    if columns.summed:
+    high = low = np.empty((0, len(firsts)))
+    if len(parts.high):
         lengths = np.append(firsts[1:], parts.high.shape[1]) - firsts
         high, low = _sums(parts.high, parts.low, firsts, lengths)
     picks = []
-    for pick, values in zip(columns.picks, parts.picks, strict=True):
-        fold = _chosen if pick.part in ("first", "last") else _extreme
-        at = [columns.inputs.index(one) for one in pick.inputs]
-        picked = fold(pick, values, parts.whole[at] > 0, firsts)
-        picks.append(np.where(whole[at] > 0, picked, picked.dtype.type(0)))
+    for group, values in zip(columns.groups, parts.picks, strict=True):
+        if group.part in ("min", "max"):
+            picks.append(_extreme(group, values, firsts))
+        else:
+            picks.append(_chosen(group, values, parts.whole[group.counts] > 0, firsts))
     return Parts(whole=whole, high=high, low=low, picks=tuple(picks))
 
 
-def _extreme(pick: Pick, values: NDArray[Any], valid: Bools, firsts: Integers) -> NDArray[Any]:
-    least, kind = pick.part == "min", values.dtype.kind
-    if not complete(valid):
-        limits = np.iinfo(values.dtype) if kind != "f" else None
-        nothing = np.nan if limits is None else limits.max if least else limits.min
-        values = np.where(valid, values, values.dtype.type(nothing))
-    smallest, greatest = (np.fmin, np.fmax) if kind == "f" else (np.minimum, np.maximum)
-    return (smallest if least else greatest).reduceat(values, firsts, axis=1)
+def _extreme(group: Group, values: NDArray[Any], firsts: Integers) -> NDArray[Any]:
+    floats = values.dtype.kind == "f"
+    smallest, greatest = (np.fmin, np.fmax) if floats else (np.minimum, np.maximum)
+    found = (smallest if group.part == "min" else greatest).reduceat(values, firsts, axis=1)
+    # Never -0.0, which may or may not be less than 0.0.
+    return found + 0.0 if floats else found
 
 
-def _chosen(pick: Pick, values: NDArray[Any], valid: Bools, firsts: Integers) -> NDArray[Any]:
+def _chosen(group: Group, values: NDArray[Any], valid: Bools, firsts: Integers) -> NDArray[Any]:
     count = values.shape[1]
-    if pick.part == "first":
+    if group.part == "first":
         at = np.minimum.reduceat(np.where(valid, np.arange(count), count), firsts, axis=1)
     else:
         at = np.maximum.reduceat(np.where(valid, np.arange(count), -1), firsts, axis=1)
@@ -86,9 +83,9 @@ def _finite_sums(
     huge = exponent.max() > _HUGE
     if huge:
         down = np.where(exponent > _HUGE, -_DOWN, 0)
-        spread = np.repeat(down, lengths, axis=1)
+        spread = _repeated(down, lengths)
         high, low, exponent = np.ldexp(high, spread), np.ldexp(low, spread), exponent + down
-    unit = np.repeat(np.ldexp(1.0, exponent), lengths, axis=1)
+    unit = _repeated(np.ldexp(1.0, exponent), lengths)
     cut = unit + high
     cut -= unit
     left = high - cut
@@ -108,3 +105,8 @@ def _finite_sums(
         total, rest = np.ldexp(total, -down), np.ldexp(rest, -down)
         rest = np.where(np.isfinite(total), rest, 0.0)
     return total + 0.0, rest + 0.0
+
+
+def _repeated(values: NDArray[Any], lengths: Integers) -> NDArray[Any]:
+    """Give each stretch's value to all that is in it."""
+    return values if len(lengths) == 1 else np.repeat(values, lengths, axis=1)

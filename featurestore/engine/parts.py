@@ -13,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurestore.engine.exact import Exact, complete, exact, squared
-from featurestore.model.tiles import Integers, Pick, Plan, Records
+from featurestore.model.tiles import Integers, Part, Pick, Plan, Records, stored
 
 Floats = NDArray[np.float64]
-Index = slice | list[int]
-"""Places in a field: as a slice they are read without a copy."""
+Index = slice | Integers
+"""Rows of an array: as a slice they are read without a copy."""
 
 _WIDE = frozenset({"int64", "uint64"})
 """The dtypes of numbers that one float64 does not hold."""
+_ALONE = _WIDE | {"datetime"}
+"""The dtypes that are picked as they are; others are picked together, as float64 holds them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,7 +30,8 @@ class Parts:
     """Columns of tiles: a row per column, and in it a number per tile.
 
     `whole` are how many events of each input count, then the sums that are int64. `high` and `low`
-    are the sums that are exact pairs of float64, then those of squares.
+    are the sums that are exact pairs of float64, then those of squares. `picks` go by group; where
+    no event counts, the least or greatest is what changes no other.
     """
 
     whole: Integers
@@ -45,12 +48,36 @@ class Parts:
             picks=tuple(one.take(places, axis=1) for one in self.picks),
         )
 
+    def since(self, begin: int) -> "Parts":
+        """Give the tiles from a place on, without a copy."""
+        return Parts(
+            whole=self.whole[:, begin:],
+            high=self.high[:, begin:],
+            low=self.low[:, begin:],
+            picks=tuple(one[:, begin:] for one in self.picks),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Group:
+    """Picks of one part and NumPy dtype, which are folded together: a row for each of these inputs.
+
+    `counts` are the rows of how many of their events count; `nothing` stands where none does.
+    """
+
+    part: Part
+    dtype: str
+    inputs: tuple[int, ...]
+    counts: Index
+    nothing: np.generic
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Columns:
     """Which columns of a plan's tiles are wanted: of which inputs, by their place in the plan.
 
-    `inputs` are those whose events are counted, and hold all the others.
+    `inputs` are those whose events are counted, and hold all the others. `groups` are the picks as
+    they are folded, `rows` the number of the group of each pick, and its rows there.
     """
 
     plan: Plan
@@ -59,108 +86,204 @@ class Columns:
     sums: tuple[int, ...]
     squares: tuple[int, ...]
     picks: tuple[Pick, ...]
-    summed: tuple[int, ...] = field(init=False)
-    _counts_at: Index = field(init=False)
-    _ints_at: Index = field(init=False)
-    _exact_at: Index = field(init=False)
-    _picks_at: tuple[Index, ...] = field(init=False)
+    groups: tuple[Group, ...] = field(init=False)
+    rows: tuple[tuple[int, slice], ...] = field(init=False)
+    _tile: "_Tile" = field(init=False)
+    _bare: "_Bare" = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find the columns in the fields of a tile."""
-        plan, squares_at = self.plan, len(self.plan.sums)
-        exact_at = [plan.sums.index(one) for one in self.sums]
-        exact_at += [squares_at + plan.squares.index(one) for one in self.squares]
-        whole = {one.name: one.inputs for one in plan.picks}
-        picks_at = ([whole[one.name].index(i) for i in one.inputs] for one in self.picks)
-        summed = tuple(dict.fromkeys((*self.sums, *self.squares)))
-        object.__setattr__(self, "summed", summed)
-        object.__setattr__(self, "_counts_at", _index(self.inputs))
-        object.__setattr__(self, "_ints_at", _index([plan.ints.index(one) for one in self.ints]))
-        object.__setattr__(self, "_exact_at", _index(exact_at))
-        object.__setattr__(self, "_picks_at", tuple(map(_index, picks_at)))
+        """Group the picks, and find the columns in the fields of tiles and of bare events."""
+        of: dict[tuple[Part, str], tuple[int, ...]] = {}
+        rows = []
+        for pick in self.picks:
+            kind = (pick.part, pick.dtype if pick.dtype in _ALONE else "float64")
+            before = of.get(kind, ())
+            of[kind] = before + pick.inputs
+            rows.append((list(of).index(kind), slice(len(before), len(of[kind]))))
+        groups = tuple(_group(self.inputs, *kind, inputs) for kind, inputs in of.items())
+        object.__setattr__(self, "groups", groups)
+        object.__setattr__(self, "rows", tuple(rows))
+        object.__setattr__(self, "_tile", _tile(self))
+        object.__setattr__(self, "_bare", _bare(self))
 
     def parts(self, tiles: Records, bare: Records) -> Parts:
         """Give the columns of tiles, then of bare events, each as a tile of its own, then nothing.
 
         The last one is a tile in which nothing happens.
         """
-        some, every, counts = len(tiles), len(tiles) + len(bare), len(self.inputs)
+        some, every = len(tiles), len(tiles) + len(bare)
         exact_ones = (len(self.sums) + len(self.squares), every + 1)
         found = Parts(
-            whole=np.zeros((counts + len(self.ints), every + 1), np.int64),
-            high=np.zeros(exact_ones),
+            whole=np.empty((len(self.inputs) + len(self.ints), every + 1), np.int64),
+            high=np.empty(exact_ones),
             low=np.zeros(exact_ones),
-            picks=tuple(
-                np.zeros((len(one.inputs), every + 1), self.plan.tile[one.name].base)
-                for one in self.picks
-            ),
+            picks=tuple(np.empty((len(one.inputs), every + 1), one.dtype) for one in self.groups),
         )
         if some:
             self._fill(found, slice(some), tiles)
         if len(bare):
             self._lift(found, slice(some, every), bare)
+        found.whole[:, every] = 0
+        found.high[:, every] = 0
+        for group, column in zip(self.groups, found.picks, strict=True):
+            column[:, every] = group.nothing
         return found
 
     def records(self, start: Integers, parts: Parts) -> Records:
         """Give tiles of the first parts, which start at these moments; the columns must be all."""
-        tiles, count = np.zeros(len(start), self.plan.tile), len(start)
+        tiles, first = np.zeros(len(start), self.plan.tile), slice(len(start))
+        counts = parts.whole[: len(self.inputs), first]
         tiles["start"] = start
-        tiles["n"] = parts.whole[: len(self.inputs), :count].T
-        tiles["ints"] = parts.whole[len(self.inputs) :, :count].T
-        tiles["high"], tiles["low"] = parts.high[:, :count].T, parts.low[:, :count].T
-        for pick, column in zip(self.picks, parts.picks, strict=True):
-            tiles[pick.name] = column[:, :count].T
+        tiles["n"] = counts.T
+        tiles["ints"] = parts.whole[len(self.inputs) :, first].T
+        tiles["high"], tiles["low"] = parts.high[:, first].T, parts.low[:, first].T
+        for pick, (group, rows) in zip(self.picks, self.rows, strict=True):
+            there = counts[list(pick.inputs)] > 0
+            tiles[pick.name] = np.where(there, parts.picks[group][rows, first], 0).T
         return tiles
 
     def _fill(self, found: Parts, here: slice, tiles: Records) -> None:
         """Fill in tiles."""
-        counts = len(self.inputs)
-        found.whole[:counts, here] = tiles["n"].T[self._counts_at]
+        counts, at = len(self.inputs), self._tile
+        found.whole[:counts, here] = _rows(tiles["n"].T, at.counts)
         if self.ints:
-            found.whole[counts:, here] = tiles["ints"].T[self._ints_at]
-        if self.summed:
-            found.high[:, here] = tiles["high"].T[self._exact_at]
-            found.low[:, here] = tiles["low"].T[self._exact_at]
-        for pick, column, at in zip(self.picks, found.picks, self._picks_at, strict=True):
-            column[:, here] = tiles[pick.name].T[at]
+            found.whole[counts:, here] = _rows(tiles["ints"].T, at.ints)
+        if len(found.high):
+            found.high[:, here] = _rows(tiles["high"].T, at.exact)
+            found.low[:, here] = _rows(tiles["low"].T, at.exact)
+        for pick, (number, rows), places in zip(self.picks, self.rows, at.picks, strict=True):
+            found.picks[number][rows, here] = _rows(tiles[pick.name].T, places)
+        for group, column in zip(self.groups, found.picks, strict=True):
+            nothing = _rows(found.whole[:, here], group.counts) == 0
+            np.copyto(column[:, here], group.nothing, where=nothing)
 
     def _lift(self, found: Parts, here: slice, events: Records) -> None:
         """Fill in bare events, each as a tile of its own."""
-        plan, counts = self.plan, len(self.inputs)
-        valid = np.unpackbits(events["valid"], axis=1, count=len(plan.columns), bitorder="little")
-        found.whole[:counts, here] = valid.T[self._counts_at]
-        for row, place in enumerate(self.ints):
-            found.whole[counts + row, here] = _input(plan, events, place)
-        if self.summed:
-            found.high[:, here], found.low[:, here] = self._numbers(events)
-        for pick, column in zip(self.picks, found.picks, strict=True):
-            for row, place in enumerate(pick.inputs):
-                column[row, here] = _input(plan, events, place)
-            if column.dtype.kind == "f":
-                values = column[:, here]
-                values[np.isnan(values)] = np.nan
-                if pick.part in ("min", "max"):
-                    values += 0
+        counts, at, width = len(self.inputs), self._bare, len(self.plan.columns)
+        valid = np.unpackbits(events["valid"].T, axis=0, count=width, bitorder="little")
+        found.whole[:counts, here] = _rows(valid, at.counts)
+        values = np.empty((at.count, len(events)))
+        for dtype, rows, places in at.fields:
+            values[rows] = _rows(events[dtype].T, places)
+        if not complete(np.isfinite(values)):
+            values[np.isnan(values)] = np.nan
+        if self.ints:
+            found.whole[counts:, here] = _rows(values, at.ints)
+        if len(found.high):
+            self._add(found, here, values, events)
+        every = complete(valid)
+        if not every:
+            np.copyto(values, np.nan, where=_rows(valid, at.valid) == 0)
+        for group, column, (name, places) in zip(self.groups, found.picks, at.picks, strict=True):
+            if not name:
+                column[:, here] = _rows(values, places)
+                continue
+            column[:, here] = _rows(events[name].T, places)
+            if not every:
+                nothing = _rows(found.whole[:, here], group.counts) == 0
+                np.copyto(column[:, here], group.nothing, where=nothing)
 
-    def _numbers(self, events: Records) -> tuple[Floats, Floats]:
-        """Give what is summed of events as exact numbers, those that are squared last."""
-        high = np.empty((len(self.summed), len(events)))
-        low = np.zeros(high.shape)
-        for row, place in enumerate(self.summed):
-            values = _input(self.plan, events, place)
-            high[row] = values
-            if self.plan.columns[place].dtype in _WIDE:
-                low[row] = exact(values).low
+    def _add(self, found: Parts, here: slice, values: Floats, events: Records) -> None:
+        """Fill in what is summed of bare events: as exact numbers, those that are squared last."""
+        at, sums = self._bare, len(self.sums)
+        found.high[:sums, here] = _rows(values, at.sums)
+        low = np.zeros(values.shape if at.wide else (len(values), 1))
+        for row, dtype, place in at.wide:
+            low[row] = exact(events[dtype][:, place]).low
+        if at.wide:
+            found.low[:sums, here] = _rows(low, at.sums)
         if self.squares:
-            at = [self.summed.index(place) for place in self.squares]
-            above = squared(Exact(high[at], low[at]))
-            count = len(self.sums)
-            high = np.concatenate([high[:count], above.high])
-            low = np.concatenate([low[:count], above.low])
-        if complete(np.isfinite(high)):
-            return high + 0.0, low + 0.0
-        low = np.where(np.isfinite(high), low + 0.0, 0.0)
-        return np.where(np.isnan(high), np.nan, high + 0.0), low
+            above = squared(Exact(_rows(values, at.squares), _rows(low, at.squares)))
+            found.high[sums:, here], found.low[sums:, here] = above.high, above.low
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Tile:
+    """Where columns are in the fields of a tile."""
+
+    counts: Index
+    ints: Index
+    exact: Index
+    picks: tuple[Index, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Bare:
+    """Where columns are in the fields of a bare event, most of which are first read as float64.
+
+    Of `count` rows of them `fields` says which are in the field of a dtype, and where, and `valid`
+    which inputs they are. `ints`, `sums` and `squares` are found there. So are `picks` (of
+    each group), or in a field that they name. `wide` are the sums of what float64 does not hold.
+    """
+
+    count: int
+    fields: tuple[tuple[str, slice, Index], ...]
+    counts: Index
+    valid: Index
+    ints: Index
+    sums: Index
+    squares: Index
+    wide: tuple[tuple[int, str, int], ...]
+    picks: tuple[tuple[str, Index], ...]
+
+
+def _tile(columns: Columns) -> _Tile:
+    plan, squares_at = columns.plan, len(columns.plan.sums)
+    exact_at = [plan.sums.index(one) for one in columns.sums]
+    exact_at += [squares_at + plan.squares.index(one) for one in columns.squares]
+    whole = {one.name: one.inputs for one in plan.picks}
+    return _Tile(
+        counts=_index(columns.inputs),
+        ints=_index([plan.ints.index(one) for one in columns.ints]),
+        exact=_index(exact_at),
+        picks=tuple(_index([whole[o.name].index(i) for i in o.inputs]) for o in columns.picks),
+    )
+
+
+def _bare(columns: Columns) -> _Bare:
+    plan, floats = columns.plan, {*columns.ints, *columns.sums, *columns.squares}
+    floats.update(*(one.inputs for one in columns.picks if one.dtype not in _ALONE))
+    read: list[int] = []
+    fields, wide = [], []
+    for dtype, inputs in plan.values.items():
+        places = [place for place, one in enumerate(inputs) if one in floats]
+        rows = slice(len(read), len(read) + len(places))
+        read += [inputs[place] for place in places]
+        if places:
+            fields.append((dtype, rows, _index(places)))
+        if dtype in _WIDE:
+            wide += [(rows.start + at, dtype, place) for at, place in enumerate(places)]
+    picks = []
+    for one in columns.groups:
+        name = plan.columns[one.inputs[0]].dtype
+        name = name if name in _ALONE else ""
+        within = plan.values[name] if name else read
+        picks.append((name, _index([within.index(i) for i in one.inputs])))
+    return _Bare(
+        count=len(read),
+        fields=tuple(fields),
+        counts=_index(columns.inputs),
+        valid=_index(read),
+        ints=_index([read.index(one) for one in columns.ints]),
+        sums=_index([read.index(one) for one in columns.sums]),
+        squares=_index([read.index(one) for one in columns.squares]),
+        wide=tuple(wide),
+        picks=tuple(picks),
+    )
+
+
+def _group(counted: Sequence[int], part: Part, dtype: str, inputs: tuple[int, ...]) -> Group:
+    held = np.dtype(stored(dtype))
+    nothing: float = np.nan
+    if held.kind != "f":
+        nothing = np.iinfo(held).max if part == "min" else np.iinfo(held).min
+    return Group(
+        part=part,
+        dtype=held.str,
+        inputs=inputs,
+        counts=_index([counted.index(one) for one in inputs]),
+        nothing=held.type(nothing),
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -204,13 +327,12 @@ def _plain(records: Records) -> Records:
     return records.view(f"V{records.dtype.itemsize}")
 
 
-def _input(plan: Plan, events: Records, place: int) -> NDArray[Any]:
-    dtype = plan.columns[place].dtype
-    values: NDArray[Any] = events[dtype][:, plan.values[dtype].index(place)]
-    return values
-
-
 def _index(places: Sequence[int]) -> Index:
     first = places[0] if places else 0
-    run = slice(first, first + len(places))
-    return run if list(places) == list(range(run.start, run.stop)) else list(places)
+    run = range(first, first + len(places))
+    return slice(run.start, run.stop) if list(places) == list(run) else np.array(places)
+
+
+def _rows(values: NDArray[Any], places: Index) -> NDArray[Any]:
+    # A third of the time that indexing takes.
+    return values[places] if isinstance(places, slice) else values.take(places, axis=0)

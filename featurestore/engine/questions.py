@@ -12,7 +12,7 @@ from featurestore.model.schema import INTEGERS
 from featurestore.model.tiles import Integers, Part, Plan, stored
 
 How = Literal["whole", "integers", "floats", "mean", "var", "std"] | int
-"""What answers are read from: a kind of sum (counts are whole ones), or the number of a pick."""
+"""What answers are read from: a kind of sum (counts are whole ones), or the group of a pick."""
 
 _ALWAYS, _ONE, _TWO = -1, 0, 1
 """More events than that must count for a function to give something."""
@@ -21,29 +21,27 @@ _LEAST: Mapping[Function, int] = {"count": _ALWAYS, "sum": _ALWAYS, "var": _TWO,
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Way:
-    """Answers of one block that are made alike: the places of each in the block and in the cells.
+    """Answers of one block that are made alike: which rows of it, and which cells each is made of.
 
-    `columns` are those of what they are read from, `squares` those of sums of squares.
+    Cells are rows of what is read, one for each window of a column. `counts` are those of how many
+    events count, `at` of what answers are read from, `squares` of the sums of squares.
     """
 
     how: How
-    rows: list[int]
-    windows: list[int]
-    inputs: list[int]
-    columns: list[int]
-    squares: list[int]
+    rows: slice
+    counts: Integers
+    at: Integers
+    squares: Integers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Answered:
-    """The features of one dtype; each gives something where more than `least` events count."""
+    """The features of one dtype, and which of all that are asked for they are."""
 
     dtype: str
     stored: np.dtype[Any]
     names: tuple[str, ...]
-    windows: list[int]
-    inputs: list[int]
-    least: Integers
+    rows: slice
     ways: tuple[Way, ...]
 
 
@@ -51,24 +49,46 @@ class Answered:
 class Questions:
     """Window features that are asked for: kinds of windows, columns of tiles, and blocks by dtype.
 
-    Windows and inputs go by their places in `windows` and in `columns.inputs`.
+    Of all features, block after block, `counts` are the cells of how many events count, and each
+    gives something where more than `least` do.
     """
 
     windows: tuple[Window, ...]
     columns: Columns
     blocks: tuple[Answered, ...]
+    counts: Integers
+    least: Integers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A feature, how it is made, and of which cells."""
+
+    name: str
+    dtype: str
+    how: How
+    count: int
+    at: int
+    square: int
+    least: int
 
 
 def asking(plan: Plan, features: Sequence[Feature]) -> Questions:
     """Work out how window features are answered from states that are laid out by a plan."""
-    asked = [(one, window_of(one)) for one in features]
-    windows = {(window.length, window.every): window for _, window in asked}
-    columns = _columns(plan, asked)
-    blocks = (
-        _block(columns, list(windows), [pair for pair in asked if pair[0].dtype == dtype])
-        for dtype in dict.fromkeys(feature.dtype for feature in features)
+    pairs = [(one, window_of(one)) for one in features]
+    windows = {(window.length, window.every): window for _, window in pairs}
+    columns, spans = _columns(plan, pairs), list(windows)
+    asked = [_asked(columns, spans, *pair) for pair in pairs]
+    # Those of one dtype, and in it those that are made alike, stand side by side.
+    dtypes, hows = list(dict.fromkeys(o.dtype for o in asked)), [o.how for o in asked]
+    asked.sort(key=lambda one: (dtypes.index(one.dtype), hows.index(one.how)))
+    return Questions(
+        windows=tuple(windows.values()),
+        columns=columns,
+        blocks=tuple(_block(asked, dtype) for dtype in dtypes),
+        counts=np.array([one.count for one in asked], np.int64),
+        least=np.array([one.least for one in asked], np.int64)[:, None],
     )
-    return Questions(windows=tuple(windows.values()), columns=columns, blocks=tuple(blocks))
 
 
 def window_of(feature: Feature) -> Window:
@@ -98,33 +118,46 @@ def _columns(plan: Plan, asked: Sequence[tuple[Feature, Window]]) -> Columns:
     )
 
 
-def _block(
-    columns: Columns, spans: Sequence[tuple[int, int]], asked: Sequence[tuple[Feature, Window]]
-) -> Answered:
-    """Lay out the features of one dtype, and sort them by how they are made."""
-    places = [columns.plan.places[feature.name] for feature, _ in asked]
-    inputs = [columns.inputs.index(place) for place in places]
-    windows = [spans.index((window.length, window.every)) for _, window in asked]
-    ways: dict[How, list[tuple[int, int, int, int, int]]] = {}
-    for row, ((_, window), place) in enumerate(zip(asked, places, strict=True)):
-        how, column = _how(columns, window.function, place)
-        square = columns.squares.index(place) if how in ("var", "std") else 0
-        ways.setdefault(how, []).append((row, windows[row], inputs[row], column, square))
-    least = [_LEAST.get(window.function, _ONE) for _, window in asked]
-    return Answered(
-        dtype=asked[0][0].dtype,
-        stored=np.dtype(stored(asked[0][0].dtype)),
-        names=tuple(feature.name for feature, _ in asked),
-        windows=windows,
-        inputs=inputs,
-        least=np.array(least)[:, None],
-        ways=tuple(_way(how, those) for how, those in ways.items()),
+def _asked(
+    columns: Columns, spans: Sequence[tuple[int, int]], feature: Feature, window: Window
+) -> _Asked:
+    place, among = columns.plan.places[feature.name], spans.index((window.length, window.every))
+    how, column = _how(columns, window.function, place)
+    square = columns.squares.index(place) if how in ("var", "std") else 0
+    return _Asked(
+        name=feature.name,
+        dtype=feature.dtype,
+        how=how,
+        count=columns.inputs.index(place) * len(spans) + among,
+        at=column * len(spans) + among,
+        square=(len(columns.sums) + square) * len(spans) + among,
+        least=_LEAST.get(window.function, _ONE),
     )
 
 
-def _way(how: How, those: Sequence[tuple[int, int, int, int, int]]) -> Way:
-    rows, windows, inputs, columns, squares = map(list, zip(*those, strict=True))
-    return Way(how=how, rows=rows, windows=windows, inputs=inputs, columns=columns, squares=squares)
+def _block(asked: Sequence[_Asked], dtype: str) -> Answered:
+    """Lay out the features of one dtype."""
+    rows = [row for row, one in enumerate(asked) if one.dtype == dtype]
+    block = [asked[row] for row in rows]
+    return Answered(
+        dtype=dtype,
+        stored=np.dtype(stored(dtype)),
+        names=tuple(one.name for one in block),
+        rows=slice(rows[0], rows[-1] + 1),
+        ways=tuple(_way(block, how) for how in dict.fromkeys(one.how for one in block)),
+    )
+
+
+def _way(block: Sequence[_Asked], how: How) -> Way:
+    rows = [row for row, one in enumerate(block) if one.how == how]
+    alike = [block[row] for row in rows]
+    return Way(
+        how=how,
+        rows=slice(rows[0], rows[-1] + 1),
+        counts=np.array([one.count for one in alike], np.int64),
+        at=np.array([one.at for one in alike], np.int64),
+        squares=np.array([one.square for one in alike], np.int64),
+    )
 
 
 def _how(columns: Columns, function: Function, place: int) -> tuple[How, int]:
@@ -141,5 +174,5 @@ def _how(columns: Columns, function: Function, place: int) -> tuple[How, int]:
             return function, (columns.sums + columns.ints).index(place)
         case part:
             picks = [one.part == part and place in one.inputs for one in columns.picks]
-            number = picks.index(True)
-            return number, columns.picks[number].inputs.index(place)
+            group, rows = columns.rows[number := picks.index(True)]
+            return group, rows.start + columns.picks[number].inputs.index(place)
