@@ -177,9 +177,11 @@ def _windows(
 
     Of a null key, or known too late, they are null.
     """
-    layout = asked.columns.plan
+    layout, (built, pushed) = asked.columns.plan, packed
     try:
-        states = beside(layout, *(decode_states(layout, one) for one in packed))
+        states = decode_states(layout, built)
+        if pushed.count(None) < len(pushed):
+            states = beside(layout, states, decode_states(layout, pushed))
     except CorruptData as error:
         raise CorruptData(f"{read.lookup.view.name}.{read.table}: {error}") from error
     early = states.newest > as_of

@@ -22,9 +22,8 @@ has a stamp too. What was pushed since is a state of its own, of nothing but eve
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import reduce
 from itertools import pairwise, repeat
-from operator import add, is_not
+from operator import is_not
 from typing import Any
 from zlib import crc32
 
@@ -44,9 +43,7 @@ _HEAD = np.dtype(
         ("horizon", "<i8"),
         ("numbers", "<u4"),
         ("stamp", "<u4"),
-        ("events", "<u4"),
-        ("bare", "<u4"),
-        ("tiles", "<u4"),
+        ("records", "<u4", (3,)),
     ]
 )
 HEAD_BYTES = _HEAD.itemsize
@@ -64,8 +61,8 @@ def encode_states(plan: Plan, states: States) -> list[bytes | None]:
     heads = np.zeros(len(states), _HEAD)
     heads["format"] = FORMAT
     heads["newest"], heads["horizon"] = states.newest, states.horizon
-    heads["numbers"], heads["events"] = states.folded_counts, states.event_counts
-    heads["bare"], heads["tiles"] = states.bare_counts, states.tile_counts
+    heads["numbers"] = states.folded_counts
+    heads["records"].T[:] = states.event_counts, states.bare_counts, states.tile_counts
     numbers = _cut(states.folded, states.folded_counts)
     events = _cut(states.events, states.event_counts)
     bare = _cut(states.bare, states.bare_counts)
@@ -96,7 +93,6 @@ def decode_states(
     Raises:
         CorruptData: a state is not as it was written, or was written for other columns.
     """
-    there = np.fromiter(map(is_not, packed, repeat(None)), np.bool_, len(packed))
     rows = [row for row in packed if row is not None]
     if not rows:
         return States.none(plan, len(packed))
@@ -106,31 +102,34 @@ def decode_states(
     heads = np.frombuffer(b"".join(map(_take, rows, repeat(slice(HEAD_BYTES)))), _HEAD)
     if (heads["format"] != FORMAT).any():
         raise _corrupt(f"a state's format is not {FORMAT}")
-    dtypes = {"numbers": _NUMBER, "events": plan.event, "bare": plan.bare, "tiles": plan.tile}
-    counts = {name: heads[name].astype(np.int64) for name in dtypes}
-    if only_fronts:
-        counts |= dict.fromkeys(("events", "bare", "tiles"), np.zeros(len(rows), np.int64))
-    widths = [counts[name] * dtype.itemsize for name, dtype in dtypes.items()]
-    if (sizes != reduce(add, widths, HEAD_BYTES)).any():
+    # What is told of a state, row by row: newest, horizon, and how many numbers and records.
+    told = np.empty((6, len(rows)), np.int64)
+    told[0], told[1], told[2] = heads["newest"], heads["horizon"], heads["numbers"]
+    told[3:] = 0 if only_fronts else heads["records"].T
+    dtypes = (_NUMBER, plan.event, plan.bare, plan.tile)
+    ends = told[2:] * np.array([[dtype.itemsize] for dtype in dtypes])
+    ends[0] += HEAD_BYTES
+    ends.cumsum(axis=0, out=ends)
+    if (ends[-1] != sizes).any():
         raise _corrupt("a state's length is not what its head says")
     views: list[memoryview] = list(map(memoryview, rows))  # type: ignore[arg-type]
-    _check(plan, heads, views, HEAD_BYTES + widths[0], only_fronts=only_fronts)
-    starts = np.cumsum([np.full(len(rows), HEAD_BYTES), *widths], axis=0)
-    edges = pairwise(starts.tolist())
-    numbers, events, bare, tiles = (
-        _records(views, *edge, dtype) for dtype, edge in zip(dtypes.values(), edges, strict=True)
+    _check(plan, heads, views, ends[0], only_fronts=only_fronts)
+    edges = pairwise([[HEAD_BYTES] * len(rows), *ends.tolist()])
+    folded, events, bare, tiles = (
+        _records(views, *edge, dtype) for dtype, edge in zip(dtypes, edges, strict=True)
     )
+    newest, horizon, folded_counts, event_counts, bare_counts, tile_counts = _spread(packed, told)
     return States(
-        newest=_spread(there, heads["newest"], BEGINNING),
-        horizon=_spread(there, heads["horizon"], BEGINNING),
-        event_counts=_spread(there, counts["events"], 0),
-        bare_counts=_spread(there, counts["bare"], 0),
-        tile_counts=_spread(there, counts["tiles"], 0),
-        folded_counts=_spread(there, counts["numbers"], 0),
+        newest=newest,
+        horizon=horizon,
+        event_counts=event_counts,
+        bare_counts=bare_counts,
+        tile_counts=tile_counts,
+        folded_counts=folded_counts,
         events=events,
         bare=bare,
         tiles=tiles,
-        folded=numbers,
+        folded=folded,
     )
 
 
@@ -168,12 +167,18 @@ def _cut(records: Records | Integers, counts: Integers) -> list[memoryview]:
 def _records(
     views: Sequence[memoryview], starts: list[int], ends: list[int], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
+    if starts == ends:
+        return np.empty(0, dtype)
     return np.frombuffer(b"".join(map(_view, views, map(slice, starts, ends))), dtype)
 
 
-def _spread(there: NDArray[np.bool_], found: NDArray[np.generic], nothing: int) -> Integers:
-    spread = np.full(len(there), nothing, np.int64)
-    spread[there] = found
+def _spread(packed: Sequence[bytes | None], told: Integers) -> Integers:
+    """Give what is told of states to all entities: of one that has none, nothing."""
+    if told.shape[1] == len(packed):
+        return told
+    spread = np.zeros((len(told), len(packed)), np.int64)
+    spread[:2] = BEGINNING
+    spread[:, np.fromiter(map(is_not, packed, repeat(None)), np.bool_, len(packed))] = told
     return spread
 
 
