@@ -22,6 +22,7 @@ from featurestore.model.schema import Column
 from featurestore.model.time import MOMENT, to_moment
 from featurestore.model.windows import numbered
 
+_NONE = pl.DataFrame(schema=REFUSALS)
 _YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 _PER_MILLISECOND = 1_000
 
@@ -47,7 +48,8 @@ class Accepted:
     @property
     def refused_rows(self) -> int:
         """How many rows were refused."""
-        return self.refused["row"].drop_nulls().n_unique()
+        rows = self.refused["row"]
+        return rows.drop_nulls().n_unique() if len(rows) else 0
 
     def without(self, judged: Sequence[Judged]) -> "Accepted":
         """Give what is left if some of the rows are refused as well."""
@@ -94,8 +96,8 @@ def accept(
     refused = [_counts_all(view.name) for view in views if not takes_pushed(view)]
     views = [view for view in views if takes_pushed(view)]
     dtypes = _dtypes(views)
-    over = pl.Series(range(most, rows.height), dtype=pl.Int64)
-    if not over.is_empty():
+    if rows.height > most:
+        over = pl.Series(range(most, rows.height), dtype=pl.Int64)
         reason = f"is beyond the {most:,} rows that a call takes; push it in another"
         refused.append(refusals(over, "", reason))
     rows, named_twice = _mapped(rows.head(most), views)
@@ -124,7 +126,7 @@ def refusals(places: pl.Series, at: str, reason: str) -> pl.DataFrame:
 def _sorted(refused: Sequence[pl.DataFrame]) -> pl.DataFrame:
     told = [one for one in refused if not one.is_empty()]
     if not told:
-        return pl.DataFrame(schema=REFUSALS)
+        return _NONE.clone()
     return pl.concat(told).unique(maintain_order=True).sort("row", maintain_order=True)
 
 
@@ -154,7 +156,9 @@ def _mapped(
         for old, new in twice.items()
     ]
     kept = {old: new for old, new in renamed.items() if old not in twice}
-    return rows.drop(twice.keys()).rename(kept), told
+    # Where there is nothing to do, this would still be two queries.
+    rows = rows.drop(twice.keys()) if twice else rows
+    return rows.rename(kept) if kept else rows, told
 
 
 def _dtypes(views: Sequence[View]) -> dict[str, Column]:
@@ -253,7 +257,7 @@ def _fitted(
 
 def _in_years(moments: pl.Series) -> bool:
     """Say whether moments, UTC microseconds, all lie in the years that a calendar has."""
-    physical = moments.to_physical()
+    physical = moments.cast(pl.Int64)
     first, last = physical.min(), physical.max()
     if not isinstance(first, int) or not isinstance(last, int):
         return True
@@ -284,6 +288,8 @@ def _stamped(rows: pl.DataFrame, source: Source | None, now: int) -> pl.DataFram
     name = source.created_field if source else None
     if source is None or name is None:
         return rows
+    if name in rows.columns and not rows[name].null_count():
+        return rows
     dtype = next((one.polars for one in source.columns if one.name == name), MOMENT)
     arrived = pl.lit(now, pl.Int64).cast(MOMENT).cast(dtype)
     stamped = pl.col(name).fill_null(arrived) if name in rows.columns else arrived
@@ -309,7 +315,7 @@ def _judged(
         yield name, null & ~unfit[name] if name in unfit else null, reason
     assert views[0].source is not None
     event = views[0].source.timestamp_field
-    moments = rows[event].cast(MOMENT).to_physical()
+    moments = rows[event].cast(MOMENT).cast(pl.Int64)
     last = moments.max()
     if isinstance(last, int) and last > now + max_skew:
         minutes = f"{max_skew / 60_000_000:g} minutes"

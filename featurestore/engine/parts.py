@@ -153,9 +153,7 @@ class Columns:
             found.low[:, here] = _rows(tiles["low"].T, at.exact)
         for pick, (number, rows), places in zip(self.picks, self.rows, at.picks, strict=True):
             found.picks[number][rows, here] = _rows(tiles[pick.name].T, places)
-        for group, column in zip(self.groups, found.picks, strict=True):
-            nothing = _rows(found.whole[:, here], group.counts) == 0
-            np.copyto(column[:, here], group.nothing, where=nothing)
+        self._clear(found, here)
 
     def _lift(self, found: Parts, here: slice, events: Records) -> None:
         """Fill in bare events, each as a tile of its own."""
@@ -171,17 +169,16 @@ class Columns:
             found.whole[counts:, here] = _rows(values, at.ints)
         if len(found.high):
             self._add(found, here, values, events)
-        every = complete(valid)
-        if not every:
-            np.copyto(values, np.nan, where=_rows(valid, at.valid) == 0)
-        for group, column, (name, places) in zip(self.groups, found.picks, at.picks, strict=True):
-            if not name:
-                column[:, here] = _rows(values, places)
-                continue
-            column[:, here] = _rows(events[name].T, places)
-            if not every:
-                nothing = _rows(found.whole[:, here], group.counts) == 0
-                np.copyto(column[:, here], group.nothing, where=nothing)
+        for column, (name, places) in zip(found.picks, at.picks, strict=True):
+            column[:, here] = _rows(events[name].T if name else values, places)
+        if not complete(valid):
+            self._clear(found, here)
+
+    def _clear(self, found: Parts, here: slice) -> None:
+        """Pick nothing, instead of the zeros that are stored, where no event counts."""
+        for group, column in zip(self.groups, found.picks, strict=True):
+            nothing = _rows(found.whole[:, here], group.counts) == 0
+            np.copyto(column[:, here], group.nothing, where=nothing)
 
     def _add(self, found: Parts, here: slice, values: Floats, events: Records) -> None:
         """Fill in what is summed of bare events: as exact numbers, those that are squared last."""
@@ -211,15 +208,14 @@ class _Tile:
 class _Bare:
     """Where columns are in the fields of a bare event, most of which are first read as float64.
 
-    Of `count` rows of them `fields` says which are in the field of a dtype, and where, and `valid`
-    which inputs they are. `ints`, `sums` and `squares` are found there. So are `picks` (of
-    each group), or in a field that they name. `wide` are the sums of what float64 does not hold.
+    Of `count` rows of them `fields` says which are in the field of a dtype, and where. `ints`,
+    `sums` and `squares` are rows of them; so are `picks` (of each group), or of a field that they
+    name. `wide` are rows that float64 does not hold: their fields, and the places there.
     """
 
     count: int
     fields: tuple[tuple[str, slice, Index], ...]
     counts: Index
-    valid: Index
     ints: Index
     sums: Index
     squares: Index
@@ -263,7 +259,6 @@ def _bare(columns: Columns) -> _Bare:
         count=len(read),
         fields=tuple(fields),
         counts=_index(columns.inputs),
-        valid=_index(read),
         ints=_index([read.index(one) for one in columns.ints]),
         sums=_index([read.index(one) for one in columns.sums]),
         squares=_index([read.index(one) for one in columns.squares]),

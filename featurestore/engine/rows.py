@@ -48,7 +48,8 @@ def computed_rows(view: View, rows: pl.DataFrame) -> pl.DataFrame:
     }
     # One name for all of them: what is not needed any more must not stay in memory.
     rows = transform(rows, _program(view), keep=[*private, *own])
-    return rows.rename(private).drop_nulls(keys)
+    rows = pl.DataFrame([column.alias(private.get(column.name, column.name)) for column in rows])
+    return rows.drop_nulls(keys) if any(rows[key].null_count() for key in keys) else rows
 
 
 def windowed(view: View, rows: pl.DataFrame) -> pl.DataFrame:

@@ -152,6 +152,10 @@ class View:
     inputs: tuple[Input, ...] = ()
     info: Info = Info()
 
+    def __hash__(self) -> int:
+        """Hash the ids, which are digests of what counts: not all of a large document."""
+        return hash((self.id, self.data_id))
+
     @property
     def version(self) -> str:
         """The version as people write it: `plane_history@7f3a9c1e04b2`."""

@@ -1,6 +1,7 @@
 """What a view reads of its source: which columns, and whether rows pushed to it are its rows."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from featurestore.model.documents import Source, View
 from featurestore.model.schema import Column
@@ -28,12 +29,13 @@ def read_columns(view: View) -> list[Column]:
     return [*(c for f in view.features for c in f.reads), *view.filter_reads, *own]
 
 
-def needed(view: View) -> list[str]:
+@lru_cache(maxsize=1024)
+def needed(view: View) -> tuple[str, ...]:
     """Name the columns that a view needs of its source: keys, times and what it reads."""
     assert view.source is not None
     source = view.source
     times = [source.timestamp_field, *filter(None, [source.created_field])]
-    return [*(k.name for k in view.join_keys), *times, *(c.name for c in read_columns(view))]
+    return (*(k.name for k in view.join_keys), *times, *(c.name for c in read_columns(view)))
 
 
 def sources_of(views: Iterable[View]) -> dict[str, tuple[Source, ...]]:

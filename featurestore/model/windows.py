@@ -7,6 +7,7 @@ where the window's filter is not true, and a number that tells events of one mom
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from types import MappingProxyType
 
 from featurestore.model.documents import Feature, Function, View, Window
@@ -78,6 +79,7 @@ def described(feature: Feature) -> str:
     return f"{one.function} over {span(one.length)} every {span(one.every)}"
 
 
+@lru_cache(maxsize=1024)
 def windows(view: View) -> tuple[Feature, ...]:
     """Give a view's window features."""
     return tuple(feature for feature in view.features if feature.window is not None)

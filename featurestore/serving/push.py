@@ -6,6 +6,7 @@ What becomes of them offline is a sink's, which whoever assembles the process ha
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import polars as pl
 
 from featurestore.engine.accept import Accepted, accept
@@ -15,7 +16,7 @@ from featurestore.model.documents import LiveView, View
 from featurestore.model.names import suggest
 from featurestore.model.pushes import SKEW
 from featurestore.model.reads import sources_of
-from featurestore.model.time import BEGINNING, KNOWN, REVISION, Interval, inside
+from featurestore.model.time import KNOWN, REVISION
 from featurestore.model.windows import windows
 from featurestore.serving.pushed import Online, PushResult, To, named
 from featurestore.serving.states import push_states
@@ -99,7 +100,7 @@ def judge(
 def stored_rows(view: View, raw: pl.DataFrame) -> pl.DataFrame:
     """Compute raw rows that were pushed as a run would: what a table of the view stores."""
     made = unique(view, computed_rows(view, raw))
-    return made.with_columns(pl.lit(0, pl.UInt32).alias(REVISION))
+    return made.hstack([pl.Series(REVISION, np.zeros(made.height, np.uint32))])
 
 
 def _without_culprits(view: View, accepted: Accepted, reason: str) -> Accepted:
@@ -154,7 +155,7 @@ def put_rows(
     """Write one view's rows; those of a table that is not in Redis wait for materialization."""
     view, table = live.view, live.table
     assert table is not None
-    known = rows.select(inside(pl.col(KNOWN), Interval(start=BEGINNING, end=now))).to_series()
+    known = rows[KNOWN].cast(pl.Int64) <= now
     ready, later = (
         (rows, rows.clear()) if known.all() else (rows.filter(known), rows.filter(~known))
     )

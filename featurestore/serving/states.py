@@ -127,7 +127,7 @@ def entities_of(rows: pl.DataFrame, view: View) -> tuple[pl.DataFrame, Integers]
     names = [key.name for key in view.join_keys]
     if not names:
         return pl.DataFrame({"": [0]}), np.zeros(rows.height, np.int64)
-    keys = rows.select(names)
+    keys = rows[names]
     if rows.height <= 1:
         return keys, np.zeros(rows.height, np.int64)
     keys = keys.unique(maintain_order=True)

@@ -105,6 +105,8 @@ def numbers_of(frame: pl.DataFrame, column: Column) -> pl.Series:
     million cases. Null stays null.
     """
     series = frame[column.name]
+    if series.dtype == pl.Int64:
+        return series
     if series.dtype != pl.String:
         return series.to_physical().cast(pl.Int64)
     hashes = _hashes(frame.select(column.name), [column], frame.height)

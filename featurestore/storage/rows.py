@@ -26,6 +26,7 @@ does.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import repeat
 from operator import is_
 from types import MappingProxyType
@@ -67,6 +68,7 @@ def row_columns(view: View) -> tuple[Column, ...]:
     return tuple(sorted(Column(name=one.name, dtype=one.dtype) for one in row_features(view)))
 
 
+@lru_cache(maxsize=1024)
 def layout_of(view: View) -> "RowLayout":
     """Give how the rows of a view are packed in Redis."""
     return RowLayout(columns=row_columns(view), numbered=bool(windows(view)))

@@ -31,6 +31,8 @@ def unique(view: View, rows: pl.DataFrame) -> pl.DataFrame:
     """
     if windows(view) and not numbered(view):
         return _counted(view, rows)
+    if rows.height <= 1:
+        return rows
     return _distinct(view, rows.sort(row_identity(view)))
 
 
