@@ -16,13 +16,12 @@ import polars as pl
 from featurestore.engine.request import converts, rounds
 from featurestore.model.documents import Source, View
 from featurestore.model.names import suggest
-from featurestore.model.pushes import REFUSALS, SKEW
+from featurestore.model.pushes import REFUSALS, SKEW, no_refusals
 from featurestore.model.reads import needed, takes_pushed
 from featurestore.model.schema import Column
 from featurestore.model.time import MOMENT, to_moment
 from featurestore.model.windows import numbered
 
-_NONE = pl.DataFrame(schema=REFUSALS)
 _YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 _PER_MILLISECOND = 1_000
 
@@ -126,7 +125,7 @@ def refusals(places: pl.Series, at: str, reason: str) -> pl.DataFrame:
 def _sorted(refused: Sequence[pl.DataFrame]) -> pl.DataFrame:
     told = [one for one in refused if not one.is_empty()]
     if not told:
-        return _NONE.clone()
+        return no_refusals()
     return pl.concat(told).unique(maintain_order=True).sort("row", maintain_order=True)
 
 
@@ -193,10 +192,11 @@ def _taking(
 def _lacking(rows: pl.DataFrame, views: Sequence[View]) -> Iterator[tuple[str, str]]:
     """Give the columns that views need and the rows lack, each with the reason to say."""
     wanting: dict[str, str] = {}
+    there = set(rows.columns)
     for view in views:
         created = view.source.created_field if view.source else None
         for name in needed(view):
-            if name != created and name not in rows.columns:
+            if name != created and name not in there:
                 wanting.setdefault(name, view.name)
     for name, who in wanting.items():
         near = suggest(name, rows.columns)

@@ -23,7 +23,10 @@ def records(plan: Plan, rows: pl.DataFrame, *, arrived: int) -> Records:
     """
     events = np.zeros(rows.height, plan.event)
     events["event"], events["known"] = _numbers(rows[EVENT]), _numbers(rows[KNOWN])
-    events["created"] = np.where(_valid(rows[CREATED]), _numbers(rows[CREATED]), NO_CREATED)
+    events["created"] = NO_CREATED
+    created = rows[CREATED]
+    if created.null_count() < rows.height:
+        events["created"] = np.where(_valid(created), _numbers(created), NO_CREATED)
     events["revision"], events["number"] = rows[REVISION].to_numpy(), rows[NUMBER].to_numpy()
     events["arrived"] = arrived
     valid = np.empty((rows.height, len(plan.columns)), np.bool_)

@@ -16,6 +16,12 @@ REFUSALS = pl.Schema({"row": pl.Int64, "at": pl.String, "reason": pl.String})
 """Refusals: the row's number among those pushed (null: all of them, of a view), the column or view
 that it is about, and why.
 """
+_NONE = pl.DataFrame(schema=REFUSALS)
+
+
+def no_refusals() -> pl.DataFrame:
+    """Give the refusals of rows that are all taken."""
+    return _NONE.clone()
 
 
 def skew_of(given: Any) -> int:

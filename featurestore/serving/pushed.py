@@ -9,7 +9,7 @@ import polars as pl
 
 from featurestore.errors import InvalidRequest
 from featurestore.model.names import suggest
-from featurestore.model.pushes import REFUSALS
+from featurestore.model.pushes import REFUSALS, no_refusals
 from featurestore.model.time import show
 from featurestore.proto.v1 import feature_store_pb2 as pb
 
@@ -159,7 +159,7 @@ def read_result(source: str, to: To, raw: bytes) -> PushResult:
         to=to,
         accepted=message.accepted,
         refused_rows=message.refused,
-        refused=pl.DataFrame(told, schema=REFUSALS, orient="row"),
+        refused=pl.DataFrame(told, schema=REFUSALS, orient="row") if told else no_refusals(),
         online=tuple(
             Online(
                 view=one.view,

@@ -69,3 +69,35 @@ def test_an_entity_answers_in_company_as_it_does_alone(entities, each, at):
         for (values, valid), (value, there) in zip(together, alone, strict=True):
             assert values[entity].tobytes() == value.tobytes()
             assert valid[entity] == there[0]
+
+
+@pytest.mark.parametrize("lateness", [0, 1000])
+@pytest.mark.parametrize(
+    ("dtype", "least", "greatest"),
+    [
+        ("bool", False, True),
+        ("uint8", 0, 2**8 - 1),
+        ("int32", -(2**31), 2**31 - 1),
+        ("uint32", 0, 2**32 - 1),
+        ("int64", -(2**63), 2**63 - 1),
+        ("float32", float(np.finfo("f4").min), float(np.finfo("f4").max)),
+        ("float64", -np.inf, np.inf),
+    ],
+)
+def test_what_is_picked_is_an_event_s_own_value(dtype, least, greatest, lateness):
+    """Also at the ends of its dtype, beside nulls, and whatever picks are folded with it."""
+    taken = {"min": least, "max": greatest, "first": greatest, "last": least}
+    of = view(
+        *(feature(function, dtype, 600, 10) for function in taken),
+        *(feature(function, "float64", 600, 10, of=1) for function in taken),
+    )
+    cells = [None, greatest, least, None]
+    events = [
+        {"event": at * 5, "created": None, "known": at * 5, "revision": 0, "number": at,
+         "inputs": {"float64": -0.5} | {dtype: cell}}
+        for at, cell in enumerate(cells)
+    ]  # fmt: skip
+    made, _ = built(plan_of(of), 1, frame(of, events), np.zeros(4, np.int64), lateness=lateness)
+    for (values, valid), wanted in zip(served(of, made, 20), taken.values(), strict=False):
+        assert valid.tolist() == [True]
+        assert values.tolist() == [wanted]

@@ -73,6 +73,13 @@ def test_equal_documents_give_equal_text():
     assert list(json.loads(dump(HISTORY))) == sorted(json.loads(dump(HISTORY)))
 
 
+def test_equal_views_are_one_key():
+    """What is remembered of a view is found again with another copy of its document."""
+    copy = load(dump(HISTORY), View)
+    assert copy is not HISTORY
+    assert {HISTORY: "known"}[copy] == "known"
+
+
 def edited(**changes):
     """Give the history view's JSON with some fields changed; None drops one."""
     plain = json.loads(dump(HISTORY)) | changes
