@@ -9,7 +9,8 @@ SLOW := tests/faults tests/property/test_parity.py tests/integration/test_readme
 CODE := featurestore feature_repo tests $(wildcard benchmarks) $(wildcard protos)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow soak check proto bench bench-training bench-windows constraints clean
+.PHONY: help demo test slow soak check proto bench bench-training bench-windows bench-serving \
+	constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
@@ -44,6 +45,9 @@ bench-training: $(READY)  ## the benchmarks of training sets and materialization
 
 bench-windows: $(READY)  ## the benchmarks of windows and pushes, judged; ARGS=--full
 	$(BIN)/python benchmarks/run.py windows windows-length windows-lookup windows-push $(ARGS)
+
+bench-serving: $(READY)  ## the benchmarks of lookups beside Feast's servers, judged; ARGS=--full
+	$(BIN)/python benchmarks/run.py serving $(ARGS)
 
 constraints:  ## pin the whole environment anew (needs uv)
 	uv pip compile --quiet --universal --upgrade --no-header --no-annotate \

@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- figures: benchmarks/docs.py writes them -->", "<!-- end of figures -->"
 NAMES = ("training", "views", "skew", "large", "executors", "cold", "materialize")
-WINDOWS = ("windows", "windows-length", "windows-lookup", "windows-push")
+MORE = ("windows", "windows-length", "windows-lookup", "windows-push", "serving")
 """Benchmarks whose figures come in where they were measured."""
 
 
@@ -43,7 +43,7 @@ def main() -> int:
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         parser.error(f"not there: {', '.join(missing)}; run `make bench-training` first")
-    more = [given.folder / f"{name}.json" for name in WINDOWS]
+    more = [given.folder / f"{name}.json" for name in MORE]
     records = [read(file) for file in (*files, *(one for one in more if one.is_file()))]
     if any(record.sizes == "tiny" for record in records):
         parser.error(f"{given.folder}: has figures of a smoke test, which mean nothing")

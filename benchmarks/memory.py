@@ -7,6 +7,7 @@ the kernel's own high-water mark afterwards.
 """
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -39,6 +40,21 @@ def family(pid: int) -> list[int]:
             with suppress(FileNotFoundError, ProcessLookupError):
                 found += map(int, file.read_text("utf-8").split())
     return found
+
+
+def worked(pid: int) -> float:
+    """Give the seconds of processor time that a process took so far; 0 where there is no /proc."""
+    file = Path(f"/proc/{pid}/stat")
+    if not file.is_file():
+        return 0.0
+    fields = file.read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def children() -> float:
+    """Give the seconds of processor time that this process's ended children took so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def resident(pid: int) -> float:

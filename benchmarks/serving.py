@@ -1,259 +1,289 @@
-"""Lookups over gRPC: 1 and 100 entities x 50 float32, against a bare handler of the same bytes.
+"""Lookups: ours, Feast's two servers and a bare gRPC handler of our bytes, on one Redis and data.
 
-Both servers run in processes of their own with as many threads, take the same request bytes and
-give the same reply bytes, under a closed loop from a client process. Where there are two cores or
-more, the server has the first to itself and the client the last; Redis runs where there is room.
-Also: the time from a server's start to its first SERVING, and its memory.
+The bare handler is the floor: what gRPC itself costs in Python. Closed loops go to saturation, open
+ones offer a fixed rate; what an on-demand view adds is the difference of two medians with one
+request in flight. A server has one worker, on the first core, and the client the last one. Servers
+stand side by side; each is under load alone.
 """
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
-import grpc
 import polars as pl
-from columns import END, KEY, READINGS, names
-from dataset import Size, latest, same_bits, write_readings
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from load import CLIENT, Load, Pair, put
-from memory import resident
+from answered import bare_answered, feast_answered, feast_held, ours_answered
+from load import CLIENT, H2LOAD, PERCENTILES, RATE
 from options import Options
-from process import CASES, environment, gathered, on_cores, redis_server, run_case
-from report import Case, Measure, Report, Table, Unequal
+from peers import (
+    BARE,
+    CPU,
+    GRPC,
+    HTTP,
+    OURS,
+    Standing,
+    beside,
+    prepare_feast,
+    standing,
+)
+from process import Failed, redis_server, run_case
+from report import Measure, Report, Unequal
+from servers import PROJECT
+from serving_goals import (
+    DERIVED,
+    FEAST,
+    HELD,
+    PLAIN,
+    SHARE,
+    added_goals,
+    crew_goals,
+    held_goals,
+    named,
+    open_goals,
+    rate_goals,
+    start_goals,
+)
+from serving_workers import CLIENTS, SECONDS, SHARED, STARTS, crews, starts
+from sides import Measured, Part, Sample, Side, in_turn, part, report
+from works import (
+    DERIVED_HUNDRED,
+    DERIVED_ONE,
+    HUNDRED,
+    MANY,
+    ONE,
+    SINGLE,
+    TEXTS,
+    Work,
+    wide,
+    work,
+    write,
+)
 
-from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.asking import request_message
-from featurestore.serving.limits import SERVICE, Limits
-from featurestore.serving.response import read_response
+from featurestore.model.schema import Column
+from featurestore.storage.keys import canonical_keys
+from featurestore.storage.redis import OnlineStore
 
-SIZES = {
-    "tiny": Size(rows=1_000, keys=200),
-    "default": Size(rows=20_000, keys=10_000),
-    "full": Size(rows=400_000, keys=200_000),
-}
-SECONDS = {"tiny": 0.3, "default": 2.0, "full": 10.0}
-CONNECTIONS = {"tiny": (2,), "default": (1, 8), "full": (1, 8)}
-ENTITIES = (1, 100)
-OURS, BARE = "ours", "bare handler"
-PROJECT, SERVICE_NAME = "bench", "model"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """A server that answers SERVING, the seconds that took, and its process."""
-
-    address: str
-    seconds: float
-    process: "subprocess.Popen[str]"
-
-    def resident(self) -> float:
-        """Give the memory it holds now in MiB."""
-        return resident(self.process.pid)
+KEYS = {"tiny": 600, "default": 2_000, "full": 50_000}
+VIEWS = {"tiny": 2, "default": 25, "full": 25}
+OPEN = {"tiny": 0.3, "default": 3.0, "full": 60.0}
+SEEN = 500
+"""Entities whose bytes are counted, at most."""
+LATENCIES = (
+    *(Measure(name=name, digits=3) for name in PERCENTILES),
+    Measure(name=RATE, digits=0),
+    Measure(name=CPU),
+)
 
 
 def run(options: Options, folder: Path) -> Report:
-    """Load one server after the other, in turn; their replies are compared before that."""
-    size = SIZES[options.size]
-    write_readings(folder, size)
-    newest = latest(pl.read_parquet(folder / READINGS))
-    samples: dict[str, list[dict[str, float]]] = defaultdict(list)
-    starts: dict[str, list[dict[str, float]]] = defaultdict(list)
-    checks: dict[str, None] = {}
+    """Compare all servers' answers with the source, then load them in turn."""
+    keys, views = KEYS[options.size], VIEWS[options.size]
+    across = [work(wide(views), entities) for entities in (1, 100)]
+    works = [ONE, HUNDRED, MANY, *across, TEXTS]
+    write(folder, keys, views)
     with redis_server(folder / "online") as url:
-        data: dict[str, Any] = {"folder": folder, "url": url, "features": size.features}
-        run_case("ours.py", "materialize", repo=folder / "repo", **data)
-        for _ in range(options.repeats):
-            for name, command in _commands(folder).items():
-                with served(command, url, folder / "server.log") as server:
-                    at_start = server.resident()
-                    checks |= dict.fromkeys(_checked(name, server.address, folder, newest))
-                    for label, made in _loads(server.address, folder, options).items():
-                        samples[f"{name}, {label}"].append(made)
-                    starts[name].append(
-                        {
-                            "seconds to SERVING": server.seconds,
-                            "MiB then": at_start,
-                            "MiB after load": server.resident(),
-                        }
-                    )
-    return Report(
-        name="serving",
-        size={"keys": size.keys, "features": size.features},
-        repeats=options.repeats,
-        tables=(_rates(samples, size), _starts(starts)),
-        checks=tuple(checks),
-        notes=_notes(),
-    )
+        told: dict[str, Any] = {
+            "repo": folder / "repo",
+            "folder": folder,
+            "url": url,
+            "views": views,
+        }
+        tables = run_case("ours_serving.py", "serve", **told)
+        failed = _feast(options, folder, url, views, works)
+        with _compared(options, folder, url, works, failed) as (those, checks):
+            parts = _loads(options, those, works, across, checks)
+        parts += [
+            part(
+                "A serving worker: start and memory",
+                start_goals(),
+                partial(starts, options, folder, url),
+                STARTS,
+            ),
+            part(
+                f"1 x 50, {CLIENTS} in flight: workers, client and Redis share all cores",
+                crew_goals(),
+                partial(crews, options, folder, url),
+                SHARED,
+            ),
+            part(
+                "50 float32 of an entity in Redis, key included",
+                held_goals(),
+                partial(_held, options, url, tables[SINGLE.name], keys, failed),
+                (Measure(name=HELD, digits=0),),
+            ),
+        ]
+    size = {"keys": keys, "features": SINGLE.features, "views": views}
+    return report("serving", size, options.repeats, parts, _notes())
 
 
-def _commands(folder: Path) -> dict[str, list[str]]:
-    """Give each server's command."""
-    threads = Limits().threads
-    ours = ["-m", "featurestore.serving", "--project", PROJECT, "--threads", str(threads)]
-    bare = [str(CASES / "bare_server.py"), str(folder), str(threads), SERVICE]
-    return {OURS: ours, BARE: bare}
+def _feast(
+    options: Options, folder: Path, url: str, views: int, works: Sequence[Work]
+) -> dict[str, str]:
+    """Write what Feast's servers serve; give why they cannot be measured, if they cannot."""
+    if options.feast:
+        try:
+            prepare_feast(folder, url, views, works)
+        except Failed as problem:
+            return dict.fromkeys((HTTP, GRPC), problem.why)
+    return {}
 
 
 @contextmanager
-def served(command: list[str], url: str, log: Path) -> Iterator[Running]:
-    """Run a server while the block lasts, entered at its first SERVING.
-
-    Raises:
-        RuntimeError: it ended or never served; what it logged is in the message.
-    """
-    variables = environment(FEATURESTORE_REDIS_URL=url, POLARS_MAX_THREADS="1")
-    began = time.perf_counter()
-    with on_cores(core(0)), log.open("w") as told:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            env=variables,
-            stdout=subprocess.PIPE,
-            stderr=told,
-            text=True,
-        )
-    with process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            if not line:
-                raise RuntimeError(f"{command}: ended before it listened:\n{log.read_text()}")
-            address = json.loads(line)["address"]
-            _await_serving(address)
-            seconds = time.perf_counter() - began
-            yield Running(address=address, seconds=seconds, process=process)
-        finally:
-            _stop(process)
+def _compared(
+    options: Options, folder: Path, url: str, works: Sequence[Work], failed: dict[str, str]
+) -> Iterator[tuple[Standing, list[str]]]:
+    """Run all servers while the block lasts, once the values of each were compared."""
+    with standing(folder, url, failed, feast=options.feast) as first:
+        asked = [*works, DERIVED_ONE, DERIVED_HUNDRED]
+        checks = ours_answered(first.peers[OURS], first.running[OURS], asked, folder)
+        with beside(first, folder, url) as those:
+            checks += bare_answered(those.peers[BARE], those.running[BARE], asked)
+            for name in (HTTP, GRPC):
+                if name in those.running:
+                    try:
+                        peer, server = those.peers[name], those.running[name]
+                        checks += feast_answered(peer, server, works, folder)
+                    except Failed as problem:
+                        failed[name] = problem.why
+            yield those, checks
 
 
-def _stop(process: "subprocess.Popen[str]") -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
-def _await_serving(address: str, patience: float = 30.0) -> None:
-    deadline = time.monotonic() + patience
-    with grpc.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        asked, wanted = health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse.SERVING
-        while stub.Check(asked, timeout=patience, wait_for_ready=True).status != wanted:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{address}: never SERVING in {patience} s")
-            time.sleep(0.005)
-
-
-def core(number: int) -> set[int]:
-    """Give the first (0) or last (-1) core of this process's, or none where there is only one."""
-    if not hasattr(os, "sched_getaffinity"):
-        return set()
-    cores = sorted(os.sched_getaffinity(0))
-    return {cores[number]} if len(cores) > 1 else set()
-
-
-def _checked(name: str, address: str, folder: Path, newest: pl.DataFrame) -> list[str]:
-    """Ask a server each request once and compare; our first replies are kept as files.
-
-    Requests carry `as_of`, so that a reply has the same bytes every time.
-
-    Raises:
-        Unequal: a served value is not the source's, or replies have other bytes than the first.
-    """
-    checks = []
-    for entities in ENTITIES:
-        pair, rows = pair_of(folder, entities), newest.head(entities)
-        message, brought = request_message(SERVICE_NAME, entities=rows.select(KEY), as_of=END)
-        if not pair.request.exists():
-            pair.request.write_bytes(message.SerializeToString())
-        reply = ask(address, pair)
-        if not pair.reply.exists():
-            pair.reply.write_bytes(reply)
-        if reply != pair.reply.read_bytes():
-            raise Unequal(f"{name}: {entities} entities: not the bytes of our first reply")
-        found, wanted = read_response(reply, brought).to_polars(), names(newest.width - 2)
-        same_bits(found.select(wanted), rows.select(wanted), f"{name}: served values")
-        if set(pb.GetOnlineFeaturesResponse.FromString(reply).statuses) != {pb.STATUS_PRESENT}:
-            raise Unequal(f"{name}: not every status is PRESENT")
-        checks.append(
-            f"{name}: {entities} x {len(wanted)} served values = the source's newest, bit for bit, "
-            f"in the same {len(reply):,} bytes"
-        )
-    return checks
-
-
-def pair_of(folder: Path, name: object) -> Pair:
-    """Say where a request and its reply are kept."""
-    return Pair(request=folder / f"{name}.request", reply=folder / f"{name}.reply")
-
-
-def ask(address: str, pair: Pair) -> bytes:
-    """Send a request once; give the bytes of its reply."""
-    with grpc.insecure_channel(address) as channel:
-        call = channel.unary_unary(f"/{SERVICE}/GetOnlineFeatures", None, None)
-        reply: bytes = call(pair.request.read_bytes(), timeout=10, wait_for_ready=True)
-    return reply
-
-
-def _loads(address: str, folder: Path, options: Options) -> dict[str, dict[str, float]]:
-    """Put every load on a server, from the client's core."""
-    wanted = {
-        f"{entities} x {SIZES[options.size].features}, {connections} in flight": Load(
-            pair=pair_of(folder, entities), connections=connections, seconds=SECONDS[options.size]
-        )
-        for entities in ENTITIES
-        for connections in CONNECTIONS[options.size]
-    }
-    with on_cores(core(-1)):
-        return dict(zip(wanted, put(address, list(wanted.values())), strict=True))
-
-
-def _rates(samples: dict[str, list[dict[str, float]]], size: Size) -> Table:
-    return Table(
-        title=f"Serving: {size.features} float32 of {size.keys:,} keys, client: {CLIENT}",
-        measures=(
-            Measure(name="req/s", digits=0),
-            Measure(name="p50 ms", digits=3),
-            Measure(name="p99 ms", digits=3),
+def _loads(
+    options: Options,
+    those: Standing,
+    works: Sequence[Work],
+    across: Sequence[Work],
+    checks: Sequence[str],
+) -> list[Part]:
+    """Load the servers to saturation, then ours alone, then ours and the floor at a fixed rate."""
+    rates, sides = _saturated(options, those, works, checks)
+    return [
+        part(
+            f"Lookups at saturation, client: {CLIENT}",
+            rate_goals(across),
+            lambda: (rates, sides),
+            (
+                Measure(name=RATE, digits=0),
+                *(Measure(name=name, digits=1) for name in PERCENTILES),
+                Measure(name=CPU),
+            ),
         ),
-        cases=tuple(
-            Case(
-                name=name,
-                samples=gathered(samples[name]),
-                against=f"{BARE}, {name.partition(', ')[2]}",
-            )
-            for name in sorted(samples, key=lambda name: (name.partition(", ")[2], name))
+        part(
+            "Lookups with 5 on-demand expressions, one request in flight",
+            added_goals(),
+            partial(_added, options, those),
+            LATENCIES,
         ),
+        part(
+            f"Lookups in an open loop at {SHARE:.0%} of our saturation",
+            open_goals(),
+            partial(_open, options, those, rates),
+            LATENCIES,
+        ),
+    ]
+
+
+def _saturated(
+    options: Options, those: Standing, works: Sequence[Work], checks: Sequence[str]
+) -> tuple[Measured, Sequence[Side]]:
+    sides = [
+        Side(
+            name=named(name, one),
+            run=partial(_put, those, name, one, SECONDS[options.size]),
+            against=named(BARE, one),
+        )
+        for one in works
+        for name in those.peers
+    ]
+    return in_turn(sides, options.repeats, those.folder, lambda _: checks), sides
+
+
+def _put(those: Standing, name: str, asked: Work, seconds: float, _: Path) -> Sample:
+    return those.put(name, asked, seconds)
+
+
+def _added(options: Options, those: Standing) -> tuple[Measured, Sequence[Side]]:
+    sides = [
+        Side(
+            name=named(label, plain),
+            run=partial(_alone, those, asked, SECONDS[options.size]),
+            against=named(PLAIN, plain),
+        )
+        for plain, beside_it in ((ONE, DERIVED_ONE), (HUNDRED, DERIVED_HUNDRED))
+        for label, asked in ((PLAIN, plain), (DERIVED, beside_it))
+    ]
+    return in_turn(sides, options.repeats, those.folder, lambda _: ()), sides
+
+
+def _alone(those: Standing, asked: Work, seconds: float, _: Path) -> Sample:
+    return those.alone(OURS, asked, seconds)
+
+
+def _open(options: Options, those: Standing, rates: Measured) -> tuple[Measured, Sequence[Side]]:
+    sides = [
+        Side(
+            name=named(name, one),
+            run=partial(
+                _offered,
+                those,
+                name,
+                one,
+                SHARE * rates.median(named(OURS, one), RATE),
+                OPEN[options.size],
+            ),
+            against=named(BARE, one),
+        )
+        for one in (ONE, HUNDRED)
+        for name in (OURS, BARE)
+        if H2LOAD
+    ]
+    return in_turn(sides, options.repeats, those.folder, lambda _: ()), sides
+
+
+def _offered(
+    those: Standing, name: str, asked: Work, rate: float, seconds: float, _: Path
+) -> Sample:
+    return those.offer(name, asked, rate, seconds)
+
+
+def _held(
+    options: Options, url: str, table: str, keys: int, failed: Mapping[str, str]
+) -> tuple[Measured, Sequence[Side]]:
+    """Count what some entities' rows take in Redis, keys included, on either side."""
+    some = pl.DataFrame({SINGLE.key: range(min(keys, SEEN))})
+    canonical = canonical_keys(some, (Column(name=SINGLE.key, dtype="int64"),))
+    asked = [key for key in canonical if key is not None]
+    with closing(OnlineStore.connect(url, project=PROJECT)) as online:
+        held = {OURS: online.memory(table, asked)}
+    if options.feast and not failed:
+        held[FEAST] = feast_held(url, SINGLE)
+    for name, rows in held.items():
+        if len(rows) != (len(asked) if name == OURS else keys):
+            raise Unequal(f"{name}: {len(rows)} rows of {len(asked)} entities")
+    samples = {name: [{HELD: mean(rows)}] for name, rows in held.items()}
+    sides = [Side(name=name, run=lambda _: {}, against=OURS) for name in held]
+    return Measured(samples=samples, failed={}, checks=()), sides
+
+
+def _notes() -> Sequence[str]:
+    counted = (
+        "h2load checks the replies' lengths; their values were compared before"
+        if H2LOAD
+        else "the Python client is the bottleneck: rates are its own, latencies contain it; "
+        "install h2load (Debian: nghttp2-client) to see the servers, and for the open loop, "
+        "which is left out"
     )
-
-
-def _starts(starts: dict[str, list[dict[str, float]]]) -> Table:
-    return Table(
-        title="A serving process: start and memory",
-        measures=(
-            Measure(name="seconds to SERVING"),
-            Measure(name="MiB then", digits=0),
-            Measure(name="MiB after load", digits=0),
-        ),
-        cases=tuple(Case(name=name, samples=gathered(made)) for name, made in starts.items()),
+    return (
+        "ratio: over the bare handler's of the same work, or over the first side's",
+        "load: one request body, sent again and again",
+        "one worker each, on the first core; client on the last; Redis where there is room",
+        "in flight: ours and the bare handler 8 connections x 4 streams, Feast's 4 x 1",
+        "percentiles of few requests are their slowest",
+        counted,
+        "seconds a value: 1 / (req/s x entities x features); a key: 1 / (req/s x entities x views)",
+        "open loop: the same rate is offered to both; latency is from when h2load sends",
+        "CPU ms: the server's processor time for each request, without Redis's",
+        "left out: loading a 6-node cluster",
     )
-
-
-def _notes() -> tuple[str, ...]:
-    lines = ["ratio: requests a second over the bare handler's; one request body, sent again"]
-    if CLIENT == "h2load":
-        lines.append("h2load checks the replies' lengths; their bytes were compared before")
-    else:
-        lines.append(
-            "the Python client is the bottleneck: rates are its own, latencies contain it; "
-            "install h2load (Debian: nghttp2-client) to see the servers"
-        )
-    return tuple(lines)

@@ -25,7 +25,7 @@ from dataset import Size, latest, write_readings
 from options import Options
 from process import environment, gathered, redis_server
 from report import Case, Measure, Report, Table, Unequal
-from serving import served
+from servers import served
 
 from featurestore import FeatureClient, FeatureStore
 from featurestore.jobs.workspace import Workspace

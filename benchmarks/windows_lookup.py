@@ -22,7 +22,7 @@ from near import check
 from options import Options
 from process import on_cores, redis_server, run_case
 from report import Measure, Report, Unequal
-from serving import PROJECT, SECONDS, ask, core, pair_of, served
+from servers import PROJECT, ask, core, pair_of, served
 from sides import Goals, Measured, Sample, Side, in_turn, part, report
 
 from featurestore.model.schema import Column
@@ -36,6 +36,7 @@ WINDOW, A_DAY = 7, 10
 DAYS = WINDOW + 2
 """Days of events: windows look back over the newest of them."""
 KEYS = {"tiny": 200, "default": 2_000, "full": 20_000}
+SECONDS = {"tiny": 0.3, "default": 2.0, "full": 10.0}
 ENTITIES = (1, 100)
 MOVING, PLAIN = "windowed", "plain"
 SERVED = "served.parquet"

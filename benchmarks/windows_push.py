@@ -22,7 +22,7 @@ from near import check
 from options import Options
 from process import on_cores, redis_server, run_case
 from report import Measure, Report
-from serving import PROJECT, core, served
+from servers import PROJECT, core, served
 from sides import Goals, Measured, Sample, Side, in_turn, part, report
 from windows_lookup import A_DAY, DAYS, KEYS, MOVING, SERVED, WINDOW
 

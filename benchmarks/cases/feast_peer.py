@@ -28,7 +28,7 @@ def applied(
         project="bench",
         provider="local",
         registry=RegistryConfig(path=f"{repo}/registry.db"),
-        online_store=None if url is None else _redis(url),
+        online_store=None if url is None else redis_config(url),
         entity_key_serialization_version=3,
     )
     entity = Entity(name=KEY, join_keys=[KEY], value_type=ValueType.INT64)
@@ -47,7 +47,8 @@ def applied(
     return store, service
 
 
-def _redis(url: str) -> dict[str, str]:
+def redis_config(url: str) -> dict[str, str]:
+    """Give the configuration of Feast's Redis online store at a URL."""
     parts = urlsplit(url)
     secret = "" if parts.password is None else f",password={json.dumps(parts.password)}"
     return {"type": "redis", "connection_string": f"{parts.hostname}:{parts.port}{secret}"}

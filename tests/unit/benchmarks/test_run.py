@@ -21,7 +21,14 @@ SIDES = {
     "executors": {"ours, local", "ours, Ray"},
     "cold": {"ours"},
     "materialize": {"ours", "Polars + MSET"},
-    "serving": {"ours", "bare handler"},
+    "serving": {
+        "ours",
+        "bare handler",
+        "without",
+        "with an on-demand view",
+        "1 worker",
+        "2 workers",
+    },
     "versions": {
         "promote, a call",
         "promote, a command",
