@@ -163,7 +163,8 @@ class Desk:
     """Where gRPC brings the calls of our service: each method gets its bytes and its `Call`.
 
     `slow` is how many seconds a call may take without being told of; None tells of none.
-    `troubled` is called when an answer failed for the store's sake.
+    `troubled` is called when an answer failed for the store's sake, `begun` when a call's message
+    is here.
     """
 
     def __init__(
@@ -175,6 +176,7 @@ class Desk:
         access: Access | None,
         slow: float | None,
         troubled: Callable[[], None],
+        begun: Callable[[], None],
     ) -> None:
         self._methods = {
             f"/{SERVICE}/{name}": (METHODS.index(name), method) for name, method in methods.items()
@@ -184,6 +186,7 @@ class Desk:
         self._access = access
         self._slow = None if slow is None else round(slow * 1e9)
         self._troubled = troubled
+        self._begun = begun
         self._refused = Sampler()
         self._telling = threading.Lock()
 
@@ -198,6 +201,7 @@ class Desk:
 
     def _answer(self, arrived: int, number: int, method: Method, raw: bytes, context: Any) -> bytes:
         """Answer with a status for every error of ours, and drop calls nobody waits for."""
+        self._begun()
         call = Call(number, arrived, self._counters, self._limits)
         call.mark(QUEUE)
         code = "UNKNOWN"

@@ -1,6 +1,7 @@
 """Counting in a worker: each thread in a block of its own, so that none waits for another."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -24,6 +25,8 @@ from featurestore.serving.metrics import (
 
 _EDGES = np.array(AGE.edges, np.int64)
 _OLDEST = AGE.end - 2
+_PATIENCE = 0.05
+"""Seconds that a call's message may take to come behind it before its thread counts as held."""
 
 
 class Block:
@@ -96,19 +99,39 @@ class Counters:
 
 
 class Pool(ThreadPoolExecutor):
-    """The threads that answer; it counts what it takes and what it has done."""
+    """The threads that answer; it counts what it takes and what it has done.
+
+    gRPC waits for a call's message in the thread that is to answer it. A client that sends none
+    holds that thread, until its own deadline or its connection's end: where all of them wait so, as
+    many others are started in their place as there may be.
+    """
 
     def __init__(self, threads: int, counters: Counters) -> None:
         super().__init__(threads, thread_name_prefix="featurestore-call")
         self._counters = counters
+        self._threads_asked = threads
+        self._waiting: dict[int, float] = {}
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Take a call."""
         self._counters.submitted()
+        if len(self._waiting) >= self._threads_asked:
+            self._relieve()
         return super().submit(self._run, fn, *args, **kwargs)
 
+    def begun(self) -> None:
+        """Say that the message of this thread's call is here."""
+        self._waiting.pop(threading.get_ident(), None)
+
+    def _relieve(self) -> None:
+        long_ago = time.monotonic() - _PATIENCE
+        stuck = sum(since < long_ago for since in tuple(self._waiting.values()))
+        self._max_workers = min(self._threads_asked + stuck, THREADS)
+
     def _run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        self._waiting[threading.get_ident()] = time.monotonic()
         try:
             return fn(*args, **kwargs)
         finally:
+            self.begun()
             self._counters.block.numbers[DONE] += 1

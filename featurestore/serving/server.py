@@ -35,6 +35,9 @@ _UP, _DOWN = (
     health_pb2.HealthCheckResponse.NOT_SERVING,
 )
 
+_AGE, _GRACE = 600_000, 30_000
+"""Milliseconds a connection lives, and its calls after that: none is held for ever by a client."""
+
 Clock = Callable[[], int]
 
 
@@ -95,6 +98,8 @@ class Server:
                 ("grpc.so_reuseport", int(shared)),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+                ("grpc.max_connection_age_ms", _AGE),
+                ("grpc.max_connection_age_grace_ms", _GRACE),
             ],
         )
         self._health = health.HealthServicer()
@@ -110,6 +115,7 @@ class Server:
             access=access,
             slow=slow,
             troubled=self._watch.hurry,
+            begun=self._pool.begun,
         )
         handlers: Any = (desk,)
         self._grpc.add_generic_rpc_handlers(handlers)

@@ -1,6 +1,8 @@
 """Lookups over real sockets and a real Redis: statuses, times, projections, errors."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -442,3 +444,38 @@ def test_no_value_of_a_request_is_logged_or_quoted(
             world.ask(["years:planes"], entities={"year": [canary]})
     assert canary not in caplog.text
     assert canary not in str(caught.value)
+
+
+def test_silent_clients_do_not_stop_the_others(world: World) -> None:
+    """Calls whose message never comes hold threads; others are started in their place."""
+    ended = threading.Event()
+    silent = [
+        grpc.insecure_channel(world.server.address, options=[("grpc.use_local_subchannel_pool", 1)])
+        for _ in range(3 * Limits().threads)
+    ]
+
+    def nothing() -> Iterator[bytes]:
+        ended.wait(30)
+        yield from ()
+
+    calls = [
+        channel.stream_unary(f"/{SERVICE}/GetOnlineFeatures", None, None).future(
+            nothing(), timeout=30
+        )
+        for channel in silent
+    ]
+    answered = 0
+    try:
+        for _ in range(100):
+            with suppress(FeatureStoreError):
+                world.client.get_online_features(["city:traffic"], timeout=0.25)
+                answered += 1
+                if answered == 5:
+                    break
+        assert answered == 5
+        assert not any(call.done() for call in calls)
+    finally:
+        ended.set()
+        for call, channel in zip(calls, silent, strict=True):
+            call.cancel()
+            channel.close()
