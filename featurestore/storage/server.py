@@ -160,11 +160,13 @@ class Server:
         return cut.placed([value for reply in replies for value in reply])
 
     def total(self, name: str, keys: Sequence[bytes]) -> int:
-        """Give the sum of what a command of many keys, like `UNLINK`, counts."""
+        """Give the sum of what a command of many keys, like `UNLINK`, counts; none is 0."""
+        if not keys:
+            return 0
         cut = self.cut(keys, len(keys))
         laid = cut.laid(keys)
         parts = [laid[one] for one in cut.slices]
-        return sum(self.ask([(part[0], (name, *part)) for part in parts])) if keys else 0
+        return sum(self.ask([(part[0], (name, *part)) for part in parts]))
 
     def cut(self, keys: Sequence[bytes], most: int) -> Cut:
         """Cut keys into slices of at most so many, of which each is of one slot on a cluster."""

@@ -355,6 +355,18 @@ def held(store: OnlineStore, keys: list[bytes]) -> list[list[bytes | None]]:
     return [store.values(of(TABLE), keys) for of in (states_of, pushed_of)]
 
 
+def test_nothing_of_nothing_is_nothing(store: OnlineStore) -> None:
+    """Every call that takes keys takes none, too."""
+    assert store.drop_releases([]) == 0
+    assert store.drop_table(TABLE) == 0
+    assert store.put(TABLE, [], []) == 0
+    assert store.values(TABLE, []) == []
+    assert store.read([]) == []
+    assert store.repair(TABLE, [], [], []) == 0
+    assert store.expiries([]) == {}
+    store.prolong(TABLE, [], expire_ms=None)
+
+
 def test_states_are_written_where_nothing_was_pushed_meanwhile(store: OnlineStore) -> None:
     """A state is written whatever it was, but only with the pushed events that its writer saw."""
     keys = [b"new", b"taken", b"same", b"moved", b"away"]
