@@ -32,13 +32,14 @@ _PATIENCE = 0.05
 class Block:
     """The numbers of one thread, one by one and as an array of the same memory."""
 
-    __slots__ = ("_ages", "_statuses", "numbers")
+    __slots__ = ("_ages", "_statuses", "_summed", "numbers")
 
     def __init__(self, numbers: memoryview) -> None:
         self.numbers = numbers
         whole = np.frombuffer(numbers, np.int64)
         self._statuses = whole[STATUS.start : STATUS.end]
         self._ages = whole[AGE.start : _OLDEST + 1]
+        self._summed = whole[_OLDEST + 1 : _OLDEST + 2].view(np.float64)
 
     def answered(self, statuses: bytes, event_times: bytes, as_of: int) -> None:
         """Count an answer's statuses, and the ages (µs) of what has an event time."""
@@ -49,7 +50,7 @@ class Block:
         timed = int(np.count_nonzero(times))
         self._ages += counts
         self.numbers[_OLDEST] -= len(times) - timed
-        self.numbers[_OLDEST + 1] += as_of * timed - int(times.sum())
+        self._summed += float(as_of) * timed - times.sum(dtype=np.float64)
 
 
 class Counters:

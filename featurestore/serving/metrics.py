@@ -12,6 +12,7 @@ import mmap
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from struct import pack, unpack
 
 THREADS = 64
 """Most threads that count in a process, each in a block of its own."""
@@ -59,7 +60,8 @@ class Family:
     """A metric with a series for each label; with edges a histogram, of integers of `unit`.
 
     In a block it begins at `start`, and a series takes `width` places: a counter one, a histogram
-    its buckets and the sum.
+    its buckets and the sum. A `floating` sum stands there as the bits of a float64, as it would
+    outgrow an integer.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Family:
     series: tuple[str, ...] = ("",)
     edges: tuple[int, ...] = ()
     unit: float = 1
+    floating: bool = False
     start: int = 0
     width: int = 1
 
@@ -127,6 +130,7 @@ FAMILIES = REQUESTS, LATENCY, STAGE, STATUS, AGE, KEYS, ROWS, REJECTED = tuple(
             help="Age of the rows answered, by event time.",
             edges=_AGES,
             unit=1e-6,
+            floating=True,
         ),
         Family(name="featurestore_keys", help="Keys that a lookup reads.", edges=_SIZES),
         Family(name="featurestore_rows_total", help="Rows asked for in lookups."),
@@ -201,7 +205,12 @@ def render(pages: Mapping[int, Page], restarts: int = 0) -> str:
 
 def _lines(pages: Mapping[int, Page], restarts: int) -> Iterator[str]:
     blocks = [block.tolist() for page in pages.values() for block in page.blocks()]
-    total = [sum(column) for column in zip(*blocks, strict=True)] if blocks else [0] * BLOCK
+    total: list[float] = (
+        [sum(column) for column in zip(*blocks, strict=True)] if blocks else [0] * BLOCK
+    )
+    for family in FAMILIES:
+        if family.floating:
+            total[family.end - 1] = sum(_float(block[family.end - 1]) for block in blocks)
     total[REJECTED.start] += sum(page.rejected() for page in pages.values())
     for family in FAMILIES:
         yield from _family(family, total)
@@ -220,7 +229,12 @@ def _lines(pages: Mapping[int, Page], restarts: int) -> Iterator[str]:
     yield f"featurestore_worker_restarts_total {restarts}"
 
 
-def _family(family: Family, total: Sequence[int]) -> Iterator[str]:
+def _float(bits: int) -> float:
+    found: float = unpack("<d", pack("<q", bits))[0]
+    return found
+
+
+def _family(family: Family, total: Sequence[float]) -> Iterator[str]:
     yield from _head(family.name, family.help, "histogram" if family.edges else "counter")
     for number, series in enumerate(family.series):
         start = family.start + number * family.width
@@ -230,7 +244,7 @@ def _family(family: Family, total: Sequence[int]) -> Iterator[str]:
             if total[start] or family is not REQUESTS:
                 yield f"{family.name}{told} {total[start]}"
             continue
-        count = 0
+        count: float = 0
         comma = f"{label}," if label else ""
         for edge, found in zip((*family.edges, None), total[start:], strict=False):
             count += found

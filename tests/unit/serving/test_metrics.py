@@ -84,6 +84,21 @@ def test_the_statuses_are_those_of_the_protocol():
     assert tuple(f"STATUS_{name}" for name in STATUSES) == tuple(pb.Status.keys())
 
 
+def test_the_sum_of_ages_outgrows_no_count():
+    """Answers of old rows are counted as long as a server runs."""
+    counters = Counters(Page.new())
+    now, years = 1_700_000_000_000_000, 30 * 365 * 86_400_000_000
+    times = np.full(100_000, now - years, "<i8")
+    for _ in range(300):
+        counters.block.answered(bytes([1]) * len(times), times.tobytes(), now)
+    found = read(render({0: counters.page, 1: counters.page}))
+    assert found["featurestore_event_age_seconds_count"] == 2 * 300 * len(times)
+    mean = (
+        found["featurestore_event_age_seconds_sum"] / found["featurestore_event_age_seconds_count"]
+    )
+    assert mean == pytest.approx(years / 1e6)
+
+
 def test_what_is_answered_is_counted_by_status_and_age():
     """Each status once a row; ages of what has an event time, edges included below."""
     counters = Counters(Page.new())
