@@ -237,19 +237,27 @@ def _judge(
     event, known = decoded.event_time, known_times(view, decoded)
     age = min((one for one in (view.ttl, max_age) if one is not None), default=None)
     shown, statuses, times = None, bytes([PRESENT]) * len(rows), event
-    timely = decoded.complete and known.max() <= as_of
-    if not timely or windows or (age is not None and event.min() < as_of - age):
+    timely = decoded.complete and known.max() <= as_of and not (windows and windows.early.any())
+    moving = windows.groups if windows else ()
+    if not timely or (age is not None and event.min() < as_of - age):
         shown, statuses, times = _weighed(read, decoded, known, windows, as_of, age)
-    elif not decoded.full:
-        valued = decoded.valid[:, read.asked].any(axis=1)
+    elif not (read.asked and decoded.full) and not any(one.valid.all() for one in moving):
+        valued = _valued(read, decoded, moving)
         statuses = np.where(valued, PRESENT, NULL_VALUE).astype("u1").tobytes()
     return Found(
         decoded=decoded,
         shown=shown,
         statuses=statuses,
         event_times=times.astype("<i8", copy=False).tobytes(),
-        moving=windows.groups if windows else (),
+        moving=moving,
     )
+
+
+def _valued(read: Read, decoded: Decoded, moving: Sequence[Group]) -> Mask:
+    """Say of each row whether any of what is asked of it has a value."""
+    asked = decoded.valid[:, read.asked].any(axis=1)
+    found: Mask = np.logical_or.reduce([asked, *(one.valid.any(axis=1) for one in moving)])
+    return found
 
 
 def _weighed(
@@ -267,11 +275,10 @@ def _weighed(
     shown = there & ~early
     if age is not None:
         shown &= event >= as_of - age
-    valued = decoded.valid[:, read.asked].any(axis=1)
+    valued = _valued(read, decoded, windows.groups if windows else ())
     hidden = ~shown if read.asked else np.zeros(len(event), np.bool_)
     if windows is not None:
         early = early | (there & windows.early)
-        valued = np.logical_or.reduce([valued, *(one.valid.any(axis=1) for one in windows.groups)])
     statuses = np.select(
         [~there, early, hidden, ~valued],
         [NOT_FOUND, NOT_YET_KNOWN, OUTSIDE_MAX_AGE, NULL_VALUE],
@@ -338,7 +345,8 @@ def _run(found: Found, copy: Copy) -> Run:
     own = copy.sources
     if copy.moving:
         group = found.moving[copy.group]
-        return group.values[:, own].T, group.valid[:, own].T, None
+        there = group.valid[:, own].T
+        return group.values[:, own].T, None if there.all() else there, None
     values, inner = found.decoded.values(copy.group)
     valid: Mask | None = None
     if found.shown is not None or not found.decoded.full:
