@@ -1,8 +1,7 @@
 """What a serving process asks of the C library's memory.
 
 Requests make arrays of a few hundred kilobytes and let go of them. As it comes, glibc gives such
-memory back to the system, and each request faults it in again, which takes longer than what is
-computed with it.
+memory back to the system, and each request faults it in again.
 """
 
 import ctypes

@@ -3,9 +3,6 @@
 A page is a row of 64-bit integers: a header, and a block for each thread, which alone writes it. So
 nothing is locked, and no count is lost. The pages of all workers add up. It needs the standard
 library alone, for the process that adds them up.
-
-Measured, process time of one lookup on a busy machine: counting its call, stages, statuses and
-ages took 16 us; prometheus_client's multiprocess mode, for one status and one age, 25 us.
 """
 
 import mmap

@@ -177,7 +177,7 @@ class RowLayout:
             raise _corrupt(f"a row's length is not the {width} bytes of its columns")
         fixed = map(_take, filled, repeat(slice(0, width))) if self.variable else filled
         flat = b"".join(fixed)
-        # A stride over bytes is a tenth of a comparison of one record's field.
+        # A stride over bytes takes less than a comparison of one record's field.
         if flat[::width] != bytes([self._format]) * count:
             raise _corrupt(f"a row's format is not {self._format}")
         kinds = flat[self._kind :: width]
@@ -217,7 +217,10 @@ class RowLayout:
         if None not in rows:
             return list(rows)  # type: ignore[arg-type]
         nothing = bytes([self._format]) + bytes(self.dtype.itemsize - 1)
-        return [nothing if row is None else row for row in rows]
+        boxed = np.array(rows, object)
+        boxed[np.fromiter(map(is_, rows, repeat(None)), np.bool_, len(rows))] = nothing
+        filled: list[bytes] = boxed.tolist()
+        return filled
 
     def _heads(
         self,
