@@ -14,8 +14,8 @@ from servers import Running, ask, post
 from works import WITH, Kind, Work, on_demand
 
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.asking import request_message
-from featurestore.serving.response import read_response
+from featurestore.serving.client.asking import request_message
+from featurestore.serving.client.response import read_response
 
 
 def wanted(work: Work, folder: Path) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from process import CASES, Failed, on_cores, run_case
 from servers import PROJECT, Running, core, listening, pair_of, served
 from works import Work
 
-from featurestore.serving.limits import SERVICE, Limits
+from featurestore.serving.message.limits import SERVICE, Limits
 
 OURS, BARE, HTTP, GRPC = "ours", "bare handler", "Feast HTTP", "Feast gRPC"
 CPU = "CPU ms"
@@ -101,7 +101,7 @@ def command(name: str, folder: Path) -> list[str]:
 
 def crew(workers: int) -> list[str]:
     """Give the command of so many of our workers on one port."""
-    module = "featurestore.serving.workers"
+    module = "featurestore.serving.process.workers"
     return ["-m", module, "--workers", str(workers), *command(OURS, Path())[2:]]
 
 

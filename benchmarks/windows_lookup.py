@@ -27,8 +27,8 @@ from sides import Goals, Measured, Sample, Side, in_turn, part, report
 
 from featurestore.model.schema import Column
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.asking import request_message
-from featurestore.serving.response import read_response
+from featurestore.serving.client.asking import request_message
+from featurestore.serving.client.response import read_response
 from featurestore.storage.keys import canonical_keys, states_of
 from featurestore.storage.redis import OnlineStore
 

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from featurestore import FeatureClient, FeatureStore
-from featurestore.serving.response import OnlineResponse
+from featurestore.serving.client.response import OnlineResponse
 
 REPO = Path(__file__).parent
 START = datetime(2013, 1, 1, tzinfo=UTC)

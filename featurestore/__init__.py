@@ -32,9 +32,9 @@ from featurestore.errors import (
 if TYPE_CHECKING:
     from featurestore.engine.executor import LocalExecutor
     from featurestore.engine.ray import RayExecutor
-    from featurestore.serving.channel import TLS
-    from featurestore.serving.client import AsyncFeatureClient, FeatureClient
-    from featurestore.serving.testing import InMemoryTransport
+    from featurestore.serving.client.channel import TLS
+    from featurestore.serving.client.client import AsyncFeatureClient, FeatureClient
+    from featurestore.serving.client.testing import InMemoryTransport
     from featurestore.store import FeatureStore
 
 __all__ = [
@@ -65,11 +65,11 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "TLS": "featurestore.serving.channel",
-    "AsyncFeatureClient": "featurestore.serving.client",
-    "FeatureClient": "featurestore.serving.client",
+    "TLS": "featurestore.serving.client.channel",
+    "AsyncFeatureClient": "featurestore.serving.client.client",
+    "FeatureClient": "featurestore.serving.client.client",
     "FeatureStore": "featurestore.store",
-    "InMemoryTransport": "featurestore.serving.testing",
+    "InMemoryTransport": "featurestore.serving.client.testing",
     "LocalExecutor": "featurestore.engine.executor",
     "RayExecutor": "featurestore.engine.ray",
 }

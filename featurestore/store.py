@@ -30,13 +30,13 @@ from featurestore.model.plan import Plan
 from featurestore.model.pushes import skew_of
 from featurestore.model.query import references, resolve
 from featurestore.model.time import micros
-from featurestore.serving.asking import Columns, request_message
-from featurestore.serving.limits import Limits
-from featurestore.serving.locks import LockReference, Locks, read_lock
-from featurestore.serving.pushed import PushResult, where
-from featurestore.serving.respond import respond
-from featurestore.serving.response import OnlineResponse, read_response
-from featurestore.serving.state import state_of
+from featurestore.serving.answer.respond import respond
+from featurestore.serving.answer.state import state_of
+from featurestore.serving.client.asking import Columns, request_message
+from featurestore.serving.client.response import OnlineResponse, read_response
+from featurestore.serving.message.limits import Limits
+from featurestore.serving.message.locks import LockReference, Locks, read_lock
+from featurestore.serving.message.pushed import PushResult, where
 from featurestore.training import TrainingSet, observed, training_set
 
 Features = str | Sequence[Any] | Any

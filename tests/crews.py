@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import polars as pl
 
-from featurestore.serving.client import FeatureClient
+from featurestore.serving.client.client import FeatureClient
 from featurestore.storage.redis import OnlineStore
 from tests.releases import at, load_rows, publish, release_of, stored_view
 from tests.unit.serving.test_metrics import read as read_metrics
@@ -59,7 +59,7 @@ def one_row(url: str) -> Iterator[OnlineStore]:
 
 def command(*options: str, workers: int = 2) -> list[str]:
     """Give the command line of so many workers."""
-    module = "featurestore.serving.workers"
+    module = "featurestore.serving.process.workers"
     return [sys.executable, "-m", module, f"--workers={workers}", "--project=none", *options]
 
 

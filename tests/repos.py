@@ -19,9 +19,9 @@ from featurestore.model.declare import batch_view, on_demand_view, project, serv
 from featurestore.model.documents import Projection, Source
 from featurestore.model.schema import Column
 from featurestore.model.time import micros, normalize_schema
-from featurestore.serving.client import FeatureClient
-from featurestore.serving.limits import Limits
-from featurestore.serving.server import serve
+from featurestore.serving.client.client import FeatureClient
+from featurestore.serving.message.limits import Limits
+from featurestore.serving.process.server import serve
 from featurestore.storage.redis import OnlineStore
 from tests.servers import client_of
 

@@ -9,7 +9,7 @@ Redis URL meant for another environment, would else put that environment's alias
 from featurestore.errors import Conflict, CorruptData, NotFound
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import Release, dump
-from featurestore.serving.state import read_release
+from featurestore.serving.answer.state import read_release
 
 _DIGITS = 9
 """Of a release's number, at most: it is an integer of 32 bits in SQL."""

@@ -20,7 +20,7 @@ from featurestore.jobs.push import Target, push_to, target
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.pushes import SKEW
 from featurestore.model.reads import takes_pushed
-from featurestore.serving.pushed import PushResult, To
+from featurestore.serving.message.pushed import PushResult, To
 from featurestore.storage.consumer import Batch, Consumer, Lag
 
 T = TypeVar("T")

@@ -26,7 +26,7 @@ from featurestore.model.lock import Lock, LockedView
 from featurestore.model.needs import answered_by, where_it_lies
 from featurestore.model.pinned import admit, unlike
 from featurestore.model.time import second, show
-from featurestore.serving.locks import LOCK_BYTES
+from featurestore.serving.message.locks import LOCK_BYTES
 from featurestore.storage.ledger import Verification
 
 _SHORTEST = 4

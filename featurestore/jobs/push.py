@@ -15,10 +15,10 @@ from featurestore.model.facts import Facts
 from featurestore.model.needs import needs
 from featurestore.model.pushes import SKEW
 from featurestore.model.reads import sources_of
-from featurestore.serving.frames import frame_of
-from featurestore.serving.push import check_source, deliver, judge
-from featurestore.serving.pushed import PushResult, To
-from featurestore.serving.queue import read_entry
+from featurestore.serving.message.frames import frame_of
+from featurestore.serving.message.pushed import PushResult, To
+from featurestore.serving.push.push import check_source, deliver, judge
+from featurestore.serving.push.queue import read_entry
 from featurestore.storage.pushed import PushedLog
 
 ROWS = 1_000_000

@@ -7,7 +7,7 @@ it all; the next materialization brings what the log has of longer ago.
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Table, View
 from featurestore.model.time import BEGINNING, Interval, watermark
-from featurestore.serving.push import put_rows, stored_rows
+from featurestore.serving.push.push import put_rows, stored_rows
 from featurestore.storage.sources import pushed_rows
 
 

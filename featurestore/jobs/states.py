@@ -20,7 +20,7 @@ from featurestore.model.time import (
     Interval,
 )
 from featurestore.model.windows import NUMBER, input_name, windows
-from featurestore.serving.states import among, build_states, entities_of, layout
+from featurestore.serving.push.states import among, build_states, entities_of, layout
 from featurestore.storage.keys import bucket_of, canonical_keys
 from featurestore.storage.layout import table_schema
 from featurestore.storage.redis import OnlineStore

@@ -28,7 +28,7 @@ from featurestore.model.documents import LiveView, Release, Table, View, dump
 from featurestore.model.facts import Facts
 from featurestore.model.needs import answered_by
 from featurestore.model.steps import lacking
-from featurestore.serving.client import FeatureClient
+from featurestore.serving.client.client import FeatureClient
 from featurestore.storage.keys import check_alias
 from featurestore.storage.ledger import Verification
 

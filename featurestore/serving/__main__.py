@@ -15,14 +15,14 @@ from pathlib import Path
 
 from featurestore.errors import FeatureStoreError, Unavailable
 from featurestore.model.pushes import SKEW
-from featurestore.serving.access import read_access
-from featurestore.serving.limits import Limits
-from featurestore.serving.listening import read_tls
-from featurestore.serving.log import configure
-from featurestore.serving.memory import keep_freed
-from featurestore.serving.metrics import THREADS, Page
-from featurestore.serving.queue import queue
-from featurestore.serving.server import Server, serve
+from featurestore.serving.message.limits import Limits
+from featurestore.serving.process.access import read_access
+from featurestore.serving.process.listening import read_tls
+from featurestore.serving.process.log import configure
+from featurestore.serving.process.memory import keep_freed
+from featurestore.serving.process.metrics import THREADS, Page
+from featurestore.serving.process.server import Server, serve
+from featurestore.serving.push.queue import queue
 from featurestore.storage.redis import OnlineStore
 
 URL = "FEATURESTORE_REDIS_URL"
@@ -43,7 +43,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tls-cert", type=Path, help="the server's certificate chain, PEM")
     parser.add_argument("--tls-key", type=Path, help="its key, PEM")
     parser.add_argument("--client-ca", type=Path, help="who signs clients' certificates: demanded")
-    parser.add_argument("--access", type=Path, help="who may ask for what; see serving/access.py")
+    parser.add_argument("--access", type=Path, help="who may ask for what")
     parser.add_argument("--insecure", action="store_true", help="a public bind without TLS")
     parser.add_argument("--log-json", action="store_true", help="a JSON object a line")
     parser.add_argument("--slow", type=float, help="log calls that take so many milliseconds")

@@ -12,8 +12,8 @@ import pytest
 from featurestore import AsyncFeatureClient, FeatureClient, InMemoryTransport
 from featurestore.errors import InvalidRequest, NotFound, Unavailable, Unsupported
 from featurestore.model.declare import service
-from featurestore.serving.response import OnlineResponse
-from featurestore.serving.server import serve
+from featurestore.serving.client.response import OnlineResponse
+from featurestore.serving.process.server import serve
 from featurestore.storage.redis import OnlineStore
 from tests.releases import NOON, at, load_rows, publish, release_of, stored_view, use
 from tests.servers import Server as Redis

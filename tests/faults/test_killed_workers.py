@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from featurestore.errors import Unavailable
-from featurestore.serving.client import FeatureClient
+from featurestore.serving.client.client import FeatureClient
 from featurestore.storage.redis import OnlineStore
 from tests.crews import OK, one_row, running
 from tests.servers import Server as Redis

@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from featurestore import AsyncFeatureClient, FeatureClient
-from featurestore.serving.response import OnlineResponse
+from featurestore.serving.client.response import OnlineResponse
 from featurestore.storage.redis import OnlineStore
 from tests.releases import at, load_rows, publish, release_of, stored_view
 from tests.servers import free_port, wait_until

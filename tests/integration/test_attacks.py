@@ -32,13 +32,13 @@ from featurestore.model.documents import Projection, Release, dump, load
 from featurestore.model.identity import identified
 from featurestore.model.query import references, resolve
 from featurestore.model.time import micros, normalize_schema
-from featurestore.serving import twin
-from featurestore.serving.asking import request_message
-from featurestore.serving.brought import COLUMNS
-from featurestore.serving.client import FeatureClient
-from featurestore.serving.limits import SERVICE, Limits
-from featurestore.serving.requests import REFERENCES
-from featurestore.serving.server import serve
+from featurestore.serving.answer.brought import COLUMNS
+from featurestore.serving.answer.requests import REFERENCES
+from featurestore.serving.client.asking import request_message
+from featurestore.serving.client.client import FeatureClient
+from featurestore.serving.message import twin
+from featurestore.serving.message.limits import SERVICE, Limits
+from featurestore.serving.process.server import serve
 from featurestore.storage.redis import OnlineStore
 from featurestore.training import training_set
 from tests.repos import (

@@ -24,7 +24,7 @@ from featurestore.errors import (
 from featurestore.jobs.materialize import materialize
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.time import micros
-from featurestore.serving.client import FeatureClient
+from featurestore.serving.client.client import FeatureClient
 from tests.repos import (
     applied,
     at,

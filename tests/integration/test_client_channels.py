@@ -16,9 +16,9 @@ import pytest
 
 from featurestore import TLS, AsyncFeatureClient, FeatureClient, InMemoryTransport
 from featurestore.errors import DeadlineExceeded, Unavailable
-from featurestore.serving.asking import Call
-from featurestore.serving.limits import SERVICE
-from featurestore.serving.response import OnlineResponse
+from featurestore.serving.client.asking import Call
+from featurestore.serving.client.response import OnlineResponse
+from featurestore.serving.message.limits import SERVICE
 from tests.authority import OPENSSL, Authority, authority
 from tests.servers import wait_until
 

@@ -23,10 +23,10 @@ from featurestore.jobs import materialize as jobs
 from featurestore.jobs.push import push
 from featurestore.model.declare.windows import Aggregate
 from featurestore.model.time import micros
-from featurestore.serving.client import FeatureClient
-from featurestore.serving.limits import Limits
-from featurestore.serving.queue import queue
-from featurestore.serving.server import serve
+from featurestore.serving.client.client import FeatureClient
+from featurestore.serving.message.limits import Limits
+from featurestore.serving.process.server import serve
+from featurestore.serving.push.queue import queue
 from featurestore.storage.pushed import NONE
 from featurestore.storage.redis import OnlineStore
 from tests.commands import environment, fits, run, words

@@ -25,8 +25,8 @@ from featurestore.jobs.promote import promote, rollback
 from featurestore.jobs.rebuild import rebuild_online
 from featurestore.jobs.verify import verify
 from featurestore.model.time import micros
-from featurestore.serving.client import FeatureClient
-from featurestore.serving.locks import LOCK_BYTES
+from featurestore.serving.client.client import FeatureClient
+from featurestore.serving.message.locks import LOCK_BYTES
 from featurestore.storage import sql
 from tests.repos import (
     DAY,

@@ -26,9 +26,9 @@ from featurestore.model.documents import LiveView
 from featurestore.model.identity import identified
 from featurestore.model.schema import Column
 from featurestore.model.time import moment
-from featurestore.serving.client import FeatureClient
-from featurestore.serving.limits import SERVICE, Limits
-from featurestore.serving.server import Server, serve
+from featurestore.serving.client.client import FeatureClient
+from featurestore.serving.message.limits import SERVICE, Limits
+from featurestore.serving.process.server import Server, serve
 from featurestore.storage.keys import canonical_keys
 from featurestore.storage.redis import OnlineStore
 from featurestore.storage.rows import RowLayout, row_columns

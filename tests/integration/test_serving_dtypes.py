@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featurestore.model.schema import parse_dtype
-from featurestore.serving.client import FeatureClient
-from featurestore.serving.server import serve
+from featurestore.serving.client.client import FeatureClient
+from featurestore.serving.process.server import serve
 from featurestore.storage.redis import OnlineStore
 from tests.columns import DTYPES, bits, columns
 from tests.releases import NOON, at, load_rows, publish, release_of, stored_view, table_of

@@ -23,14 +23,14 @@ from featurestore.errors import (
 )
 from featurestore.model.declare import service
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.access import read_access
-from featurestore.serving.asking import request_message
-from featurestore.serving.faults import error_of
-from featurestore.serving.limits import SERVICE, Limits
-from featurestore.serving.listening import Tls, read_tls
-from featurestore.serving.log import Objects
-from featurestore.serving.response import read_response
-from featurestore.serving.server import Server, serve
+from featurestore.serving.client.asking import request_message
+from featurestore.serving.client.response import read_response
+from featurestore.serving.message.faults import error_of
+from featurestore.serving.message.limits import SERVICE, Limits
+from featurestore.serving.process.access import read_access
+from featurestore.serving.process.listening import Tls, read_tls
+from featurestore.serving.process.log import Objects
+from featurestore.serving.process.server import Server, serve
 from featurestore.storage.redis import OnlineStore
 from tests.authority import OPENSSL, Authority, authority
 from tests.releases import at, load_rows, publish, release_of, stored_view, use

@@ -18,10 +18,10 @@ from featurestore.model.lock import Lock
 from featurestore.model.query import references, resolve
 from featurestore.model.schema import Column
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.client import FeatureClient
-from featurestore.serving.faults import error_of
-from featurestore.serving.limits import SERVICE, Limits
-from featurestore.serving.server import Server, serve
+from featurestore.serving.client.client import FeatureClient
+from featurestore.serving.message.faults import error_of
+from featurestore.serving.message.limits import SERVICE, Limits
+from featurestore.serving.process.server import Server, serve
 from featurestore.storage.redis import OnlineStore
 from tests.locks import lock_of
 from tests.releases import NOON, at, load_rows, publish, release_of, stored_view, table_of, use

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from featurestore.serving.client import FeatureClient
+from featurestore.serving.client.client import FeatureClient
 from featurestore.storage.redis import OnlineStore
 from tests.releases import publish, release_of, stored_view, table_of
 from tests.servers import Server as Redis
@@ -92,7 +92,9 @@ def test_a_process_without_redis_lives_and_hides_the_password() -> None:
     assert "hunter2" not in output + errors
 
 
-@pytest.mark.parametrize("module", ["featurestore.serving.__main__", "featurestore.serving.client"])
+@pytest.mark.parametrize(
+    "module", ["featurestore.serving.__main__", "featurestore.serving.client.client"]
+)
 def test_a_serving_process_loads_nothing_heavy(module: str) -> None:
     """Neither server nor client imports definitions, jobs, or the libraries behind them."""
     code = f"import sys, {module}; print(*sys.modules, sep='\\n')"
@@ -104,7 +106,7 @@ def test_a_serving_process_loads_nothing_heavy(module: str) -> None:
 
 def test_a_client_process_loads_no_redis() -> None:
     """The client needs gRPC, Polars, NumPy and what reads a lock, not what a server needs."""
-    code = "import sys, featurestore.serving.client; print(*sys.modules, sep='\\n')"
+    code = "import sys, featurestore.serving.client.client; print(*sys.modules, sep='\\n')"
     listed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -20,9 +20,9 @@ from featurestore.errors import (
     Unavailable,
 )
 from featurestore.model.declare import service
-from featurestore.serving.client import FeatureClient
-from featurestore.serving.limits import SERVICE, Limits
-from featurestore.serving.server import Server, serve
+from featurestore.serving.client.client import FeatureClient
+from featurestore.serving.message.limits import SERVICE, Limits
+from featurestore.serving.process.server import Server, serve
 from featurestore.storage.redis import OnlineStore
 from tests.releases import (
     NOON,

@@ -29,7 +29,7 @@ from featurestore.model.declare import on_demand_view
 from featurestore.model.documents import Projection
 from featurestore.model.schema import Column
 from featurestore.model.time import micros
-from featurestore.serving.client import FeatureClient
+from featurestore.serving.client.client import FeatureClient
 from tests.repos import (
     applied,
     at,

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 import grpc
 import pytest
 
-from featurestore.serving.asking import request_message
-from featurestore.serving.limits import SERVICE
+from featurestore.serving.client.asking import request_message
+from featurestore.serving.message.limits import SERVICE
 from featurestore.storage.redis import OnlineStore
 from tests.crews import OK, command, lookup, one_row, running
 from tests.servers import Server as Redis
@@ -91,7 +91,7 @@ def test_what_a_worker_refuses_ends_all(tmp_path):
 
 def test_what_watches_workers_loads_nothing_heavy():
     """What a worker can fail of, it does not even load."""
-    code = "import sys, featurestore.serving.workers; print(*sys.modules)"
+    code = "import sys, featurestore.serving.process.workers; print(*sys.modules)"
     listed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

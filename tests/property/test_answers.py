@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.serving import twin
-from featurestore.serving.columns import arrays, series
-from featurestore.serving.response import Reader, read_response
-from featurestore.serving.wire import grid_of, put, series_of
+from featurestore.serving.client.response import Reader, read_response
+from featurestore.serving.message import twin
+from featurestore.serving.message.columns import arrays, series
+from featurestore.serving.message.wire import grid_of, put, series_of
 from tests.columns import DTYPES, bits, columns
 
 HOUR = 3_600_000_000

@@ -22,7 +22,7 @@ from featurestore.model.declare import Aggregate, batch_view, on_demand_view, pr
 from featurestore.model.documents import Function, Projection, Source
 from featurestore.model.schema import Column, parse_dtype
 from featurestore.model.time import micros, normalize_schema
-from featurestore.serving.client import FeatureClient
+from featurestore.serving.client.client import FeatureClient
 from tests.columns import DTYPES, bits, columns
 from tests.repos import MICROSECOND, T0, notebook, opened, released, served, write
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore.proto.v1 import values_pb2
-from featurestore.serving import twin, wire
+from featurestore.serving.message import twin, wire
 from tests.columns import DTYPES, bits, columns
 
 

@@ -24,7 +24,7 @@ import pytest
 from featurestore.errors import InvalidRequest, NotFound
 from featurestore.model.declare import on_demand_view, service
 from featurestore.model.schema import Column
-from featurestore.serving.client import FeatureClient
+from featurestore.serving.client.client import FeatureClient
 from featurestore.storage.redis import OnlineStore
 from tests.releases import NOON, at, load_rows, publish, release_of, stored_view, use
 from tests.servers import Server as Redis

@@ -10,7 +10,7 @@ from featurestore.cli.values import locks as values
 from featurestore.jobs import locks as locking
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.time import micros
-from featurestore.serving.locks import read_lock
+from featurestore.serving.message.locks import read_lock
 
 
 def register(repo: Path, file: Path, *, owner: str, expires: str | None, json: bool) -> None:

@@ -25,8 +25,8 @@ from featurestore.jobs.ingest import Pace, Progress
 from featurestore.jobs.workspace import Workspace
 from featurestore.model.declare.windows import span
 from featurestore.model.fingerprint import digest
-from featurestore.serving.client import FeatureClient
-from featurestore.serving.pushed import where
+from featurestore.serving.client.client import FeatureClient
+from featurestore.serving.message.pushed import where
 from featurestore.storage.launcher import EmbeddedServer
 from featurestore.storage.seat import seat
 from featurestore.storage.stream import REFUSED, RedisStream

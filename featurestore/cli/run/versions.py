@@ -15,7 +15,7 @@ from featurestore.jobs import promote as promoting
 from featurestore.jobs import verify as verifying
 from featurestore.jobs.publish import Published
 from featurestore.jobs.workspace import Workspace
-from featurestore.serving.client import FeatureClient
+from featurestore.serving.client.client import FeatureClient
 
 _PATIENCE = 10.0
 """Seconds a server may take to answer a verification."""

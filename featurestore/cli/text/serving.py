@@ -9,8 +9,8 @@ from featurestore.cli.terminal import grouped, out, table
 from featurestore.jobs.ingest import Progress
 from featurestore.jobs.rebuild import Rebuilt
 from featurestore.model.words import count
-from featurestore.serving.pushed import PushResult
-from featurestore.serving.response import OnlineResponse
+from featurestore.serving.client.response import OnlineResponse
+from featurestore.serving.message.pushed import PushResult
 
 _SHOWN = 10
 """How many refusals are shown."""

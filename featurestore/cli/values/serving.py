@@ -6,8 +6,8 @@ from typing import Any
 
 from featurestore.jobs.ingest import Progress
 from featurestore.model.time import moment
-from featurestore.serving.pushed import PushResult
-from featurestore.serving.response import OnlineResponse
+from featurestore.serving.client.response import OnlineResponse
+from featurestore.serving.message.pushed import PushResult
 
 _METRIC = "featurestore_ingest_"
 

@@ -14,7 +14,7 @@ from featurestore.model.documents import View
 from featurestore.model.reads import takes_pushes
 from featurestore.model.time import BEGINNING, CREATED, EVENT
 from featurestore.model.windows import windows
-from featurestore.serving.states import layout
+from featurestore.serving.push.states import layout
 from featurestore.storage.keys import canonical_keys, pushed_of, states_of
 from featurestore.storage.packed import known_times
 from featurestore.storage.rows import layout_of

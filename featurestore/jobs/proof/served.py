@@ -23,12 +23,12 @@ from featurestore.model.catalog import Catalog
 from featurestore.model.documents import Projection, Table
 from featurestore.model.query import Lookup, Query, resolve
 from featurestore.model.time import EVENT, KNOWN, MOMENT, moment
-from featurestore.serving.asking import request_message
-from featurestore.serving.limits import Limits
-from featurestore.serving.locks import Locks
-from featurestore.serving.respond import respond
-from featurestore.serving.response import OnlineResponse, read_response
-from featurestore.serving.state import State, state_of
+from featurestore.serving.answer.respond import respond
+from featurestore.serving.answer.state import State, state_of
+from featurestore.serving.client.asking import request_message
+from featurestore.serving.client.response import OnlineResponse, read_response
+from featurestore.serving.message.limits import Limits
+from featurestore.serving.message.locks import Locks
 from featurestore.storage.bits import same_bits
 from featurestore.storage.keys import canonical_keys
 from featurestore.training import training_set

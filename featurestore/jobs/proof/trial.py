@@ -16,7 +16,7 @@ from featurestore.jobs.workspace import Workspace
 from featurestore.model.documents import LiveView, Release, Table, View
 from featurestore.model.time import BEGINNING, CREATED, EVENT, KNOWN, Interval
 from featurestore.model.windows import windows
-from featurestore.serving.client import FeatureClient
+from featurestore.serving.client.client import FeatureClient
 from featurestore.storage.packed import latest
 
 SAMPLE = 1_000

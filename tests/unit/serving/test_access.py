@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from featurestore.errors import Forbidden, InvalidRequest, Unauthenticated
-from featurestore.serving.access import Access, read_access
+from featurestore.serving.process.access import Access, read_access
 
 SECRET = "correct horse battery staple"
 DIGEST = sha256(SECRET.encode()).hexdigest()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from featurestore.errors import InvalidRequest
-from featurestore.serving.channel import TLS, endpoint_of
+from featurestore.serving.client.channel import TLS, endpoint_of
 
 CANARY = "canary-7f3a"
 

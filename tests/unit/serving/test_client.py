@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from featurestore.errors import CorruptData, InvalidRequest
-from featurestore.serving import twin
-from featurestore.serving.client import FeatureClient
-from featurestore.serving.response import read_response
+from featurestore.serving.client.client import FeatureClient
+from featurestore.serving.client.response import read_response
+from featurestore.serving.message import twin
 from tests.servers import free_port
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from featurestore import errors
-from featurestore.serving.faults import code_of, error_of
+from featurestore.serving.message.faults import code_of, error_of
 
 KINDS = [
     one

@@ -10,7 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from featurestore.errors import InvalidRequest
-from featurestore.serving.frames import frame_of
+from featurestore.serving.message.frames import frame_of
 
 FRAME = pl.DataFrame({"plane": ["a", "b"], "delay": [1.5, None]})
 

@@ -3,7 +3,7 @@
 import pytest
 
 from featurestore.errors import InvalidRequest
-from featurestore.serving.limits import Limits
+from featurestore.serving.message.limits import Limits
 
 
 @pytest.mark.parametrize("given", ["10m", -1, None, 1.5, 1 << 63])
@@ -11,13 +11,6 @@ def test_a_server_refuses_such_limits_before_it_starts(given):
     """Else every push would fail."""
     with pytest.raises(InvalidRequest, match=r"^limits\.skew: .* is no number of microseconds"):
         Limits(skew=given)
-
-
-@pytest.mark.parametrize("given", [0, -1, 65])
-def test_threads_are_as_many_as_can_count(given):
-    """Each has a block of its own in the page that Prometheus reads."""
-    with pytest.raises(InvalidRequest, match=r"^limits\.threads: -?[0-9]+ is not 1 to 64"):
-        Limits(threads=given)
 
 
 def test_a_lookup_too_large_is_refused_by_its_part():

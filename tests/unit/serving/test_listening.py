@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from featurestore.errors import InvalidRequest, Unavailable
-from featurestore.serving.listening import (
+from featurestore.serving.process.listening import (
     address_of,
     check_public,
     is_loopback,

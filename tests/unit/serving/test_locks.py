@@ -10,9 +10,9 @@ from featurestore.errors import InvalidRequest, LockUnknown, NotFound
 from featurestore.model.catalog import Catalog
 from featurestore.model.lock import Lock
 from featurestore.model.query import resolve
-from featurestore.serving.asking import request_message
-from featurestore.serving.client import FeatureClient
-from featurestore.serving.locks import LOCK_BYTES, LockReference, Locks, read_lock
+from featurestore.serving.client.asking import request_message
+from featurestore.serving.client.client import FeatureClient
+from featurestore.serving.message.locks import LOCK_BYTES, LockReference, Locks, read_lock
 from tests.declared import use, view
 from tests.locks import lock_of
 

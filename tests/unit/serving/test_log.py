@@ -3,8 +3,8 @@
 import json
 import logging
 
-from featurestore.serving.calls import request_id
-from featurestore.serving.log import Lines, Objects, Sampler, told
+from featurestore.serving.process.calls import request_id
+from featurestore.serving.process.log import Lines, Objects, Sampler, told
 
 
 def record(message: str, *args: object, **more: object) -> logging.LogRecord:

@@ -8,9 +8,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from featurestore.errors import InvalidRequest
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.counters import Counters, Pool
-from featurestore.serving.metrics import (
+from featurestore.serving.process.counters import Counters, Pool
+from featurestore.serving.process.metrics import (
     BYTES,
     FAMILIES,
     LATENCY,
@@ -151,6 +152,13 @@ def test_what_is_in_hand_is_what_was_taken_and_is_not_done(tmp_path):
         assert page.in_flight() == 3
         assert Counters(Page.shared(file.fileno())).page.in_flight() == 0
         assert page.header[3] == 8
+
+
+@pytest.mark.parametrize("given", [0, -1, 65])
+def test_threads_are_as_many_as_can_count(given):
+    """Each has a block of its own in the page that Prometheus reads."""
+    with pytest.raises(InvalidRequest, match=r"^limits\.threads: -?[0-9]+ is not 1 to 64"):
+        Pool(given, Counters(Page.new()))
 
 
 def test_no_two_families_share_a_place():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from featurestore.errors import InvalidRequest
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.proto.v1 import values_pb2
-from featurestore.serving.requests import Request, reading
+from featurestore.serving.answer.requests import Request, reading
 
 
 def read_request(raw: bytes, *, most: int) -> Request:

@@ -19,12 +19,12 @@ from featurestore.model.lock import Lock
 from featurestore.model.schema import dtype_name
 from featurestore.model.time import micros, to_moment
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving import twin
-from featurestore.serving.frames import frame_of
-from featurestore.serving.locks import LockReference, read_lock
-from featurestore.serving.pushed import PLACES, PushResult, named, read_result, where
-from featurestore.serving.response import OnlineResponse, Reader
-from featurestore.serving.wire import grid_of, put
+from featurestore.serving.client.response import OnlineResponse, Reader
+from featurestore.serving.message import twin
+from featurestore.serving.message.frames import frame_of
+from featurestore.serving.message.locks import LockReference, read_lock
+from featurestore.serving.message.pushed import PLACES, PushResult, named, read_result, where
+from featurestore.serving.message.wire import grid_of, put
 
 T = TypeVar("T")
 

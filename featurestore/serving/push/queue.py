@@ -8,7 +8,7 @@ from io import BytesIO
 import polars as pl
 
 from featurestore.errors import CorruptData
-from featurestore.serving.push import Sink
+from featurestore.serving.push.push import Sink
 from featurestore.storage.redis import OnlineStore
 
 QUEUED = "queued in Redis; the next materialization commits it to the log"

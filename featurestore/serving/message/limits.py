@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from featurestore.errors import InvalidRequest
 from featurestore.model.pushes import SKEW
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.metrics import THREADS
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["FeatureStore"].full_name
 
@@ -35,9 +34,7 @@ class Limits:
     kept_for: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse a skew that no clock could be compared with, and threads that cannot count."""
-        if not 1 <= self.threads <= THREADS:
-            raise InvalidRequest(f"limits.threads: {self.threads!r:.40} is not 1 to {THREADS}")
+        """Refuse a skew that no clock could be compared with."""
         if not isinstance(self.skew, int) or not 0 <= self.skew < 1 << 60:
             raise InvalidRequest(
                 f"limits.skew: {self.skew!r:.40} is no number of microseconds, zero or more; the "

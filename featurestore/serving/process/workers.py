@@ -1,4 +1,6 @@
-"""Several serving processes on one port: `python -m featurestore.serving.workers --workers 4 …`.
+"""Several serving processes on one port.
+
+    python -m featurestore.serving.process.workers --workers 4 …
 
 What it does not know it hands on to each `python -m featurestore.serving`. It starts them before
 anything of gRPC exists, starts one that dies again, adds their numbers up for Prometheus, and ends
@@ -24,9 +26,9 @@ from socketserver import ThreadingTCPServer
 from typing import IO
 
 from featurestore.errors import FeatureStoreError, Unavailable
-from featurestore.serving.listening import address_of, cannot_listen, reserve
-from featurestore.serving.log import NAME, configure, told
-from featurestore.serving.metrics import BYTES, READY, Page, render
+from featurestore.serving.process.listening import address_of, cannot_listen, reserve
+from featurestore.serving.process.log import NAME, configure, told
+from featurestore.serving.process.metrics import BYTES, READY, Page, render
 
 _LOG = logging.getLogger(NAME)
 UNREACHABLE = 6
@@ -223,7 +225,7 @@ class Endpoint(ThreadingTCPServer):
 
 def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
-        prog="python -m featurestore.serving.workers", allow_abbrev=False
+        prog="python -m featurestore.serving.process.workers", allow_abbrev=False
     )
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--metrics", help="HOST:PORT, or a port of loopback; 0 picks a free one")

@@ -9,8 +9,8 @@ from typing import Any, Self
 from featurestore.errors import InvalidRequest
 from featurestore.model.lock import Lock
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.asking import Asker, Call, Columns, run, run_async
-from featurestore.serving.channel import (
+from featurestore.serving.client.asking import Asker, Call, Columns, run, run_async
+from featurestore.serving.client.channel import (
     TLS,
     AsyncChannel,
     Channel,
@@ -18,9 +18,9 @@ from featurestore.serving.channel import (
     Transport,
     endpoint_of,
 )
-from featurestore.serving.limits import Limits
-from featurestore.serving.pushed import PushResult
-from featurestore.serving.response import OnlineResponse
+from featurestore.serving.client.response import OnlineResponse
+from featurestore.serving.message.limits import Limits
+from featurestore.serving.message.pushed import PushResult
 
 _TIMEOUT = 0.25
 _REPLY_BYTES = Limits().reply_bytes

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from featurestore.serving.plan import Plan
+from featurestore.serving.answer.plan import Plan
 
 if TYPE_CHECKING:
-    from featurestore.serving.state import Wanted
+    from featurestore.serving.answer.state import Wanted
 
 QUEUE, PARSE, REDIS, COMPUTE, ENCODE = range(5)
 """The stages of a lookup, in order."""

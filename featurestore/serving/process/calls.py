@@ -19,14 +19,17 @@ from featurestore.errors import (
     Overloaded,
     Unavailable,
 )
-from featurestore.serving.access import Access, Caller
-from featurestore.serving.cache import Reading
-from featurestore.serving.counters import Counters
-from featurestore.serving.faults import KEY, code_of
-from featurestore.serving.limits import SERVICE, Limits
-from featurestore.serving.log import NAME, Sampler, told
-from featurestore.serving.lookup import Reader
-from featurestore.serving.metrics import (
+from featurestore.serving.answer.cache import Reading
+from featurestore.serving.answer.lookup import Reader
+from featurestore.serving.answer.plan import Plan
+from featurestore.serving.answer.state import Wanted
+from featurestore.serving.answer.trace import ENCODE, PARSE, QUEUE, REDIS, Trace
+from featurestore.serving.message.faults import KEY, code_of
+from featurestore.serving.message.limits import SERVICE, Limits
+from featurestore.serving.process.access import Access, Caller
+from featurestore.serving.process.counters import Counters
+from featurestore.serving.process.log import NAME, Sampler, told
+from featurestore.serving.process.metrics import (
     CELLS,
     CODES,
     KEYS,
@@ -38,9 +41,6 @@ from featurestore.serving.metrics import (
     STAGE,
     STAGES,
 )
-from featurestore.serving.plan import Plan
-from featurestore.serving.state import Wanted
-from featurestore.serving.trace import ENCODE, PARSE, QUEUE, REDIS, Trace
 
 REQUEST_ID = "x-request-id"
 """Metadata: a caller's own name for a call, else one that is made; it comes back."""

@@ -13,8 +13,8 @@ from featurestore.model.names import suggest
 from featurestore.model.pinned import locked
 from featurestore.model.query import Query, references, resolve
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.locks import Pinned
-from featurestore.serving.plan import Plan, compile_plan, output_projections
+from featurestore.serving.answer.plan import Plan, compile_plan, output_projections
+from featurestore.serving.message.locks import Pinned
 
 Wanted = str | tuple[str, ...] | Pinned
 """A service's name, feature references, or a lock."""

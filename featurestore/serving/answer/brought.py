@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from featurestore.errors import InvalidRequest
-from featurestore.serving.wire import ELEMENTS, SCALAR, read, series_of
+from featurestore.serving.message.wire import ELEMENTS, SCALAR, read, series_of
 
 COLUMNS = 1_000
 

@@ -12,21 +12,21 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from featurestore.errors import InvalidRequest, Unavailable
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.access import Access
-from featurestore.serving.cache import Cache, Reading
-from featurestore.serving.calls import Call, Desk
-from featurestore.serving.counters import Counters, Pool
-from featurestore.serving.limits import SERVICE, Limits
-from featurestore.serving.listening import Tls, cannot_listen, check_public
-from featurestore.serving.locks import LockReference, Locks, Pinned
-from featurestore.serving.log import NAME, Sampler, told
-from featurestore.serving.metrics import Page, render
-from featurestore.serving.push import Sink, check_source, deliver, judge
-from featurestore.serving.pushed import response_of
-from featurestore.serving.requests import read_push
-from featurestore.serving.respond import respond
-from featurestore.serving.state import State, describe
-from featurestore.serving.watch import Standing, Watch
+from featurestore.serving.answer.cache import Cache, Reading
+from featurestore.serving.answer.requests import read_push
+from featurestore.serving.answer.respond import respond
+from featurestore.serving.answer.state import State, describe
+from featurestore.serving.message.limits import SERVICE, Limits
+from featurestore.serving.message.locks import LockReference, Locks, Pinned
+from featurestore.serving.message.pushed import response_of
+from featurestore.serving.process.access import Access
+from featurestore.serving.process.calls import Call, Desk
+from featurestore.serving.process.counters import Counters, Pool
+from featurestore.serving.process.listening import Tls, cannot_listen, check_public
+from featurestore.serving.process.log import NAME, Sampler, told
+from featurestore.serving.process.metrics import Page, render
+from featurestore.serving.process.watch import Standing, Watch
+from featurestore.serving.push.push import Sink, check_source, deliver, judge
 from featurestore.storage.redis import OnlineStore
 
 _LOG = logging.getLogger(NAME)

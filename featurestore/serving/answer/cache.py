@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Protocol
 
 from featurestore.errors import DeadlineExceeded, InvalidRequest
-from featurestore.serving.lookup import Keys
+from featurestore.serving.answer.lookup import Keys
 
 Key = tuple[str, bytes]
 Value = bytes | None

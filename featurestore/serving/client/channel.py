@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import grpc
 
 from featurestore.errors import InvalidRequest
-from featurestore.serving.asking import Call
-from featurestore.serving.faults import error_of
-from featurestore.serving.limits import SERVICE
+from featurestore.serving.client.asking import Call
+from featurestore.serving.message.faults import error_of
+from featurestore.serving.message.limits import SERVICE
 
 Pem = bytes | str | Path
 """A PEM document, or the path of one."""

@@ -8,12 +8,12 @@ import polars as pl
 
 from featurestore.errors import InvalidRequest
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving import twin
-from featurestore.serving.brought import Brought
-from featurestore.serving.locks import LockReference
-from featurestore.serving.pushed import PLACES, To
-from featurestore.serving.state import Wanted
-from featurestore.serving.twin import either_way
+from featurestore.serving.answer.brought import Brought
+from featurestore.serving.answer.state import Wanted
+from featurestore.serving.message import twin
+from featurestore.serving.message.locks import LockReference
+from featurestore.serving.message.pushed import PLACES, To
+from featurestore.serving.message.twin import either_way
 
 T = TypeVar("T")
 

@@ -12,13 +12,13 @@ from featurestore.model.pushes import REFUSALS
 from featurestore.model.schema import Column, dtype_name
 from featurestore.model.time import EVENT, MOMENT
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving import twin
-from featurestore.serving.asking import Call, normal
-from featurestore.serving.frames import frame_of
-from featurestore.serving.limits import Limits
-from featurestore.serving.pushed import PushResult, response_of
-from featurestore.serving.requests import Request, read_push, reading
-from featurestore.serving.wire import grid_of, put
+from featurestore.serving.answer.requests import Request, read_push, reading
+from featurestore.serving.client.asking import Call, normal
+from featurestore.serving.message import twin
+from featurestore.serving.message.frames import frame_of
+from featurestore.serving.message.limits import Limits
+from featurestore.serving.message.pushed import PushResult, response_of
+from featurestore.serving.message.wire import grid_of, put
 from featurestore.storage.keys import cast_keys
 
 STATUS = "status"

@@ -12,10 +12,10 @@ import polars as pl
 from featurestore.errors import CorruptData, InvalidRequest
 from featurestore.model.time import micros, moment
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving import twin
-from featurestore.serving.columns import arrays, series
-from featurestore.serving.twin import Misfit, either_way
-from featurestore.serving.wire import Array, Grid, read
+from featurestore.serving.message import twin
+from featurestore.serving.message.columns import arrays, series
+from featurestore.serving.message.twin import Misfit, either_way
+from featurestore.serving.message.wire import Array, Grid, read
 
 _STATUSES = np.array([f"STATUS_{number}" for number in range(256)], dtype=object)
 for _name, _number in pb.Status.items():

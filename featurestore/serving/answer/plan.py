@@ -10,9 +10,9 @@ from featurestore.model.documents import Feature, LiveView
 from featurestore.model.query import Compute, Lookup, Query
 from featurestore.model.schema import Column
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.reply import outputs_of
-from featurestore.serving.states import layout
-from featurestore.serving.wire import LIST, shape_of
+from featurestore.serving.answer.reply import outputs_of
+from featurestore.serving.message.wire import LIST, shape_of
+from featurestore.serving.push.states import layout
 from featurestore.storage.rows import RowLayout, layout_of
 
 Move = tuple[int, bool, int]

@@ -6,7 +6,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from featurestore.serving.wire import ARRAY, ELEMENTS, LIST, Array, Grid, Mask, series_of, shape_of
+from featurestore.serving.message.wire import (
+    ARRAY,
+    ELEMENTS,
+    LIST,
+    Array,
+    Grid,
+    Mask,
+    series_of,
+    shape_of,
+)
 
 Masked = np.ma.MaskedArray[Any, Any]
 

@@ -20,8 +20,8 @@ from featurestore.errors import CorruptData, InvalidRequest
 from featurestore.model.names import suggest
 from featurestore.model.schema import Column
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.plan import BlockPlan, Copy, Plan, Read, Step, Texts
-from featurestore.serving.reply import (
+from featurestore.serving.answer.plan import BlockPlan, Copy, Plan, Read, Step, Texts
+from featurestore.serving.answer.reply import (
     Run,
     answered,
     block_of,
@@ -31,9 +31,9 @@ from featurestore.serving.reply import (
     texts_of,
     values_of,
 )
-from featurestore.serving.requests import Request
-from featurestore.serving.trace import COMPUTE, UNWATCHED, Trace
-from featurestore.serving.wire import Mask, grid_of
+from featurestore.serving.answer.requests import Request
+from featurestore.serving.answer.trace import COMPUTE, UNWATCHED, Trace
+from featurestore.serving.message.wire import Mask, grid_of
 from featurestore.storage.fixed import Group, masked, restore
 from featurestore.storage.keys import (
     canonical_cells,

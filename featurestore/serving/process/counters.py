@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from featurestore.serving.metrics import (
+from featurestore.errors import InvalidRequest
+from featurestore.serving.process.metrics import (
     AGE,
     ARRIVED,
     BLOCKS,
@@ -108,6 +109,13 @@ class Pool(ThreadPoolExecutor):
     """
 
     def __init__(self, threads: int, counters: Counters) -> None:
+        """Take as many threads as the page has blocks for.
+
+        Raises:
+            InvalidRequest: they are more, or none.
+        """
+        if not 1 <= threads <= THREADS:
+            raise InvalidRequest(f"limits.threads: {threads!r:.40} is not 1 to {THREADS}")
         super().__init__(threads, thread_name_prefix="featurestore-call")
         self._counters = counters
         self._threads_asked = threads

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from featurestore.proto.v1 import feature_store_pb2, values_pb2
-from featurestore.serving.wire import ELEMENTS, Array, Grid, Mask, message_of, shape_of
+from featurestore.serving.message.wire import ELEMENTS, Array, Grid, Mask, message_of, shape_of
 
 Run = tuple[Array, Mask | None, Mask | None]
 """Columns of one dtype: values by (column, row[, element]), and which of them, and which of their

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from featurestore.errors import InvalidRequest
 from featurestore.model.schema import SCALARS, parse_dtype
 from featurestore.proto.v1 import values_pb2
-from featurestore.serving import twin
-from featurestore.serving.twin import Misfit
+from featurestore.serving.message import twin
+from featurestore.serving.message.twin import Misfit
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from featurestore.errors import FeatureStoreError, NotMaterialized, OnlineDataMissing
-from featurestore.serving.log import NAME, told
-from featurestore.serving.state import State, read_release, state_of
+from featurestore.serving.answer.state import State, read_release, state_of
+from featurestore.serving.process.log import NAME, told
 from featurestore.storage.redis import OnlineStore
 
 _LOG = logging.getLogger(NAME)

@@ -18,8 +18,8 @@ from featurestore.model.pushes import SKEW
 from featurestore.model.reads import sources_of
 from featurestore.model.time import KNOWN, REVISION
 from featurestore.model.windows import windows
-from featurestore.serving.pushed import Online, PushResult, To, named
-from featurestore.serving.states import push_states
+from featurestore.serving.message.pushed import Online, PushResult, To, named
+from featurestore.serving.push.states import push_states
 from featurestore.storage.packed import latest, pack, row_keys
 from featurestore.storage.raw import raw_of
 from featurestore.storage.redis import OnlineStore

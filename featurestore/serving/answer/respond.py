@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from featurestore.errors import NotMaterialized, OnlineDataMissing
-from featurestore.serving.locks import LockReference, Locks
-from featurestore.serving.lookup import Reader, answer
-from featurestore.serving.requests import Request, reading
-from featurestore.serving.state import State
-from featurestore.serving.trace import UNWATCHED, Trace
+from featurestore.serving.answer.lookup import Reader, answer
+from featurestore.serving.answer.requests import Request, reading
+from featurestore.serving.answer.state import State
+from featurestore.serving.answer.trace import UNWATCHED, Trace
+from featurestore.serving.message.locks import LockReference, Locks
 
 
 def respond(
