@@ -25,10 +25,11 @@ from operator import eq
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from xxhash import xxh64_hexdigest
 
 from featurestore.errors import InvalidRequest
 from featurestore.model.schema import Column
-from featurestore.storage.xxh64 import Hashes, alike, cells_of, hash64, hash_rows
+from featurestore.storage.xxh64 import Hashes, alike, cells_of, hash_rows
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN = 80
@@ -157,7 +158,9 @@ def tags_of(canonical: Sequence[bytes]) -> list[bytes]:
     That is the hash of the canonical key alone, so that all views of an entity share a slot and no
     user byte stands there.
     """
-    return _hex(hash64(canonical))
+    digests = "".join(map(xxh64_hexdigest, canonical)).encode()
+    found: list[bytes] = np.frombuffer(digests, "S16").tolist()
+    return found
 
 
 def states_of(table_id: str) -> str:
@@ -331,9 +334,3 @@ def _refused(column: Column, path: str, why: str) -> InvalidRequest:
         f"{path}.{column.name}: the key is declared {column.dtype}, but {why}; "
         f"cast the column to {column.polars} first"
     )
-
-
-def _hex(hashes: Hashes) -> list[bytes]:
-    digits = hashes.astype(">u8").tobytes().hex().encode()
-    found: list[bytes] = np.frombuffer(digits, "S16").tolist()
-    return found
