@@ -7,9 +7,11 @@ would be read for another call's.
 import select
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from struct import Struct
 from typing import Any
 
 import hiredis
@@ -21,6 +23,10 @@ Command = tuple[Any, ...]
 
 _NOTHING = object()
 _BUFFER = 65_536
+_TIMEVAL = Struct("@ll")
+"""What the kernel takes for a timeout: seconds, microseconds; all zeros would be for ever."""
+_FRESH = 0.05
+"""Seconds for which a connection is not looked at again before it is used."""
 
 
 class Refused(Exception):
@@ -43,12 +49,18 @@ class Connection:
             or answers what is no reply.
     """
 
-    __slots__ = ("_buffer", "_poll", "_reader", "_set", "_socket", "_wait")
+    __slots__ = ("_buffer", "_kernel", "_poll", "_reader", "_set", "_socket", "_used", "_wait")
 
     def __init__(self, opened: socket.socket, wait: float) -> None:
         self._socket = opened
         self._wait = wait
-        self._set = 0.0
+        # A socket with a timeout of Python's asks `poll` before each call, and with each gives
+        # other threads their turn; the kernel's timeout costs neither. TLS has Python's alone.
+        self._kernel = sys.platform != "win32" and type(opened) is socket.socket
+        if self._kernel:
+            opened.settimeout(None)
+        self._set = dict[int, float]()
+        self._used = time.monotonic()
         self._buffer = bytearray(_BUFFER)
         self._reader = hiredis.Reader(
             protocolError=ConnectionError, replyError=Refused, notEnoughData=_NOTHING
@@ -62,8 +74,13 @@ class Connection:
 
     def send(self, packed: bytes, until: float | None) -> None:
         """Send packed commands."""
-        self._bound(until)
-        self._socket.sendall(packed)
+        sent = 0
+        try:
+            while sent < len(packed):
+                self._bound(until, socket.SO_SNDTIMEO)
+                sent += self._socket.send(memoryview(packed)[sent:] if sent else packed)
+        except BlockingIOError as error:
+            raise TimeoutError("nothing was taken in time") from error
 
     def receive(self, count: int, until: float | None) -> list[Any]:
         """Give so many replies; a `Refused` among them stands for its call."""
@@ -73,30 +90,43 @@ class Connection:
                 found.append(reply)
             if len(found) == count:
                 return found
-            self._bound(until)
-            size = self._socket.recv_into(self._buffer)
+            self._bound(until, socket.SO_RCVTIMEO)
+            try:
+                size = self._socket.recv_into(self._buffer)
+            except BlockingIOError as error:
+                raise TimeoutError("no reply in time") from error
             if not size:
                 raise ConnectionResetError("the server closed the connection")
             reader.feed(self._buffer, 0, size)
 
     def quiet(self) -> bool:
-        """Say whether it is as it was left: the server neither closed it nor sent more."""
-        return not (self._reader.has_data() or self._poll.poll(0))
+        """Say whether it is as it was left: the server neither closed it nor sent more.
+
+        One that was in use a moment ago is taken to be.
+        """
+        if self._reader.has_data():
+            return False
+        return time.monotonic() < self._used + _FRESH or not self._poll.poll(0)
 
     def close(self) -> None:
         """Close it."""
         with suppress(OSError):
             self._socket.close()
 
-    def _bound(self, until: float | None) -> None:
-        left = self._wait
+    def _bound(self, until: float | None, option: int) -> None:
+        """Let the next call of the socket, one that sends or one that receives, end in time."""
+        now, left = time.monotonic(), self._wait
+        self._used = now
         if until is not None:
-            left = min(left, until - time.monotonic())
+            left = min(left, until - now)
             if left <= 0:
                 raise TimeoutError("the call's time is over")
-        if left != self._set:
+        if not self._kernel:
             self._socket.settimeout(left)
-            self._set = left
+        elif left != self._set.get(option):
+            self._set[option] = left
+            within = _TIMEVAL.pack(int(left), int(left % 1 * 1e6) or 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, option, within)
 
 
 def packed(commands: Sequence[Command]) -> bytes:
