@@ -16,7 +16,7 @@ An entity-less view has the key `00`. Strings are compared as they are: no norma
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import compress, repeat
@@ -86,16 +86,16 @@ def canonical_cells(columns: Sequence[bytes | list[str]], count: int) -> list[by
 
     Integers come as 8 bytes each, little-endian, strings as str; columns in the order of join keys.
     """
-    pieces: list[list[bytes]] = [[bytes([len(columns)])] * count]
+    pieces: list[Iterable[bytes]] = []
+    tag = bytes([len(columns)])
     for column in columns:
         if isinstance(column, bytes):
-            cells = _tagged(b"i", "<i8", np.frombuffer(column, "<i8"))
+            pieces += [repeat(tag + b"i", count), np.frombuffer(column, "V8").tolist()]
         else:
             texts = list(map(str.encode, column))
-            cells = _tagged(b"s", "<u4", np.fromiter(map(len, texts), "<u4", count))
-        pieces.append(cells.view(f"V{cells.itemsize}").tolist())
-        if not isinstance(column, bytes):
-            pieces.append(texts)
+            sizes = np.fromiter(map(len, texts), "<u4", count).view("V4")
+            pieces += [repeat(tag + b"s", count), sizes.tolist(), texts]
+        tag = b""
     return list(map(b"".join, zip(*pieces, strict=True)))
 
 
@@ -178,6 +178,7 @@ def table_of(table_id: str) -> str:
     return table_id.rstrip(_STATES + _PUSHED)
 
 
+@lru_cache(maxsize=4096)
 @lru_cache(maxsize=4096)
 def table_prefix(project: str, table_id: str) -> bytes:
     """Give what stands between hash tag and canonical key: `fs1/<project>/<table id>/`.

@@ -35,7 +35,7 @@ def row_keys(view: View, rows: pl.DataFrame) -> list[bytes]:
 
 def known_times(view: View, decoded: Decoded) -> Times:
     """Give when each decoded row became known, UTC microseconds; meaningless where none is."""
-    known: Times = decoded.event_time + view.delay
+    known: Times = decoded.event_time + view.delay if view.delay else decoded.event_time
     if view.known_at == "created" and decoded.heads["created"].any():
         created, said = decoded.created
         known = np.where(said, np.maximum(known, created), known)

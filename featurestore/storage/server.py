@@ -6,12 +6,11 @@ that no reply is read for another call's. A server may be shared by threads.
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from itertools import compress, islice
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +30,7 @@ _SPREAD_SCRIPTS = 4_000
 _USER = ("NOAUTH", "NOPERM", "WRONGPASS")
 _LATER = ("ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "READONLY", "TRYAGAIN")
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -122,13 +122,11 @@ class Server:
 
     def primaries(self) -> list[bytes]:
         """Give a key of each primary's, by which commands are sent to it."""
-        with self._answers():
-            return self.nodes.primaries(self.until)
+        return self._tried(self.nodes.primaries, self.until)
 
     def owners(self, cluster: Cluster, until: float | None) -> list[Host | None]:
         """Give each slot's primary in a cluster."""
-        with self._answers():
-            return cluster.owners(self._sooner(until))
+        return self._tried(cluster.owners, self._sooner(until))
 
     def key(self, kind: str, name: str) -> bytes:
         """Give the key of what belongs to no entity."""
@@ -206,17 +204,15 @@ class Server:
             yield from replies
 
     def _ask(self, commands: Sequence[Keyed], until: float | None) -> list[Any]:
-        with self._answers():
-            return self.nodes.ask(commands, self._sooner(until))
+        return self._tried(self.nodes.ask, commands, self._sooner(until))
 
     def _sooner(self, until: float | None) -> float | None:
         return self.until if until is None or (self.until or until) < until else until
 
-    @contextmanager
-    def _answers(self) -> Iterator[None]:
+    def _tried(self, call: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
         """Turn what a server or the network raises into `Unavailable`, without secrets."""
         try:
-            yield
+            return call(*given, **named)
         except Refused as error:
             raise self._refused(error) from None
         except OSError as error:

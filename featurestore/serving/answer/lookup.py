@@ -235,7 +235,9 @@ def _judge(
     except CorruptData as error:
         raise CorruptData(f"{view.name}.{read.table}: {error}") from error
     event, known = decoded.event_time, known_times(view, decoded)
-    age = min((one for one in (view.ttl, max_age) if one is not None), default=None)
+    age = view.ttl
+    if max_age is not None:
+        age = max_age if age is None else min(age, max_age)
     shown, statuses, times = None, bytes([PRESENT]) * len(rows), event
     timely = decoded.complete and known.max() <= as_of and not (windows and windows.early.any())
     moving = windows.groups if windows else ()

@@ -2,8 +2,10 @@
 
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,9 @@ from featurestore.serving.process.metrics import (
 
 _EDGES = np.array(AGE.edges, np.int64)
 _OLDEST = AGE.end - 2
+_TIME = Struct("<q")
+_FEW = 4
+"""As many rows are counted in less time one by one than by NumPy."""
 _PATIENCE = 0.05
 """Seconds that a call's message may take to come behind it before its thread counts as held."""
 
@@ -33,19 +38,26 @@ _PATIENCE = 0.05
 class Block:
     """The numbers of one thread, one by one and as an array of the same memory."""
 
-    __slots__ = ("_ages", "_statuses", "_summed", "numbers")
+    __slots__ = ("_ages", "_summed", "numbers")
 
     def __init__(self, numbers: memoryview) -> None:
         self.numbers = numbers
         whole = np.frombuffer(numbers, np.int64)
-        self._statuses = whole[STATUS.start : STATUS.end]
         self._ages = whole[AGE.start : _OLDEST + 1]
         self._summed = whole[_OLDEST + 1 : _OLDEST + 2].view(np.float64)
 
     def answered(self, statuses: bytes, event_times: bytes, as_of: int) -> None:
         """Count an answer's statuses, and the ages (µs) of what has an event time."""
+        for status in range(len(STATUSES)):
+            if found := statuses.count(status):
+                self.numbers[STATUS.start + status] += found
+        if len(statuses) <= _FEW:
+            known = [time for (time,) in _TIME.iter_unpack(event_times) if time]
+            for one in known:
+                self.numbers[AGE.start + bisect_left(AGE.edges, as_of - one)] += 1
+            self._summed += as_of * len(known) - sum(known)
+            return
         times = np.frombuffer(event_times, "<i8")
-        self._statuses += np.bincount(np.frombuffer(statuses, "u1"), None, len(STATUSES))
         # What has no event time is as old as can be, and then taken off again.
         counts = np.bincount(_EDGES.searchsorted(as_of - times), None, len(_EDGES) + 1)
         timed = int(np.count_nonzero(times))
