@@ -80,16 +80,29 @@ def transform(frame: pl.DataFrame, program: Program, *, keep: Sequence[str] = ()
         InvalidRequest: an input column is missing or of another dtype, a kept column has a
             feature's name, or a feature cannot be computed of these values (they are not shown).
     """
-    inputs, kept = _inputs(frame, program), _kept(frame, program, keep)
+    given = {name: _column(frame, name, program.path) for name in program.inputs}
+    kept = _kept(frame, program, keep)
+    features = compute(given, frame.height, program)
+    return pl.DataFrame([*kept, *features.get_columns()]) if kept else features
+
+
+def compute(columns: Mapping[str, pl.Series], rows: int, program: Program) -> pl.DataFrame:
+    """Give the features of columns of so many rows each; they are named by what reads them.
+
+    Raises:
+        InvalidRequest: a column is of another dtype than it is read as, or a feature cannot be
+            computed of these values (they are not shown).
+    """
+    inputs = [_exact(columns[name], name, program) for name in program.inputs]
     try:
-        features = _evaluate(inputs, frame.height, program.expressions)
+        features = _evaluate(inputs, rows, program.expressions)
     except _FAILURES:
         features = None
     if features is None:
-        raise InvalidRequest(_culprit(inputs, frame.height, program))
+        raise InvalidRequest(_culprit(inputs, rows, program))
     if tuple(features.dtypes) != program.dtypes:
         raise InvalidRequest(_drifted(features, program))
-    return pl.DataFrame([*kept, *features.get_columns()]) if kept else features
+    return features
 
 
 def select(frame: pl.DataFrame, predicate: pl.Expr) -> pl.DataFrame:
@@ -137,17 +150,14 @@ def _column(frame: pl.DataFrame, name: str, path: str) -> pl.Series:
         raise InvalidRequest(f"{path}: {unknown_column(name, frame.schema)}") from None
 
 
-def _inputs(frame: pl.DataFrame, program: Program) -> list[pl.Series]:
-    columns = []
-    for name, dtype in program.inputs.items():
-        column = _column(frame, name, program.path)
-        if column.dtype != dtype:
-            raise InvalidRequest(
-                f"{program.path}: column {name!r} is {column.dtype}, the features read it as "
-                f"{dtype}; cast it first"
-            )
-        columns.append(column)
-    return columns
+def _exact(column: pl.Series, name: str, program: Program) -> pl.Series:
+    dtype = program.inputs[name]
+    if column.dtype != dtype:
+        raise InvalidRequest(
+            f"{program.path}: column {name!r} is {column.dtype}, the features read it as "
+            f"{dtype}; cast it first"
+        )
+    return column.alias(name)
 
 
 def _kept(frame: pl.DataFrame, program: Program, keep: Sequence[str]) -> list[pl.Series]:

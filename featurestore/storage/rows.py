@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from featurestore.errors import CorruptData
 from featurestore.model.documents import View
-from featurestore.model.schema import Column
+from featurestore.model.schema import Column, parse_dtype
 from featurestore.model.windows import row_features, windows
 from featurestore.storage.fixed import (
     Block,
@@ -309,21 +309,27 @@ class Decoded:
         return load(self.heads, number, self.layout.blocks[number], self.valid)
 
     def series(self, name: str) -> pl.Series:
-        """Give a column in its exact dtype, null where it has no value.
+        """Give a column in its exact dtype, null where it has no value; see `columns`."""
+        return self.columns([name])[0]
+
+    def columns(self, names: Sequence[str]) -> list[pl.Series]:
+        """Give columns in their exact dtypes, null where they have no value.
 
         Raises:
             KeyError: the layout has no such column.
             CorruptData: a variable-width value is not what its dtype says.
         """
-        number, at = self.layout.places[name]
-        if number is not None:
-            return self._fixed(name, number, at)
-        lengths = self.heads["lengths"].astype(np.int64)
-        ends = self.layout.dtype.itemsize + np.cumsum(lengths, axis=1)[:, at]
-        starts = ends - lengths[:, at]
-        cells = cut(self.rows, starts, ends)
-        valid = self.valid[:, at - len(self.layout.variable)]
-        return unpack(name, self.layout.variable[at].polars, cells, valid)
+        found: dict[str, pl.Series] = {}
+        blocks: dict[int, list[str]] = {}
+        for name in names:
+            number, at = self.layout.places[name]
+            if number is None:
+                found[name] = self._variable(name, at)
+            else:
+                blocks.setdefault(number, []).append(name)
+        for number, own in blocks.items():
+            found |= self._fixed(own, number)
+        return [found[name] for name in names]
 
     def texts(self, places: Sequence[int], shown: Bools | None) -> tuple[list[bytes], Bools]:
         """Give the UTF-8 of string columns, by their places among the variable ones.
@@ -348,16 +354,28 @@ class Decoded:
 
     def frame(self) -> pl.DataFrame:
         """Give all columns in the order they were named, in their exact dtypes."""
-        return pl.DataFrame([self.series(column.name) for column in self.layout.columns])
+        return pl.DataFrame(self.columns([column.name for column in self.layout.columns]))
 
-    def _fixed(self, name: str, number: int, at: int) -> pl.Series:
+    def _variable(self, name: str, at: int) -> pl.Series:
+        lengths = self.heads["lengths"].astype(np.int64)
+        ends = self.layout.dtype.itemsize + np.cumsum(lengths, axis=1)[:, at]
+        starts = ends - lengths[:, at]
+        cells = cut(self.rows, starts, ends)
+        valid = self.valid[:, at - len(self.layout.variable)]
+        return unpack(name, self.layout.variable[at].polars, cells, valid)
+
+    def _fixed(self, names: Sequence[str], number: int) -> dict[str, pl.Series]:
+        """Give columns of one block; where every value is there, all of them are made at once."""
         block = self.layout.blocks[number]
-        column = Column(name=name, dtype=block.dtype)
-        if block.width is None and self.full and self.complete:
-            values, _ = self.values(number)
-            series = pl.Series(name, np.ascontiguousarray(values[:, at]))
-            return series if series.dtype == column.polars else series.cast(column.polars)
-        return restore(column, self.group(number))
+        if block.width is not None or not (self.full and self.complete):
+            group = self.group(number)
+            return {one: restore(Column(name=one, dtype=block.dtype), group) for one in names}
+        values, _ = self.values(number)
+        own = [self.layout.places[name][1] for name in names]
+        whole = pl.Series("", values[:, own].T.reshape(-1))
+        dtype = parse_dtype(block.dtype)
+        whole, rows = whole if whole.dtype == dtype else whole.cast(dtype), len(self.rows)
+        return {one: whole.slice(at * rows, rows).alias(one) for at, one in enumerate(names)}
 
 
 def _exact(frame: pl.DataFrame, column: Column) -> pl.Series:

@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from featurestore.engine.executor import Executor
-from featurestore.engine.transform import program, transform
+from featurestore.engine.transform import compute as evaluate
+from featurestore.engine.transform import program
 from featurestore.model.documents import View
 from featurestore.model.query import Compute, Lookup, Query
 from featurestore.model.time import BEGINNING, Interval
@@ -219,15 +220,11 @@ def outputs(
 def _compute(
     compute: Compute, spine: Spine, gathered: Sequence[pl.DataFrame], start: int, stop: int
 ) -> pl.DataFrame:
-    inputs = [
-        spine.field(bind.field)[start:stop].alias(bind.column)
+    columns = {
+        bind.column: spine.field(bind.field)[start:stop]
         if bind.lookup is None
-        else gathered[bind.lookup][bind.field].alias(bind.column)
+        else gathered[bind.lookup][bind.field]
         for bind in compute.binds
-    ]
+    }
     path = f"{compute.view.name}.features"
-    # The times give the frame its height where the features are literals and read nothing.
-    return transform(
-        pl.DataFrame([spine.time[start:stop].alias(""), *inputs]),
-        program(compute.features, path=path),
-    )
+    return evaluate(columns, stop - start, program(compute.features, path=path))

@@ -15,7 +15,7 @@ from featurestore.engine.answers import answers
 from featurestore.engine.questions import Questions
 from featurestore.engine.request import cast_request
 from featurestore.engine.tiles import beside
-from featurestore.engine.transform import transform
+from featurestore.engine.transform import compute
 from featurestore.errors import CorruptData, InvalidRequest
 from featurestore.model.names import suggest
 from featurestore.model.schema import Column
@@ -290,26 +290,33 @@ def _weighed(
     return None if every else shown, statuses.astype("u1").tobytes(), np.where(there, event, 0)
 
 
-def _stored(found: Found, name: str) -> pl.Series:
-    """Give a feature's column, null where its row does not count."""
-    for group in found.moving:
-        if name in group.names:
-            return restore(Column(name=name, dtype=group.dtype), group)
-    column = found.decoded.series(name)
-    return column if found.shown is None else masked(column, found.shown)
+def _stored(found: Found, names: Sequence[str]) -> dict[str, pl.Series]:
+    """Give features' columns, null where their rows do not count."""
+    moving = {name: group for group in found.moving for name in group.names}
+    own = [name for name in names if name not in moving]
+    columns = dict(zip(own, found.decoded.columns(own), strict=True))
+    if found.shown is not None:
+        columns = {name: masked(column, found.shown) for name, column in columns.items()}
+    for name in names:
+        if name in moving:
+            group = moving[name]
+            columns[name] = restore(Column(name=name, dtype=group.dtype), group)
+    return columns
 
 
 def _compute(
     step: Step, found: Sequence[Found], request: Mapping[str, pl.Series], count: int
 ) -> pl.DataFrame:
-    columns = [
-        (
-            request[bind.field] if bind.lookup is None else _stored(found[bind.lookup], bind.field)
-        ).alias(bind.column)
-        for bind in step.compute.binds
-    ]
-    frame = pl.DataFrame(columns) if columns else pl.DataFrame({"": np.zeros(count)})
-    return transform(frame, step.program)
+    binds = step.compute.binds
+    stored = {
+        lookup: _stored(found[lookup], [bind.field for bind in binds if bind.lookup == lookup])
+        for lookup in {bind.lookup for bind in binds if bind.lookup is not None}
+    }
+    columns = {
+        bind.column: request[bind.field] if bind.lookup is None else stored[bind.lookup][bind.field]
+        for bind in binds
+    }
+    return compute(columns, count, step.program)
 
 
 def _computed_status(frame: pl.DataFrame) -> bytes:
@@ -322,7 +329,7 @@ def _computed_status(frame: pl.DataFrame) -> bytes:
 def _block(block: BlockPlan, found: Sequence[Found], computed: Sequence[pl.DataFrame]) -> bytes:
     """Gather a block's columns: whole groups by copy, the others as series."""
     series = [
-        _stored(found[place.read], place.name)
+        _stored(found[place.read], [place.name])[place.name]
         if place.read is not None
         else computed[place.step or 0].get_column(place.name)
         for place in block.places
