@@ -6,8 +6,9 @@ import polars as pl
 from featurestore.model.documents import View
 from featurestore.model.time import CREATED, EVENT, REVISION
 from featurestore.model.windows import NUMBER, row_order
+from featurestore.storage.decoded import Decoded, Times
 from featurestore.storage.keys import canonical_keys
-from featurestore.storage.rows import Decoded, Times, layout_of
+from featurestore.storage.rows import layout_of
 
 
 def latest(view: View, rows: pl.DataFrame) -> pl.DataFrame:

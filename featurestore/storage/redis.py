@@ -1,4 +1,4 @@
-"""The online store: packed rows, window states, table markers, releases and aliases in Redis.
+"""The online store: packed rows, window states and table markers in Redis.
 
 Rows stand under `{hash}fs1/<project>/<table>/<canonical key>` (see `keys`); all else under
 `fs1/<project>/…`. A marker says that a table's rows are here. On a cluster each slot has one, under
@@ -17,10 +17,9 @@ from operator import is_not
 
 import numpy as np
 
-from featurestore.errors import Conflict, CorruptData, OnlineDataMissing, Unavailable
+from featurestore.errors import OnlineDataMissing, Unavailable
 from featurestore.storage.cluster import SLOTS, Cluster, last_slots, slot_of, tags
 from featurestore.storage.keys import (
-    check_alias,
     keys_of,
     pushed_of,
     redis_keys,
@@ -29,7 +28,8 @@ from featurestore.storage.keys import (
     table_prefix,
     tags_of,
 )
-from featurestore.storage.server import Server, script
+from featurestore.storage.published import Published
+from featurestore.storage.server import script
 from featurestore.storage.states import HEAD_BYTES, NUMBERS_AT
 
 KEYS_PER_SCRIPT = 500
@@ -38,19 +38,17 @@ _SENDERS = 2
 _SCAN = 2000
 _FOR_EVER = b"for ever"
 _ROWS = b"rows"
-_DIGITS = 18
-"""Of a release's number: more is none of ours, and Python would not read thousands of them."""
 
 _LOOKS = 3
 """How often a read begins anew when the cluster's slots move under it."""
 
-_PUT, _REPAIR, _SWAP, _FRONTS, _EXCHANGE, _UNQUEUE = map(
-    script, ("put.lua", "repair.lua", "swap.lua", "fronts.lua", "exchange.lua", "unqueue.lua")
+_PUT, _REPAIR, _FRONTS, _EXCHANGE, _UNQUEUE = map(
+    script, ("put.lua", "repair.lua", "fronts.lua", "exchange.lua", "unqueue.lua")
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OnlineStore(Server):
+class OnlineStore(Published):
     """One project's rows, window states and releases in one Redis."""
 
     def put(
@@ -323,82 +321,6 @@ class OnlineStore(Server):
         found = chain.from_iterable(map(self._scan, tables))
         return sum(self.total("UNLINK", keys) for keys in found)
 
-    def put_release(self, number: int, text: str, *, instead: bytes | None = None) -> None:
-        """Keep a copy of a release's document; writing it again is nothing.
-
-        `instead` is the damaged copy that it may replace.
-
-        Raises:
-            Conflict: another document has this number.
-        """
-        key, document = self.key("release", str(number)), text.encode()
-        if self.run(_SWAP, iter([([key], [instead or b"", document])])):
-            return
-        if self.release_copy(number) != document:
-            raise Conflict(
-                f"{self.project}.release.{number}: another document has this number; "
-                "releases are written once, take the next number"
-            )
-
-    def release(self, number: int) -> str | None:
-        """Give a release's document, or None if Redis has no copy; `CorruptData` if no text."""
-        stored = self.release_copy(number)
-        try:
-            return None if stored is None else str(stored, "utf-8")
-        except UnicodeDecodeError as error:
-            raise CorruptData(
-                f"{self.project}.release.{number}: not a release's document; run "
-                "`featurestore rebuild-online`"
-            ) from error
-
-    def release_copy(self, number: int) -> bytes | None:
-        """Give what stands under a release's number, document or not; None for nothing."""
-        return self._get(self.key("release", str(number)))
-
-    def drop_releases(self, numbers: Sequence[int]) -> int:
-        """Remove the copies of releases that nobody names; give how many went."""
-        return self.total("UNLINK", [self.key("release", str(number)) for number in numbers])
-
-    def alias(self, name: str) -> int | None:
-        """Give the number of the release that an alias names, or None.
-
-        Raises:
-            InvalidRequest: the name has other characters than an alias may.
-            CorruptData: what is stored is not a number.
-        """
-        stored = self.alias_copy(name)
-        if stored is None:
-            return None
-        if not stored.isdigit() or len(stored) > _DIGITS:
-            raise CorruptData(
-                f"{self.project}.alias.{name}: not a release number; run "
-                "`featurestore rebuild-online`"
-            )
-        return int(stored)
-
-    def alias_copy(self, name: str) -> bytes | None:
-        """Give what stands under an alias's name, number or not; None for nothing.
-
-        Raises:
-            InvalidRequest: the name has other characters than an alias may.
-        """
-        return self._get(self._alias(name))
-
-    def move_alias(self, name: str, expected: int | bytes | None, to: int) -> bool:
-        """Move an alias if it names the expected release (None: none yet); say whether it moved.
-
-        Bytes are expected as they stand there: damage is replaced.
-
-        Raises:
-            InvalidRequest: the name has other characters than an alias may.
-        """
-        before = str(expected) if isinstance(expected, int) else expected or b""
-        return self.run(_SWAP, iter([([self._alias(name)], [before, str(to)])])) == 1
-
-    def _get(self, key: bytes) -> bytes | None:
-        stored: bytes | None = self.call("GET", key)
-        return stored
-
     def _marker(self, table_id: str, slot: int | None = None) -> bytes:
         """Give the key of a table's marker; on a cluster, of that of a slot."""
         table_prefix(self.project, table_id)
@@ -417,9 +339,6 @@ class OnlineStore(Server):
             return [self._marker(table_id)]
         owners = self.owners(self.nodes, None)
         return [self._marker(table_id, slot) for slot in last_slots(owners)]
-
-    def _alias(self, name: str) -> bytes:
-        return self.key("alias", check_alias(name))
 
     def _missing(self, table_id: str) -> OnlineDataMissing:
         return OnlineDataMissing(

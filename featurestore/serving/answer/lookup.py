@@ -34,6 +34,7 @@ from featurestore.serving.answer.reply import (
 from featurestore.serving.answer.requests import Request
 from featurestore.serving.answer.trace import COMPUTE, UNWATCHED, Trace
 from featurestore.serving.message.wire import Mask, grid_of
+from featurestore.storage.decoded import Decoded, Times
 from featurestore.storage.fixed import Group, masked, restore
 from featurestore.storage.keys import (
     canonical_cells,
@@ -43,7 +44,6 @@ from featurestore.storage.keys import (
     states_of,
 )
 from featurestore.storage.packed import known_times
-from featurestore.storage.rows import Decoded, Times
 from featurestore.storage.states import decode_states
 
 Keys = Sequence[bytes | None]
