@@ -16,11 +16,10 @@ from pathlib import Path
 from featurestore.errors import FeatureStoreError, Unavailable
 from featurestore.model.pushes import SKEW
 from featurestore.serving.message.limits import Limits
-from featurestore.serving.process.access import read_access
-from featurestore.serving.process.listening import read_tls
 from featurestore.serving.process.log import configure
 from featurestore.serving.process.memory import keep_freed
 from featurestore.serving.process.metrics import THREADS, Page
+from featurestore.serving.process.reread import callers, certificates
 from featurestore.serving.process.server import Server, serve
 from featurestore.serving.push.queue import queue
 from featurestore.storage.redis import OnlineStore
@@ -121,8 +120,8 @@ def _serve(given: argparse.Namespace, store: OnlineStore) -> Server:
             threads=given.threads,
         ),
         sink=queue(store),
-        tls=read_tls(given.tls_cert, given.tls_key, given.client_ca),
-        access=None if given.access is None else read_access(given.access),
+        tls=certificates(given.tls_cert, given.tls_key, given.client_ca),
+        access=callers(given.access),
         insecure=given.insecure,
         page=None if given.page is None else Page.shared(given.page),
         shared=given.worker is not None,

@@ -1,5 +1,6 @@
 """Several serving processes on one port: counted together, drained together, refused together."""
 
+import json
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from featurestore.serving.message.limits import SERVICE
 from featurestore.storage.redis import OnlineStore
 from tests.crews import OK, command, lookup, one_row, running
 from tests.servers import Server as Redis
-from tests.servers import wait_until
+from tests.servers import free_port, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,36 @@ def test_a_port_that_is_taken_ends_all():
             found = subprocess.run(command(option), capture_output=True, text=True, check=False)
             assert found.returncode == 6
             assert f"127.0.0.1:{port}: cannot listen there" in found.stderr
+
+
+def test_of_two_crews_at_once_one_has_the_port(valkey, store):
+    """The other one ends with exit code 6 and the way out, whichever of them was first."""
+    port = free_port()
+    crews = [
+        subprocess.Popen(
+            command("--log-json", f"--port={port}", f"--project={store.project}"),
+            env={**os.environ, "FEATURESTORE_REDIS_URL": valkey.url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    try:
+        wait_until(lambda: any(one.poll() is not None for one in crews), seconds=30)
+        (refused,) = [one for one in crews if one.poll() is not None]
+        (serving,) = [one for one in crews if one is not refused]
+        assert refused.returncode == 6
+        told = refused.stderr.read()
+        assert f"127.0.0.1:{port}: the workers of another `featurestore serve`" in told
+        assert "stop that one first, or choose a free port" in told
+        assert json.loads(serving.stdout.readline())["address"] == f"127.0.0.1:{port}"
+        lookup(f"127.0.0.1:{port}")
+    finally:
+        for one in crews:
+            one.send_signal(signal.SIGTERM)
+            one.communicate(timeout=20)
+    assert serving.returncode == 0
 
 
 def test_what_a_worker_refuses_ends_all(tmp_path):

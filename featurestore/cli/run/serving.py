@@ -50,7 +50,8 @@ def serve(repo: Path, *, workers: int, metrics: str | None, options: Mapping[str
     environ |= {"FEATURESTORE_REDIS_URL": url, "POLARS_MAX_THREADS": "1"}
     module, given = "featurestore.serving", {"project": config.project, **options}
     if workers > 1 or metrics is not None:
-        module, given = f"{module}.workers", {**given, "workers": workers, "metrics": metrics}
+        module = f"{module}.process.workers"
+        given |= {"workers": workers, "metrics": metrics}
     arguments = [
         f"--{name}" if value is True else f"--{name}={value}"
         for name, value in given.items()

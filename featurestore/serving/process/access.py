@@ -125,7 +125,7 @@ def read_access(path: Path) -> Access:
         raise InvalidRequest(f"{path}: cannot be read as an access file; give its path") from error
     try:
         found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         # What is wrong may be a token that stands in the wrong place: so not what, but where.
         raise InvalidRequest(f"{path}: is no TOML; mend it") from None
     unknown = sorted(set(found) - {"callers"})

@@ -41,6 +41,7 @@ from featurestore.serving.process.metrics import (
     STAGE,
     STAGES,
 )
+from featurestore.serving.process.reread import Reread
 
 REQUEST_ID = "x-request-id"
 """Metadata: a caller's own name for a call, else one that is made; it comes back."""
@@ -173,7 +174,7 @@ class Desk:
         *,
         counters: Counters,
         limits: Limits,
-        access: Access | None,
+        access: Reread[Access] | None,
         slow: float | None,
         troubled: Callable[[], None],
         begun: Callable[[], None],
@@ -232,7 +233,7 @@ class Desk:
             raise DeadlineExceeded("the call's deadline had passed before its turn came")
         call.ends = None if left is None else time.monotonic() + left
         if self._access is not None:
-            call.caller = self._access.who(sent.get("authorization"), _subjects(context))
+            call.caller = self._access.now.who(sent.get("authorization"), _subjects(context))
 
     def _tell_refused(self, call: Call, code: str, error: FeatureStoreError) -> None:
         with self._telling:

@@ -1,12 +1,18 @@
 """Where a server may listen, and with which certificates; needs the standard library alone."""
 
+import errno
 import ipaddress
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from featurestore.errors import InvalidRequest, Unavailable
+
+_TRIES = 8
+"""Free ports of TCP that are looked at before one must be free of UDP, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,27 +95,67 @@ def address_of(text: str, option: str) -> tuple[str, int]:
     return host or "127.0.0.1", int(port)
 
 
-def reserve(host: str, port: int) -> socket.socket:
-    """Take a port (0: a free one) that others may then share; it listens to nobody itself.
+@contextmanager
+def reserve(host: str, port: int) -> Iterator[int]:
+    """Hold a port (0: a free one) for workers that share it; gives it, and listens to nobody.
 
     Raises:
-        Unavailable: somebody listens there, or the host is not one of this machine.
+        Unavailable: somebody has it, other workers too, or the host is not one of this machine.
     """
-    found: socket.socket | None = None
+    with ExitStack() as held:
+        for left in reversed(range(1 if port else _TRIES)):
+            try:
+                number = _held(host, port, held)
+                break
+            except Unavailable:
+                if not left:
+                    raise
+        yield number
+
+
+def _held(host: str, port: int, held: ExitStack) -> int:
+    """Bind a port for as long as the stack stands.
+
+    Anybody may bind a port of TCP on which nobody listens yet, and workers that start do not: a
+    port that was in use a moment ago cannot be bound in another way. So the port of UDP is held
+    with it, which one alone can bind.
+    """
     try:
-        family, kind, *_, where = socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        found = socket.socket(family, kind)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(where)
-        # Shared only from here on: so a server that listens there already was found out.
+        guard = held.enter_context(_socket(host, port, socket.SOCK_DGRAM))
+        port = int(guard.getsockname()[1])
+        found = held.enter_context(_socket(host, port, socket.SOCK_STREAM))
+        # Shared only from here on: so whoever listens there already was found out.
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except _Taken as error:
+        raise Unavailable(
+            f"{host}:{port}: the workers of another `featurestore serve` have this port (or "
+            "another program has it for UDP); stop that one first, or choose a free port (0 finds "
+            "one)"
+        ) from error
     except OSError as error:
-        if found is not None:
-            found.close()
         raise cannot_listen(host, port) from error
-    return found
+    return port
+
+
+class _Taken(OSError):
+    """Another process holds a port for its workers."""
+
+
+def _socket(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
+    family, _, _, _, where = socket.getaddrinfo(
+        host.strip("[]"), port, type=kind, flags=socket.AI_PASSIVE
+    )[0]
+    made = socket.socket(family, kind)
+    try:
+        if kind is socket.SOCK_STREAM:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(where)
+    except OSError as error:
+        made.close()
+        if kind is socket.SOCK_DGRAM and error.errno == errno.EADDRINUSE:
+            raise _Taken(*error.args) from error
+        raise
+    return made
 
 
 def cannot_listen(host: str, port: int) -> Unavailable:

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -25,6 +25,7 @@ from featurestore.serving.process.counters import Counters, Pool
 from featurestore.serving.process.listening import Tls, cannot_listen, check_public
 from featurestore.serving.process.log import NAME, Sampler, told
 from featurestore.serving.process.metrics import Page, render
+from featurestore.serving.process.reread import Reread
 from featurestore.serving.process.watch import Standing, Watch
 from featurestore.serving.push.push import Sink, check_source, deliver, judge
 from featurestore.storage.redis import OnlineStore
@@ -39,6 +40,7 @@ _AGE, _GRACE = 600_000, 30_000
 """Milliseconds a connection lives, and its calls after that: none is held for ever by a client."""
 
 Clock = Callable[[], int]
+T = TypeVar("T")
 
 
 def now() -> int:
@@ -50,8 +52,9 @@ class Server:
     """A server bound to `host:port` (0: a free port); `start` it, `stop` it once.
 
     With `access` it answers only callers named there. A host that is not loopback needs `tls`, or
-    `insecure` said. `page` is where it counts; `shared` lets other processes listen there, too.
-    Calls that take longer than `slow` seconds are logged.
+    `insecure` said. Either may be files that are read again when they change. `page` is where it
+    counts; `shared` lets other processes listen there, too. Calls that take longer than `slow`
+    seconds are logged.
     """
 
     def __init__(
@@ -65,8 +68,8 @@ class Server:
         clock: Clock = now,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         sink: Sink | None = None,
-        tls: Tls | None = None,
-        access: Access | None = None,
+        tls: Tls | Reread[Tls] | None = None,
+        access: Access | Reread[Access] | None = None,
         insecure: bool = False,
         page: Page | None = None,
         shared: bool = False,
@@ -82,8 +85,14 @@ class Server:
         self._clock = clock
         self._limits = limits
         self._locks = Locks(project)
+        tls, access = _read(tls), _read(access)
         self._watch = Watch(
-            store, project=project, alias=alias, interval=limits.poll, changed=self._report
+            store,
+            project=project,
+            alias=alias,
+            interval=limits.poll,
+            changed=self._report,
+            beside=[one.look for one in (tls, access) if one is not None],
         )
         self._counters = Counters(page or Page.new())
         self._pool = Pool(limits.threads, self._counters)
@@ -266,16 +275,35 @@ class _Arrivals:
         return handler
 
 
-def _bind(server: grpc.Server, host: str, port: int, tls: Tls | None) -> int:
+def _read(given: T | Reread[T] | None) -> Reread[T] | None:
+    return given if given is None or isinstance(given, Reread) else Reread.fixed(given)
+
+
+def _bind(server: grpc.Server, host: str, port: int, tls: Reread[Tls] | None) -> int:
     address = f"{host}:{port}"
     try:
         if tls is None:
             return int(server.add_insecure_port(address))
-        credentials = grpc.ssl_server_credentials(
-            [(tls.key, tls.cert)],
-            root_certificates=tls.client_ca,
-            require_client_auth=tls.client_ca is not None,
-        )
-        return int(server.add_secure_port(address, credentials))
+        return int(server.add_secure_port(address, _credentials(tls)))
     except RuntimeError as error:
         raise cannot_listen(host, port) from error
+
+
+def _credentials(tls: Reread[Tls]) -> Any:
+    """Give credentials that every new connection has of the certificates as they are then."""
+    used = tls.now
+
+    def configuration(files: Tls) -> Any:
+        pairs = [(files.key, files.cert)]
+        return grpc.ssl_server_certificate_configuration(pairs, files.client_ca)
+
+    def changed() -> Any:
+        nonlocal used
+        if tls.now is used:
+            return None
+        used = tls.now
+        return configuration(used)
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(used), changed, require_client_authentication=used.client_ca is not None
+    )

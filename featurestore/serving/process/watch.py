@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from featurestore.errors import FeatureStoreError, NotMaterialized, OnlineDataMissing
@@ -27,7 +27,10 @@ class Standing:
 
 
 class Watch:
-    """Looks every `interval` seconds, in a thread of its own, and publishes a whole `Standing`."""
+    """Looks every `interval` seconds, in a thread of its own, and publishes a whole `Standing`.
+
+    What is `beside` is called as often.
+    """
 
     def __init__(
         self,
@@ -37,12 +40,14 @@ class Watch:
         alias: str,
         interval: float,
         changed: Callable[[Standing], None],
+        beside: Sequence[Callable[[], None]] = (),
     ) -> None:
         self._store = store
         self._project = project
         self._alias = alias
         self._interval = interval
         self._changed = changed
+        self._beside = tuple(beside)
         self._wake = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="featurestore-watch", daemon=True)
@@ -118,4 +123,6 @@ class Watch:
             self._wake.wait(self._interval)
             self._wake.clear()
             if not self._ended.is_set():
+                for look in self._beside:
+                    look()
                 self.look()

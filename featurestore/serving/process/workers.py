@@ -20,7 +20,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import IO
@@ -247,8 +246,8 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        with closing(reserve(given.host, given.port)) as reserved:
-            return _run(given, handed_on, reserved.getsockname()[1], stop)
+        with reserve(given.host, given.port) as port:
+            return _run(given, handed_on, port, stop)
     except FeatureStoreError as error:
         sys.stderr.write(f"error: {error}\n")
         return UNREACHABLE if isinstance(error, Unavailable) else 1

@@ -57,19 +57,33 @@ def test_a_port_that_somebody_listens_on_is_not_shared():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(Unavailable, match=rf"^127\.0\.0\.1:{port}: cannot listen"):
-            reserve("127.0.0.1", port)
-    with reserve("127.0.0.1", 0) as held, socket.socket() as worker:
-        where = held.getsockname()
+            held(port)
+    with reserve("127.0.0.1", 0) as port, socket.socket() as worker:
+        where = ("127.0.0.1", port)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(where, timeout=1)
         worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         worker.bind(where)
         worker.listen()
         socket.create_connection(where, timeout=1).close()
-        with pytest.raises(Unavailable):
-            reserve(*where)
-    with pytest.raises(Unavailable):
-        reserve("host.invalid", 0)
+    with pytest.raises(Unavailable, match="cannot listen"):
+        held(0, "host.invalid")
+
+
+def test_a_port_is_held_for_one_crew_of_workers():
+    """A second one is refused before its workers start, also while the first ones start."""
+    with reserve("127.0.0.1", 0) as port:
+        for host in ("127.0.0.1", "0.0.0.0"):
+            said = rf"^{host}:{port}: the workers of another `featurestore serve` .*stop that one"
+            with pytest.raises(Unavailable, match=said):
+                held(port, host)
+    held(port)
+
+
+def held(port: int, host: str = "127.0.0.1") -> None:
+    """Reserve a port and let it go."""
+    with reserve(host, port):
+        pass
 
 
 def test_certificates_are_read_before_a_port_is_taken(tmp_path: Path):
