@@ -10,7 +10,7 @@ CODE := featurestore feature_repo tests $(wildcard benchmarks) $(wildcard protos
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test slow soak check proto bench bench-training bench-windows bench-serving \
-	constraints clean
+	profile-serving constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/'
@@ -48,6 +48,9 @@ bench-windows: $(READY)  ## the benchmarks of windows and pushes, judged; ARGS=-
 
 bench-serving: $(READY)  ## the benchmarks of lookups beside Feast's servers, judged; ARGS=--full
 	$(BIN)/python benchmarks/run.py serving $(ARGS)
+
+profile-serving: $(READY)  ## where a lookup's time goes, in process and through gRPC; ARGS=--full
+	$(BIN)/python benchmarks/run.py serving-profile $(ARGS)
 
 constraints:  ## pin the whole environment anew (needs uv)
 	uv pip compile --quiet --universal --upgrade --no-header --no-annotate \

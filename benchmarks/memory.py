@@ -51,6 +51,20 @@ def worked(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def switches(pid: int) -> tuple[int, int]:
+    """Give how often a process's threads that live gave the processor up, and were made to.
+
+    (0, 0) where there is no /proc.
+    """
+    given = forced = 0
+    for file in Path(f"/proc/{pid}/task").glob("*/status"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            told = dict(line.split(":", 1) for line in file.read_text("utf-8").splitlines())
+            given += int(told["voluntary_ctxt_switches"])
+            forced += int(told["nonvoluntary_ctxt_switches"])
+    return given, forced
+
+
 def children() -> float:
     """Give the seconds of processor time that this process's ended children took so far."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

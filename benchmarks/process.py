@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import redis
@@ -40,12 +41,18 @@ class Failed(Exception):
 
 
 def run_case(
-    script: str, case: str, *, optimized: bool = False, limit: float | None = None, **arguments: Any
+    script: str,
+    case: str,
+    *,
+    optimized: bool = False,
+    limit: float | None = None,
+    environ: Mapping[str, str] = MappingProxyType({}),
+    **arguments: Any,
 ) -> dict[str, Any]:
     """Run one case of a script in `cases/` in a fresh process; give what it measured.
 
     `optimized` runs Python with -O. `limit` bounds the memory of the process and of what it starts,
-    in MiB: see `memory`.
+    in MiB: see `memory`. `environ` are variables that it has besides.
 
     Raises:
         Failed: the case failed, or held more than its limit.
@@ -55,7 +62,7 @@ def run_case(
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         with subprocess.Popen(
             [*command, json.dumps(arguments, default=str)],
-            env=environment(),
+            env=environment(**environ),
             stdout=out,
             stderr=err,
             text=True,
@@ -99,6 +106,13 @@ def redis_bytes(url: str) -> float:
     with redis.Redis.from_url(url, protocol=2, socket_timeout=_PATIENCE) as client:
         info: Mapping[str, Any] = client.info("memory")
     return float(info["used_memory"])
+
+
+def redis_worked(url: str) -> float:
+    """Give the seconds of processor time that a server took so far."""
+    with redis.Redis.from_url(url, protocol=2, socket_timeout=_PATIENCE) as client:
+        info: Mapping[str, Any] = client.info("cpu")
+    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
 
 def redis_keys(url: str) -> int:

@@ -20,6 +20,7 @@ import executors
 import large
 import materialize
 import serving
+import serving_profile
 import skew
 import training
 import versions
@@ -42,6 +43,7 @@ BENCHMARKS: Mapping[str, Callable[[Options, Path], Report]] = MappingProxyType(
         "cold": cold.run,
         "materialize": materialize.run,
         "serving": serving.run,
+        "serving-profile": serving_profile.run,
         "versions": versions.run,
         "windows": windows.run,
         "windows-length": windows.lengths,

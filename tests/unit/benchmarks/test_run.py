@@ -29,6 +29,11 @@ SIDES = {
         "1 worker",
         "2 workers",
     },
+    "serving-profile": {
+        *("parse", "keys", "command", "socket", "replies", "rows", "statuses", "on-demand"),
+        *("encode", "metrics", "rest", "sum of stages", "whole call", "ours", "bare handler"),
+        *("1 x 50", "100 x 50", "2 views", "100 mixed", "1 derived", "100 derived"),
+    },
     "versions": {
         "promote, a call",
         "promote, a command",
