@@ -20,6 +20,10 @@ from report import Unequal
 
 H2LOAD = shutil.which("h2load")
 CLIENT = "h2load" if H2LOAD else "Python client"
+MISSING = (
+    "h2load is not installed: the Python client, which takes its place, is slower than the servers "
+    "it measures, and there is no open loop; Debian and Ubuntu: apt-get install nghttp2-client"
+)
 METHOD = "/featurestore.v1.FeatureStore/GetOnlineFeatures"
 PERCENTILES = {"p50 ms": 0.5, "p99 ms": 0.99, "p99.9 ms": 0.999}
 RATE, REQUESTS = "req/s", "requests"

@@ -28,6 +28,7 @@ import views
 import windows
 import windows_lookup
 import windows_push
+from load import H2LOAD, MISSING
 from options import Options
 from process import Failed
 from report import Report, Unequal, show, show_goals, write
@@ -51,6 +52,8 @@ BENCHMARKS: Mapping[str, Callable[[Options, Path], Report]] = MappingProxyType(
         "windows-push": windows_push.run,
     }
 )
+LOADED = {"serving", "serving-profile", "windows-lookup"}
+"""Benchmarks whose figures want h2load."""
 
 
 def main() -> int:
@@ -59,6 +62,8 @@ def main() -> int:
     feast = not given.without_feast and find_spec("feast") is not None
     options = Options(size=given.size, repeats=given.repeats, feast=feast)
     console = Console(width=80, highlight=False)
+    if H2LOAD is None and LOADED & set(given.names or BENCHMARKS):
+        console.print(f"[red]missing[/] {MISSING}\n")
     reports = [_timed(name, options, given.out, console) for name in given.names or BENCHMARKS]
     judged = options.size != "tiny"
     outcomes = [one for report in reports for one in report.goals]

@@ -15,7 +15,8 @@ from typing import Any
 
 import polars as pl
 from answered import bare_answered, feast_answered, feast_held, ours_answered
-from load import CLIENT, H2LOAD, PERCENTILES, RATE
+from clusters import RATES, load_goals, loads
+from load import CLIENT, H2LOAD, MISSING, PERCENTILES, RATE
 from options import Options
 from peers import (
     BARE,
@@ -112,6 +113,12 @@ def run(options: Options, folder: Path) -> Report:
                 held_goals(),
                 partial(_held, options, url, tables[SINGLE.name], keys, failed),
                 (Measure(name=HELD, digits=0),),
+            ),
+            part(
+                "Loading rows of 50 float32 into fresh servers",
+                load_goals(),
+                partial(loads, options, folder, url, tables[SINGLE.name], keys),
+                RATES,
             ),
         ]
     size = {"keys": keys, "features": SINGLE.features, "views": views}
@@ -271,9 +278,7 @@ def _notes() -> Sequence[str]:
     counted = (
         "h2load checks the replies' lengths; their values were compared before"
         if H2LOAD
-        else "the Python client is the bottleneck: rates are its own, latencies contain it; "
-        "install h2load (Debian: nghttp2-client) to see the servers, and for the open loop, "
-        "which is left out"
+        else MISSING
     )
     return (
         "ratio: over the bare handler's of the same work, or over the first side's",
@@ -285,5 +290,6 @@ def _notes() -> Sequence[str]:
         "seconds a value: 1 / (req/s x entities x features); a key: 1 / (req/s x entities x views)",
         "open loop: the same rate is offered to both; latency is from when h2load sends",
         "CPU ms: the server's processor time for each request, without Redis's",
-        "left out: loading a 6-node cluster",
+        "loading: keys and rows sent by one process, with an expiry; all share this machine",
+        "6-node cluster: 3 primaries, 3 replicas; replicas after s: since the last row was written",
     )

@@ -13,6 +13,7 @@ from shutil import which
 
 import redis
 
+from featurestore.storage.forming import OPTIONS, form
 from featurestore.storage.launcher import embedded_binary
 
 BINARIES = {"valkey": embedded_binary(), "redis": which("redis-server")}
@@ -106,39 +107,16 @@ class ClusterServers:
 @contextmanager
 def running_cluster(directory: Path, *, replicas: int = 0) -> Iterator[ClusterServers]:
     """Run three primaries that share the slots, and so many replicas of each, for a block."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
     with ExitStack() as stack:
-        servers = []
+        servers, places = [], []
         for number in range(3 * (1 + replicas)):
             (place := directory / str(number)).mkdir()
-            more = ("--cluster-config-file", "nodes.conf", "--cluster-port", str(free_port()))
-            servers.append(stack.enter_context(running("valkey", place, *options, *more)))
-        clients = [stack.enter_context(one.client()) for one in servers]
-        edges = [0, 5461, 10923, 16384]
-        for number, client in enumerate(clients):
-            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-            if number < 3:
-                client.execute_command(
-                    "CLUSTER ADDSLOTSRANGE", edges[number], edges[number + 1] - 1
-                )
-        for one in servers[1:]:
-            bus = one.process.args[-1]
-            clients[0].execute_command("CLUSTER MEET", "127.0.0.1", one.port, bus)
-        names = [client.execute_command("CLUSTER MYID").decode() for client in clients]
-        for number, client in enumerate(clients[3:]):
-            primary = names[number % 3]
-            wait_until(lambda c=client, p=primary: p in str(c.execute_command("CLUSTER NODES")))
-            client.execute_command("CLUSTER REPLICATE", primary)
-        wait_until(lambda: all(_agrees(client, len(servers)) for client in clients))
+            bus = free_port()
+            more = ("--cluster-node-timeout", "1000", "--cluster-port", str(bus))
+            servers.append(stack.enter_context(running("valkey", place, *OPTIONS, *more)))
+            places.append((servers[-1].port, bus))
+        form(places)
         yield ClusterServers(servers=tuple(servers))
-
-
-def _agrees(client: redis.Redis, size: int) -> bool:
-    told = client.execute_command("CLUSTER INFO")
-    told = str(told) if isinstance(told, dict) else told.decode()
-    there = client.execute_command("CLUSTER SHARDS")
-    known = sum(len(dict(zip(one[::2], one[1::2], strict=True))[b"nodes"]) for one in there)
-    return ("'ok'" in told or "cluster_state:ok" in told) and known == size and len(there) == 3
 
 
 @contextmanager

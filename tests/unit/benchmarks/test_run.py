@@ -28,6 +28,8 @@ SIDES = {
         "with an on-demand view",
         "1 worker",
         "2 workers",
+        "one server",
+        "6-node cluster",
     },
     "serving-profile": {
         *("parse", "keys", "command", "socket", "replies", "rows", "statuses", "on-demand"),

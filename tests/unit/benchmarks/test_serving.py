@@ -68,6 +68,7 @@ def test_every_bound_of_a_figure_has_its_sides(benchmark, works):
         goals.crew_goals(),
         goals.start_goals(),
         goals.held_goals(),
+        benchmark("clusters").load_goals(),
     )
     for of in made:
         for figure in of.values():
