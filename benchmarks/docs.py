@@ -20,7 +20,15 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- figures: benchmarks/docs.py writes them -->", "<!-- end of figures -->"
 NAMES = ("training", "views", "skew", "large", "executors", "cold", "materialize")
-MORE = ("windows", "windows-length", "windows-lookup", "windows-push", "serving", "serving-profile")
+MORE = (
+    "windows",
+    "windows-length",
+    "windows-lookup",
+    "windows-push",
+    "serving",
+    "serving-profile",
+    "soak",
+)
 """Benchmarks whose figures come in where they were measured."""
 
 
