@@ -24,7 +24,7 @@ test: $(READY)  ## all tests but the slow ones; make test ARGS="-k name" picks s
 slow: $(READY)  ## jobs killed at any moment, parity, the README and the benchmarks from end to end
 	$(BIN)/python -m pytest -n 2 $(SLOW) $(ARGS)
 
-soak: $(READY)  ## a server under load for ten minutes, or SOAK_SECONDS; benchmarks/out/soak.json
+soak: $(READY)  ## a server under load for ten minutes, or SOAK_SECONDS, on each Redis there is
 	$(BIN)/python -m pytest -s tests/soak $(ARGS)
 
 check: $(READY)  ## style, types, the rooms' import rules, the protos and their generated code

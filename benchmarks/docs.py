@@ -21,13 +21,8 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- figures: benchmarks/docs.py writes them -->", "<!-- end of figures -->"
 NAMES = ("training", "views", "skew", "large", "executors", "cold", "materialize")
 MORE = (
-    "windows",
-    "windows-length",
-    "windows-lookup",
-    "windows-push",
-    "serving",
-    "serving-profile",
-    "soak",
+    *("windows", "windows-length", "windows-lookup", "windows-push", "serving", "serving-profile"),
+    *("soak-valkey", "soak-redis"),
 )
 """Benchmarks whose figures come in where they were measured."""
 

@@ -1,7 +1,7 @@
 """A server under load for a long time: no call fails that should not, and no memory is lost.
 
 `make soak` runs it for ten minutes, or for as many seconds as SOAK_SECONDS says, and writes what it
-saw where the benchmarks write theirs, or into the folder SOAK_OUT.
+saw of each Redis where the benchmarks write theirs, or into the folder SOAK_OUT.
 """
 
 import os
@@ -103,7 +103,9 @@ def ask(client: FeatureClient, random: Random) -> None:
     assert found["name"] == names
 
 
-def write(benchmark: Callable[[str], Any], calls: int, errors: int, held: list[float]) -> None:
+def write(
+    benchmark: Callable[[str], Any], name: str, calls: int, errors: int, held: list[float]
+) -> None:
     """Write what was seen, as a report of the benchmarks: memory at start, each minute, at end."""
     report = benchmark("report")
     each = SECONDS / SAMPLES
@@ -116,18 +118,18 @@ def write(benchmark: Callable[[str], Any], calls: int, errors: int, held: list[f
     counts = {"calls": (float(calls),), "errors": (float(errors),)}
     tables = (
         report.Table(
-            title=f"A server under load for {len(held) * each:,.0f} s, {CALLERS} callers",
+            title=f"A server under load for {len(held) * each:,.0f} s, {CALLERS} callers, {name}",
             measures=tuple(report.Measure(name=name, digits=0) for name in counts),
             cases=(report.Case(name="all", samples=counts),),
         ),
         report.Table(
-            title="Resident memory of that server",
+            title=f"Resident memory of that server, {name}",
             measures=(report.Measure(name="MiB", digits=1),),
             cases=tuple(report.Case(name=at, samples={"MiB": (mib,)}) for at, mib in moments),
         ),
     )
     made = report.Report(
-        name="soak",
+        name=f"soak-{name}",
         size={"seconds": round(SECONDS), "callers": CALLERS, "keys": KEYS},
         repeats=1,
         tables=tables,
@@ -177,7 +179,7 @@ def test_a_server_under_load_stays_as_it_is(
         for caller in callers:
             caller.result()
     store.close()
-    write(benchmark, sum(calls), len(errors), held)
+    write(benchmark, online_server.name, sum(calls), len(errors), held)
     assert not errors, errors[0]
     quarter = len(held) // 4
     before, after = (
