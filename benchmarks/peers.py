@@ -20,6 +20,7 @@ from works import Work
 from featurestore.serving.message.limits import SERVICE, Limits
 
 OURS, BARE, HTTP, GRPC = "ours", "bare handler", "Feast HTTP", "Feast gRPC"
+LOOP = "bare handler on asyncio"
 CPU = "CPU ms"
 """Processor time of the server for each request, without Redis's."""
 _HOUR = "3600"
@@ -96,6 +97,7 @@ def command(name: str, folder: Path) -> list[str]:
     threads = str(Limits().threads)
     if name == OURS:
         return ["-m", "featurestore.serving", "--project", PROJECT, "--threads", threads]
+    threads = "0" if name == LOOP else threads
     return [str(CASES / "bare_server.py"), str(ours(folder).folder), threads, SERVICE]
 
 

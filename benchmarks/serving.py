@@ -46,7 +46,7 @@ from serving_goals import (
     rate_goals,
     start_goals,
 )
-from serving_workers import CLIENTS, SECONDS, SHARED, STARTS, crews, starts
+from serving_workers import CLIENTS, SECONDS, SHARED, STARTS, crews, kinds, starts
 from sides import Measured, Part, Sample, Side, in_turn, part, report
 from works import (
     DERIVED_HUNDRED,
@@ -101,6 +101,16 @@ def run(options: Options, folder: Path) -> Report:
                 start_goals(),
                 partial(starts, options, folder, url),
                 STARTS,
+            ),
+            part(
+                "1 x 50 of a bare handler: threads, as ours has, and asyncio",
+                {},
+                partial(kinds, options, folder, url),
+                (
+                    Measure(name=RATE, digits=0),
+                    *(Measure(name=one) for one in PERCENTILES),
+                    Measure(name=CPU),
+                ),
             ),
             part(
                 f"1 x 50, {CLIENTS} in flight: workers, client and Redis share all cores",

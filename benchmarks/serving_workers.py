@@ -1,4 +1,4 @@
-"""Our serving processes by themselves: a worker's start and memory, and two workers against one."""
+"""Serving processes by themselves: start, memory, two against one, threads against asyncio."""
 
 import time
 from collections.abc import Sequence
@@ -9,13 +9,15 @@ from pathlib import Path
 from load import RATE, REQUESTS, put
 from memory import children
 from options import Options
-from peers import CPU, Peer, command, crew, floor, ours
+from peers import BARE, CPU, LOOP, Peer, command, crew, floor, ours
 from process import on_cores
 from report import Measure
 from servers import core, served
 from serving_goals import CREWS, LOADED, SERVER, START, TAKEN
 from sides import Measured, Sample, Side, in_turn
 from works import MANY, ONE
+
+from featurestore.serving.message.limits import Limits
 
 SECONDS = {"tiny": 0.1, "default": 0.8, "full": 10.0}
 """How long a closed loop lasts, here and wherever lookups are measured."""
@@ -51,6 +53,25 @@ def _start(peer: Peer, folder: Path, url: str, seconds: float, _: Path) -> Sampl
         with on_cores(core(-1)):
             put(server.address, [peer.load(MANY, seconds)])
         return {START: server.seconds, THEN: then, LOADED: server.resident()}
+
+
+def kinds(options: Options, folder: Path, url: str) -> tuple[Measured, Sequence[Side]]:
+    """Load bare handlers to saturation: one of as many threads as ours, and one on asyncio."""
+    threads = f"{Limits().threads} threads"
+    seconds = SECONDS[options.size]
+    sides = [
+        Side(name=name, run=partial(_kind, how, folder, url, seconds), against=threads)
+        for name, how in ((threads, BARE), ("asyncio", LOOP))
+    ]
+    return in_turn(sides, options.repeats, folder, lambda _: ()), sides
+
+
+def _kind(how: str, folder: Path, url: str, seconds: float, _: Path) -> Sample:
+    with served(command(how, folder), url, folder / "kind.log") as server:
+        before = server.worked()
+        with on_cores(core(-1)):
+            found = put(server.address, [floor(folder).load(ONE, seconds)])[0]
+        return found | {CPU: 1000 * (server.worked() - before) / found.pop(REQUESTS)}
 
 
 def crews(options: Options, folder: Path, url: str) -> tuple[Measured, Sequence[Side]]:
