@@ -57,11 +57,11 @@ def _start(peer: Peer, folder: Path, url: str, seconds: float, _: Path) -> Sampl
 
 def kinds(options: Options, folder: Path, url: str) -> tuple[Measured, Sequence[Side]]:
     """Load bare handlers to saturation: one of as many threads as ours, and one on asyncio."""
-    threads = f"{Limits().threads} threads"
+    threads = f"bare handler, {Limits().threads} threads"
     seconds = SECONDS[options.size]
     sides = [
         Side(name=name, run=partial(_kind, how, folder, url, seconds), against=threads)
-        for name, how in ((threads, BARE), ("asyncio", LOOP))
+        for name, how in ((threads, BARE), (LOOP, LOOP))
     ]
     return in_turn(sides, options.repeats, folder, lambda _: ()), sides
 

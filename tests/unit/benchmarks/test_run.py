@@ -24,6 +24,7 @@ SIDES = {
     "serving": {
         "ours",
         "bare handler",
+        "bare handler on asyncio",
         "without",
         "with an on-demand view",
         "1 worker",
