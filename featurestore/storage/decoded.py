@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ SIGN = np.uint64(1 << 63)
 Times = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Decoded:
     """A batch of rows, read; every array has one entry per row asked for, absent ones included.
 
@@ -41,7 +42,7 @@ class Decoded:
         """Whether each row is there."""
         return ~np.array(self.absent) if self.absent else np.ones(len(self.rows), np.bool_)
 
-    @property
+    @cached_property
     def valid(self) -> Bools:
         """Which columns of each row have a value: blocks in order, then variable columns."""
         columns = len(self.layout.columns)
