@@ -119,7 +119,7 @@ def _serve(given: argparse.Namespace, store: OnlineStore) -> Server:
             skew=round(given.max_skew * 1e6),
             threads=given.threads,
         ),
-        sink=queue(store),
+        sink=queue,
         tls=certificates(given.tls_cert, given.tls_key, given.client_ca),
         access=callers(given.access),
         insecure=given.insecure,

@@ -17,6 +17,7 @@ from typing import Any
 import hiredis
 
 from featurestore.storage.address import Host, Login
+from featurestore.storage.resolve import addresses
 
 Command = tuple[Any, ...]
 """A command's name and arguments: bytes, texts and numbers."""
@@ -183,7 +184,7 @@ def _socket(place: Host | str, tls: ssl.SSLContext | None, until: float) -> sock
     if isinstance(place, str):
         return _tried(socket.AF_UNIX, place, until)
     trouble: OSError = ConnectionError("the name has no address")
-    for family, _, _, _, there in socket.getaddrinfo(*place, type=socket.SOCK_STREAM):
+    for family, _, _, _, there in addresses(place, until):
         try:
             made = _tried(family, there, until)
         except OSError as error:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from random import Random
 
 from tests.servers import Server, client_of, running, wait_until
 
@@ -14,11 +15,12 @@ from tests.servers import Server, client_of, running, wait_until
 class Proxy:
     """Forwards to a port; `how` says what becomes of replies: see `HOWS`."""
 
-    HOWS = ("well", "silent", "dribble", "cut", "late")
+    HOWS = ("well", "silent", "dribble", "cut", "late", "refusing")
 
     def __init__(self, port: int) -> None:
         self._to = port
         self.how = "well"
+        self._random = Random(port)
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self._ended = threading.Event()
@@ -38,7 +40,13 @@ class Proxy:
                 client, _ = self._listening.accept()
             except OSError:
                 return
-            server = socket.create_connection(("127.0.0.1", self._to))
+            try:
+                if self.how == "refusing":
+                    raise ConnectionRefusedError
+                server = socket.create_connection(("127.0.0.1", self._to))
+            except OSError:
+                client.close()
+                continue
             for one in ((client, server, False), (server, client, True)):
                 threading.Thread(target=self._forward, args=one, daemon=True).start()
 
@@ -48,13 +56,17 @@ class Proxy:
                 how = self.how if replies else "well"
                 if how == "silent":
                     continue
+                if how == "refusing":
+                    return
                 if how == "cut":
-                    target.sendall(data[: max(1, len(data) // 2)])
+                    target.sendall(data[: self._random.randrange(len(data))])
                     target.shutdown(socket.SHUT_RDWR)
                     return
                 if how == "dribble":
                     for byte in data:
                         target.sendall(bytes([byte]))
+                        if self.how == "well":
+                            return
                         self._ended.wait(0.02)
                     continue
                 if how == "late":

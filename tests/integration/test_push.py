@@ -120,7 +120,7 @@ def served(workspace, *, sink=True, limits=Limits(poll=0.05)):  # noqa: B008 - f
         project=project,
         clock=lambda: micros(NOW),
         limits=limits,
-        sink=queue(online) if sink else None,
+        sink=queue if sink else None,
     )
     return server, online
 

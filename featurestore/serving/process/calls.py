@@ -50,6 +50,8 @@ _LOG = logging.getLogger(NAME)
 _ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _OURS, _MADE = token_hex(6), count(1)
 """Ids that we make: of this process, and a number."""
+_PATIENCE = 30.0
+"""Seconds that a call may take whose caller would wait for ever."""
 _MESSAGE = 600
 """Most characters of an error that travel: escaped, at twelve bytes each, they fit 8 KiB."""
 _CODES = {code: number for number, code in enumerate(CODES)}
@@ -60,7 +62,7 @@ _COST = REJECTED.start + REJECTED.series.index("cost")
 class Call(Trace):
     """One call in hand: whose it is, what it asks for, and where its time goes (ns).
 
-    `ends` is the moment of `time.monotonic` after which nobody waits for it; None: there is none.
+    `ends` is the moment of `time.monotonic` after which nobody waits for it.
     """
 
     __slots__ = (
@@ -73,7 +75,7 @@ class Call(Trace):
         self.arrived = self._last = arrived
         self.nanos = [0] * len(STAGES)
         self.id = ""
-        self.ends: float | None = None
+        self.ends = 0.0
         self.caller: Caller | None = None
         self.rows = self.outputs = 0
         self._named = False
@@ -123,9 +125,9 @@ class Call(Trace):
         self._block.answered(statuses, event_times, as_of)
 
     @property
-    def left(self) -> float | None:
-        """The seconds that the call has left, at least a thousandth; None: as many as it takes."""
-        return None if self.ends is None else max(self.ends - time.monotonic(), 0.001)
+    def left(self) -> float:
+        """The seconds that the call has left, at least a thousandth."""
+        return max(self.ends - time.monotonic(), 0.001)
 
     def reading(self, read: Reading) -> Reader:
         """Give a reader that ends with the call, and says when it begins and ends."""
@@ -231,7 +233,7 @@ class Desk:
         left = context.time_remaining()
         if left is not None and left <= 0:
             raise DeadlineExceeded("the call's deadline had passed before its turn came")
-        call.ends = None if left is None else time.monotonic() + left
+        call.ends = time.monotonic() + (_PATIENCE if left is None else left)
         if self._access is not None:
             call.caller = self._access.now.who(sent.get("authorization"), _subjects(context))
 

@@ -67,7 +67,7 @@ class Server:
         port: int = 0,
         clock: Clock = now,
         limits: Limits = Limits(),  # noqa: B008 - frozen
-        sink: Sink | None = None,
+        sink: Callable[[OnlineStore], Sink] | None = None,
         tls: Tls | Reread[Tls] | None = None,
         access: Access | Reread[Access] | None = None,
         insecure: bool = False,
@@ -223,7 +223,8 @@ class Server:
             most=self._limits.pushed_rows,
         )
         store = self._store.within(call.left)
-        result = deliver(push, lives, lambda: store, self._sink, to=request.to, now=moment)
+        sink = None if self._sink is None else self._sink(store)
+        result = deliver(push, lives, lambda: store, sink, to=request.to, now=moment)
         return response_of(result).SerializeToString()
 
     def _state(self) -> State:
@@ -240,7 +241,8 @@ class Server:
 def serve(store: OnlineStore, *, project: str, **options: Any) -> Server:
     """Start a server of a project on the rows in a store; `options` are those of `Server`.
 
-    `sink` is where rows go that are pushed for offline too; without one they are refused.
+    `sink` makes of the store, as a call may use it, where rows go that are pushed for offline too;
+    without one they are refused.
 
     Raises:
         Unavailable: the port cannot be bound. Redis need not be there yet.

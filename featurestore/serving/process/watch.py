@@ -11,6 +11,8 @@ from featurestore.serving.process.log import NAME, told
 from featurestore.storage.redis import OnlineStore
 
 _LOG = logging.getLogger(NAME)
+_PATIENCE = 5.0
+"""Seconds that a look may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +75,11 @@ class Watch:
         """Read the alias, load its release if it moved, and check that its tables are there."""
         before = self.standing
         state, trouble = before.state, None
+        # Each wait is bounded, but not how many there are: Redis may send a byte at a time.
+        store = self._store.within(_PATIENCE)
         try:
-            state = self._current(before.state)
-            self._check(state)
+            state = self._current(before.state, store)
+            self._check(state, store)
         except FeatureStoreError as error:
             trouble = error
         standing = Standing(state=state, trouble=trouble)
@@ -92,8 +96,8 @@ class Watch:
         if standing.ready != before.ready or state is not before.state:
             self._changed(standing)
 
-    def _current(self, state: State | None) -> State:
-        number = self._store.alias(self._alias)
+    def _current(self, state: State | None, store: OnlineStore) -> State:
+        number = store.alias(self._alias)
         if number is None:
             raise NotMaterialized(
                 f"{self._project}: Redis has no alias {self._alias!r}: nothing was promoted yet, "
@@ -102,7 +106,7 @@ class Watch:
             )
         if state is not None and state.release.number == number:
             return state
-        text = self._store.release(number)
+        text = store.release(number)
         if text is None:
             raise NotMaterialized(
                 f"{self._project}: alias {self._alias!r} names release {number}, which is not in "
@@ -110,8 +114,8 @@ class Watch:
             )
         return state_of(read_release(text, project=self._project))
 
-    def _check(self, state: State) -> None:
-        missing = [table for table in state.tables if not self._store.is_marked(table)]
+    def _check(self, state: State, store: OnlineStore) -> None:
+        missing = [table for table in state.tables if not store.is_marked(table)]
         if missing:
             raise OnlineDataMissing(
                 f"{self._project}: rows of table {missing[0]} are not in Redis: it was emptied; "
