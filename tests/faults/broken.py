@@ -15,7 +15,7 @@ from tests.servers import Server, client_of, running, wait_until
 class Proxy:
     """Forwards to a port; `how` says what becomes of replies: see `HOWS`."""
 
-    HOWS = ("well", "silent", "dribble", "cut", "late", "refusing")
+    HOWS = ("well", "silent", "dribble", "cut", "late", "refusing", "torn")
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -58,7 +58,7 @@ class Proxy:
                     continue
                 if how == "refusing":
                     return
-                if how == "cut":
+                if how == "cut" or (how == "torn" and self._random.random() < 0.2):
                     target.sendall(data[: self._random.randrange(len(data))])
                     target.shutdown(socket.SHUT_RDWR)
                     return

@@ -82,19 +82,20 @@ def quantiles(times):
     return [ordered[int(len(ordered) * share)] for share in (0.5, 0.99)]
 
 
-async def main(address, path, core, deadline):
+async def main(address, raw, deadline):
     """Play the phases."""
-    os.sched_setaffinity(0, {int(core)})
-    raw = Path(path).read_bytes()
     options = [("grpc.enable_retries", 0), ("grpc.max_receive_message_length", -1)]
     async with grpc.aio.insecure_channel(address, options) as channel:
         call = channel.unary_unary(METHOD, None, None)
         for line in iter(sys.stdin.readline, ""):
             how, much, seconds = line.split()
-            phase = Phase(call, raw, float(deadline))
+            phase = Phase(call, raw, deadline)
             await getattr(phase, how)(float(much), float(seconds))
-            print(phase.told(float(seconds)), flush=True)
+            sys.stdout.write(phase.told(float(seconds)) + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    ADDRESS, REQUEST, CORE, DEADLINE = sys.argv[1:]
+    os.sched_setaffinity(0, {int(CORE)})
+    asyncio.run(main(ADDRESS, Path(REQUEST).read_bytes(), float(DEADLINE)))

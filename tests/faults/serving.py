@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from featurestore.storage.redis import OnlineStore
 from featurestore.model.declare import service
+from featurestore.storage.redis import OnlineStore
 from tests.releases import at, load_rows, publish, release_of, stored_view, use
 
 VIEW = stored_view("view", {"key": "int64"}, {"a": "float64", "b": "string"})
-KEYS = 400
+KEYS = 1_000
 
 
 def load(url: str, project: str) -> None:

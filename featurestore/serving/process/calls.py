@@ -56,7 +56,7 @@ _MESSAGE = 600
 """Most characters of an error that travel: escaped, at twelve bytes each, they fit 8 KiB."""
 _CODES = {code: number for number, code in enumerate(CODES)}
 _LOOKUP = METHODS.index("GetOnlineFeatures")
-_COST = REJECTED.start + REJECTED.series.index("cost")
+_COST, _WAIT = (REJECTED.start + REJECTED.series.index(one) for one in ("cost", "wait"))
 
 
 class Call(Trace):
@@ -128,6 +128,11 @@ class Call(Trace):
     def left(self) -> float:
         """The seconds that the call has left, at least a thousandth."""
         return max(self.ends - time.monotonic(), 0.001)
+
+    @property
+    def waited(self) -> float:
+        """The seconds that the call waited for its turn."""
+        return self.nanos[QUEUE] / 1e9
 
     def reading(self, read: Reading) -> Reader:
         """Give a reader that ends with the call, and says when it begins and ends."""
@@ -228,12 +233,24 @@ class Desk:
         return reply
 
     def _admit(self, call: Call, context: Any) -> None:
+        """Drop a call that is too late, and say who asks.
+
+        Of more calls than can be answered, the oldest come first and would each be begun just
+        before their deadlines, and none be answered in time: so half of its time must be left.
+        """
         sent = dict(context.invocation_metadata() or ())
         call.id = request_id(sent.get(REQUEST_ID))
         left = context.time_remaining()
         if left is not None and left <= 0:
             raise DeadlineExceeded("the call's deadline had passed before its turn came")
         call.ends = time.monotonic() + (_PATIENCE if left is None else left)
+        if left is not None and left < call.waited:
+            self._counters.block.numbers[_WAIT] += 1
+            raise Overloaded(
+                f"the call waited {call.waited * 1e3:.0f} ms for its turn, longer than it has left:"
+                " the server has more in hand than it does in time; try again in a moment, and if "
+                "it stays so, start more workers"
+            )
         if self._access is not None:
             call.caller = self._access.now.who(sent.get("authorization"), _subjects(context))
 

@@ -133,9 +133,9 @@ FAMILIES = REQUESTS, LATENCY, STAGE, STATUS, AGE, KEYS, ROWS, REJECTED = tuple(
         Family(name="featurestore_rows_total", help="Rows asked for in lookups."),
         Family(
             name="featurestore_rejected_total",
-            help="Calls turned away at once: too many, or too much, in hand.",
+            help="Calls turned away: too many or too much in hand, or half their time waited.",
             label='reason="{}"',
-            series=("calls", "cost"),
+            series=("calls", "cost", "wait"),
         ),
     )
 )
