@@ -5,6 +5,8 @@ Never a value that is wrong, never a row that is said not to be there, no call p
 
 import threading
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -12,6 +14,7 @@ from featurestore.errors import OnlineDataMissing, Unavailable
 from featurestore.storage.cluster import slot_of
 from featurestore.storage.redis import OnlineStore
 from tests.faults.broken import Lateness, ended, watched
+from tests.faults.punctual import punctual
 from tests.servers import client_of, running_cluster, wait_until
 
 TABLE = "7f3a9c1e04b2aa10.0"
@@ -21,11 +24,11 @@ DEADLINE = 0.25
 
 
 class Load:
-    """Readers that ask without pause; what they were told, and when they were last refused."""
+    """Readers that ask without pause, what they were told, and how often they were refused."""
 
-    def __init__(self, store):
-        self.store = store
-        self.wrong, self.failed, self.lateness = [], 0, Lateness()
+    def __init__(self, store, scene):
+        self.store, self.scene = store, scene
+        self.wrong, self.failed = [], 0
         self.served = 0
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(3)]
@@ -46,7 +49,7 @@ class Load:
         while not self._ended.is_set():
             at = (at + 7) % 180
             try:
-                with self.lateness.of(DEADLINE):
+                with self.scene.timing(DEADLINE, lambda: None):
                     (found,) = self.store.read([(TABLE, KEYS[at : at + 20])], timeout=DEADLINE)
             except Unavailable:
                 self.failed += 1
@@ -57,6 +60,11 @@ class Load:
                 self.served += 1
                 if found != ROWS[at : at + 20]:
                     self.wrong.append(found)
+
+
+def fresh(folder):
+    """Make a folder for one more play."""
+    return Path(mkdtemp(dir=folder))
 
 
 def filled(url):
@@ -87,60 +95,68 @@ def writes(store):
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_a_cluster_that_loses_a_primary(tmp_path, how):
     """Its replica takes over; meanwhile only what it had fails, and in time."""
-    with running_cluster(tmp_path, replicas=1) as cluster:
-        store = filled(cluster.url)
-        lost = cluster.servers[0]
-        with cluster.servers[3].client() as replica:
-            wait_until(lambda: replica.info("replication")["master_link_status"] == "up")
-            with lost.client() as primary:
-                primary.execute_command("WAIT", 1, 2000)
-            with Load(store).on() as load:
-                wait_until(lambda: load.served > 20)
-                if how == "killed":
-                    ended(lost)
-                    wait_until(lambda: load.failed)
-                    wait_until(lambda: serves(store), seconds=20)
-                else:
-                    with lost.frozen():
+
+    def play(scene):
+        folder = fresh(tmp_path)
+        with running_cluster(folder, replicas=1) as cluster:
+            store = filled(cluster.url)
+            lost = cluster.servers[0]
+            with cluster.servers[3].client() as replica:
+                wait_until(lambda: replica.info("replication")["master_link_status"] == "up")
+                with lost.client() as primary:
+                    primary.execute_command("WAIT", 1, 2000)
+                with Load(store, scene).on() as load:
+                    wait_until(lambda: load.served > 20)
+                    if how == "killed":
+                        ended(lost)
                         wait_until(lambda: load.failed)
                         wait_until(lambda: serves(store), seconds=20)
-                assert replica.info("replication")["role"] == "master"
-                before = load.served
-                wait_until(lambda: load.served > before + 20)
-                wait_until(lambda: writes(store))
-        store.close()
-    assert not load.wrong
-    load.lateness.judge(0.9)
+                    else:
+                        with lost.frozen():
+                            wait_until(lambda: load.failed)
+                            wait_until(lambda: serves(store), seconds=20)
+                    assert replica.info("replication")["role"] == "master"
+                    before = load.served
+                    wait_until(lambda: load.served > before + 20)
+                    wait_until(lambda: writes(store))
+            store.close()
+        assert not load.wrong
+
+    punctual(play)
 
 
 def test_slots_that_move_are_read_where_they_are(tmp_path):
     """A server that sends calls elsewhere is followed, and asked no more than it must be."""
-    with running_cluster(tmp_path) as cluster:
-        store = filled(cluster.url)
-        one, two, _ = cluster.servers
-        with one.client() as first, two.client() as second:
-            names = [each.execute_command("CLUSTER MYID").decode() for each in (first, second)]
-            moving = sorted({slot_of(key) for key in keys_in(first)})
-            moving = [slot for slot in moving if len(rows_of(first, slot)) > 1][:3]
-            with Load(store).on() as load:
-                for slot in moving:
-                    second.execute_command(f"CLUSTER SETSLOT {slot} IMPORTING {names[0]}")
-                    first.execute_command(f"CLUSTER SETSLOT {slot} MIGRATING {names[1]}")
-                    keys = rows_of(first, slot)
-                    first.execute_command(
-                        "MIGRATE", "127.0.0.1", two.port, "", 0, 5000, "KEYS", *keys
-                    )
-                    wait_until(lambda: serves(store))
-                    for client in (second, first):
-                        client.execute_command(f"CLUSTER SETSLOT {slot} NODE {names[1]}")
-                before = load.served
-                wait_until(lambda: load.served > before + 20)
-            assert serves(store)
-            wait_until(lambda: serves(store))
-        store.close()
-    assert moving
-    assert not load.wrong
-    load.lateness.judge(0.9)
+
+    def play(scene):
+        folder = fresh(tmp_path)
+        with running_cluster(folder) as cluster:
+            store = filled(cluster.url)
+            one, two, _ = cluster.servers
+            with one.client() as first, two.client() as second:
+                names = [each.execute_command("CLUSTER MYID").decode() for each in (first, second)]
+                moving = sorted({slot_of(key) for key in keys_in(first)})
+                moving = [slot for slot in moving if len(rows_of(first, slot)) > 1][:3]
+                with Load(store, scene).on() as load:
+                    for slot in moving:
+                        second.execute_command(f"CLUSTER SETSLOT {slot} IMPORTING {names[0]}")
+                        first.execute_command(f"CLUSTER SETSLOT {slot} MIGRATING {names[1]}")
+                        keys = rows_of(first, slot)
+                        first.execute_command(
+                            "MIGRATE", "127.0.0.1", two.port, "", 0, 5000, "KEYS", *keys
+                        )
+                        wait_until(lambda: serves(store))
+                        for client in (second, first):
+                            client.execute_command(f"CLUSTER SETSLOT {slot} NODE {names[1]}")
+                    before = load.served
+                    wait_until(lambda: load.served > before + 20)
+                assert serves(store)
+                wait_until(lambda: serves(store))
+            store.close()
+        assert moving
+        assert not load.wrong
+
+    punctual(play)
 
 
 def keys_in(client):
@@ -176,30 +192,34 @@ def test_a_server_of_a_cluster_that_comes_back_empty_is_told_from_unknown_entiti
 @pytest.mark.parametrize("how", ["killed", "frozen", "asked to"])
 def test_sentinels_that_lose_their_primary(tmp_path, how):
     """New connections go to the new primary; the old one, back, is not written to."""
-    with watched(tmp_path) as (servers, url):
-        store = filled(f"{url}/shop")
-        with servers[0].client() as primary:
-            primary.execute_command("WAIT", 2, 5000)
-        with Load(store).on() as load:
-            wait_until(lambda: load.served > 20)
-            if how == "killed":
-                ended(servers[0])
-            elif how == "asked to":
-                with sentinel_of(url) as sentinel:
-                    sentinel.execute_command("SENTINEL FAILOVER", "shop")
-            else:
-                with servers[0].frozen():
-                    wait_until(lambda: elsewhere(url, servers[0]), seconds=20)
-                    wait_until(lambda: serves(store), seconds=20)
-            wait_until(lambda: elsewhere(url, servers[0]), seconds=20)
-            wait_until(lambda: writes(store) and serves(store), seconds=20)
-            before = load.served
-            wait_until(lambda: load.served > before + 20)
-        store.put(TABLE, [b"after"], [b"row"])
-        assert store.read([(TABLE, [b"after"])]) == [[b"row"]]
-        store.close()
-    assert not load.wrong
-    load.lateness.judge(0.9)
+
+    def play(scene):
+        folder = fresh(tmp_path)
+        with watched(folder) as (servers, url):
+            store = filled(f"{url}/shop")
+            with servers[0].client() as primary:
+                primary.execute_command("WAIT", 2, 5000)
+            with Load(store, scene).on() as load:
+                wait_until(lambda: load.served > 20)
+                if how == "killed":
+                    ended(servers[0])
+                elif how == "asked to":
+                    with sentinel_of(url) as sentinel:
+                        sentinel.execute_command("SENTINEL FAILOVER", "shop")
+                else:
+                    with servers[0].frozen():
+                        wait_until(lambda: elsewhere(url, servers[0]), seconds=20)
+                        wait_until(lambda: serves(store), seconds=20)
+                wait_until(lambda: elsewhere(url, servers[0]), seconds=20)
+                wait_until(lambda: writes(store) and serves(store), seconds=20)
+                before = load.served
+                wait_until(lambda: load.served > before + 20)
+            store.put(TABLE, [b"after"], [b"row"])
+            assert store.read([(TABLE, [b"after"])]) == [[b"row"]]
+            store.close()
+        assert not load.wrong
+
+    punctual(play)
 
 
 def test_a_demoted_primary_refuses_once_and_is_left(tmp_path):
