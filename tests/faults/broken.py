@@ -15,7 +15,7 @@ from tests.servers import Server, client_of, running, wait_until
 class Proxy:
     """Forwards to a port; `how` says what becomes of replies: see `HOWS`."""
 
-    HOWS = ("well", "silent", "dribble", "cut", "late", "refusing", "torn")
+    HOWS = ("well", "silent", "dribble", "cut", "late", "slow", "refusing", "torn")
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -69,8 +69,8 @@ class Proxy:
                             return
                         self._ended.wait(0.02)
                     continue
-                if how == "late":
-                    self._ended.wait(0.5)
+                if how in ("late", "slow"):
+                    self._ended.wait(0.5 if how == "late" else 0.05)
                 target.sendall(data)
 
 
