@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class Load:
 
     right: int = 0
     wrong: list[object] = field(default_factory=list)
+    events: list[tuple[float, str]] = field(default_factory=list)
 
     def take(self, found: OnlineResponse | BaseException) -> None:
         """Count an answer or an error."""
@@ -45,6 +47,11 @@ class Load:
             self.right += 1
         else:
             self.wrong.append(found)
+            self.note("failed")
+
+    def note(self, what: str) -> None:
+        """Keep when something happened, to tell what a failed call had to do with."""
+        self.events.append((round(time.monotonic(), 3), what))
 
     def grows_by(self, more: int) -> None:
         """Wait until so many more answers came."""
@@ -162,9 +169,12 @@ def test_a_rolling_restart_fails_no_call(two: list[Process], asking: Callable[..
     with asking(",".join(f"127.0.0.1:{process.port}" for process in two)) as load:
         load.grows_by(100)
         for process in two:
+            load.note(f"{process.port} is told to stop")
             process.stop()
+            load.note("has stopped")
             load.grows_by(100)
             process.start()
+            load.note("listens again")
             wait_until(process.is_connected)
             load.grows_by(100)
-    assert load.wrong == []
+    assert load.wrong == [], load.events

@@ -275,6 +275,26 @@ def test_five_times_too_many_calls_are_turned_away_at_once(store, valkey, lines)
         assert found['featurestore_requests_total{method="GetOnlineFeatures",code="OK"}'] == 4
 
 
+def test_a_call_is_begun_while_half_of_its_time_is_left(store, valkey):
+    """One that waited longer for its turn is turned away; one with more time is answered."""
+    with served(store, limits=Limits(threads=1)) as server:
+        with grpc.insecure_channel(server.address) as channel:
+            grpc.channel_ready_future(channel).result(10)
+            method = channel.unary_unary(f"/{SERVICE}/GetOnlineFeatures")
+            with valkey.frozen():
+                first = method.future(lookup("planes")[1], timeout=0.6)
+                wait_until(lambda: read_metrics(server.metrics())["featurestore_in_flight"] == 1)
+                late = method.future(lookup("planes")[1], timeout=1.0)
+                patient = method.future(lookup("planes")[1], timeout=20)
+                assert first.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+                error = error_of(late.exception(), server.address)
+                assert type(error) is Overloaded
+                assert "ms for its turn, longer than it has left" in str(error)
+            assert patient.result()
+        found = read_metrics(server.metrics())
+        assert found['featurestore_rejected_total{reason="wait"}'] == 1
+
+
 def test_too_much_in_hand_is_turned_away(store, valkey):
     """What is asked for adds up; one call alone is answered, however large it may be."""
     eight = lookup("planes", {"tailnum": ["N1"] * 4})
