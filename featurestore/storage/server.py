@@ -5,6 +5,7 @@ that no reply is read for another call's. A server may be shared by threads.
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ SCRIPTS_PER_PIPELINE = 16
 _SPREAD_SCRIPTS = 4_000
 """Scripts that are sent at once where each names the keys of one slot only."""
 
+_EVICTED = re.compile(rb"\bevicted_keys:([0-9]+)")
 _USER = ("NOAUTH", "NOPERM", "WRONGPASS")
 _LATER = ("ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "READONLY", "TRYAGAIN")
 
@@ -119,6 +121,12 @@ class Server:
     def ping(self) -> None:
         """Ask Redis for a sign of life, each primary of a cluster."""
         self.ask([(node, ("PING",)) for node in self.primaries()])
+
+    def evicted(self) -> int:
+        """Give how many keys Redis threw away to make room since it started; 0: none, or untold."""
+        replies = self._ask([(node, ("INFO", "stats")) for node in self.primaries()], None)
+        found = [_EVICTED.search(one) for one in replies if isinstance(one, bytes)]
+        return sum(int(one[1]) for one in found if one)
 
     def primaries(self) -> list[bytes]:
         """Give a key of each primary's, by which commands are sent to it."""

@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from featurestore.errors import OnlineDataMissing, Unavailable
+from featurestore.serving.process.server import Server
 from featurestore.storage.nodes import One
 from featurestore.storage.redis import OnlineStore
 from tests.faults.broken import Lateness, Proxy, ended, proxied
+from tests.releases import publish, release_of
 from tests.servers import running, wait_until
 
 TABLE = "7f3a9c1e04b2aa10.0"
@@ -161,6 +163,27 @@ def test_a_full_server_still_answers(tmp_path):
         assert read(store) == ROWS
         client.config_set("maxmemory", 0)
         assert store.put(TABLE, [b"new"], [b"row"]) == 1
+        store.close()
+
+
+def test_what_redis_throws_away_is_told(tmp_path, caplog):
+    """Else rows that are gone would be unknown entities, and nobody would know."""
+    with running("valkey", tmp_path) as redis, redis.client() as client:
+        store = OnlineStore.connect(redis.url, project="prod")
+        publish(store, release_of(store, []))
+        client.config_set("maxmemory-policy", "volatile-random")
+        client.config_set("maxmemory", client.info("memory")["used_memory"] + (1 << 18))
+        for number in range(400):
+            client.set(f"another's {number}", bytes(4096), ex=3600)
+        evicted = client.info("stats")["evicted_keys"]
+        server = Server(store, project="prod").start()
+        try:
+            assert server.standing.evicted == evicted > 0
+            assert f'featurestore_redis_evicted_keys{{worker="0"}} {evicted}' in server.metrics()
+        finally:
+            server.stop(0)
+        (told,) = [one for one in caplog.records if one.levelname == "ERROR"]
+        assert f"Redis threw {evicted} keys away" in told.getMessage()
         store.close()
 
 

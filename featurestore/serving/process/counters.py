@@ -17,6 +17,7 @@ from featurestore.serving.process.metrics import (
     BLOCKS,
     CELLS,
     DONE,
+    EVICTED,
     READY,
     RELEASE,
     STATUS,
@@ -97,9 +98,10 @@ class Counters:
         """Count a call that was taken; only the thread that all calls come by does."""
         self._header[SUBMITTED] += 1
 
-    def standing(self, *, ready: bool, release: int) -> None:
-        """Say what the worker answers now."""
+    def standing(self, *, ready: bool, release: int, evicted: int = 0) -> None:
+        """Say what the worker answers now, and how many keys its Redis threw away."""
         self._header[READY], self._header[RELEASE] = int(ready), release
+        self._header[EVICTED] = evicted
 
     def _take(self) -> Block:
         with self._taking:

@@ -39,7 +39,7 @@ STATUSES = (
 )
 """By their numbers in `featurestore.v1.Status`."""
 
-READY, RELEASE, ARRIVED, SUBMITTED, LOST, BLOCKS = range(6)
+READY, RELEASE, ARRIVED, SUBMITTED, LOST, BLOCKS, EVICTED = range(7)
 """Places in the header; LOST are calls that a worker before had in hand when it was killed."""
 _HEADER = 8
 
@@ -218,6 +218,11 @@ def _lines(pages: Mapping[int, Page], restarts: int) -> Iterator[str]:
     for name, place, said in (
         ("featurestore_ready", READY, "Whether a worker can answer."),
         ("featurestore_release", RELEASE, "The release that a worker answers; 0: none yet."),
+        (
+            "featurestore_redis_evicted_keys",
+            EVICTED,
+            "Keys that Redis threw away to make room, since it started, as a worker saw it.",
+        ),
     ):
         yield from _head(name, said, "gauge")
         for worker, page in pages.items():

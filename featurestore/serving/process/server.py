@@ -177,7 +177,7 @@ class Server:
         for name in ("", SERVICE):
             self._health.set(name, _UP if standing.ready else _DOWN)
         number = 0 if standing.state is None else standing.state.release.number
-        self._counters.standing(ready=standing.ready, release=number)
+        self._counters.standing(ready=standing.ready, release=number, evicted=standing.evicted)
 
     def _get_online_features(self, raw: bytes, call: Call) -> bytes:
         return respond(

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,14 +14,20 @@ from featurestore.storage.redis import OnlineStore
 _LOG = logging.getLogger(NAME)
 _PATIENCE = 5.0
 """Seconds that a look may take."""
+_SELDOM = 5.0
+"""Seconds after which Redis is asked again what it threw away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """The release loaded, if any, and what keeps the server from answering, if anything does."""
+    """The release loaded, if any, and what keeps the server from answering, if anything does.
+
+    `evicted` are the keys that Redis threw away to make room, since it started.
+    """
 
     state: State | None
     trouble: FeatureStoreError | None
+    evicted: int = 0
 
     @property
     def ready(self) -> bool:
@@ -50,6 +57,7 @@ class Watch:
         self._interval = interval
         self._changed = changed
         self._beside = tuple(beside)
+        self._again = 0.0
         self._wake = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="featurestore-watch", daemon=True)
@@ -74,16 +82,24 @@ class Watch:
     def look(self) -> None:
         """Read the alias, load its release if it moved, and check that its tables are there."""
         before = self.standing
-        state, trouble = before.state, None
+        state, trouble, evicted = before.state, None, before.evicted
         # Each wait is bounded, but not how many there are: Redis may send a byte at a time.
         store = self._store.within(_PATIENCE)
         try:
             state = self._current(before.state, store)
             self._check(state, store)
+            evicted = self._evicted(store)
         except FeatureStoreError as error:
             trouble = error
-        standing = Standing(state=state, trouble=trouble)
+        standing = Standing(state=state, trouble=trouble, evicted=evicted)
         self.standing = standing
+        self._tell(before, standing)
+        same = state is before.state and evicted == before.evicted
+        if not same or standing.ready != before.ready:
+            self._changed(standing)
+
+    def _tell(self, before: Standing, standing: Standing) -> None:
+        state, trouble = standing.state, standing.trouble
         if str(trouble) != str(before.trouble) or state is not before.state:
             number = None if state is None else state.release.number
             named = f"{self._project}, {self._alias}"
@@ -93,8 +109,20 @@ class Watch:
             else:
                 said = told("trouble", alias=self._alias, error=type(trouble).__name__)
                 _LOG.warning("%s: NOT_SERVING: %s", named, trouble, extra=said)
-        if standing.ready != before.ready or state is not before.state:
-            self._changed(standing)
+        if standing.evicted > before.evicted:
+            _LOG.error(
+                "%s: Redis threw %d keys away to make room: rows may be missing, and be answered "
+                "NOT_FOUND; set its maxmemory-policy to noeviction, give it memory, and run "
+                "`featurestore rebuild-online`", self._project, standing.evicted,
+                extra=told("evicted", keys=standing.evicted),
+            )  # fmt: skip
+
+    def _evicted(self, store: OnlineStore) -> int:
+        """Give what Redis threw away; as before where it was asked a moment ago."""
+        if time.monotonic() < self._again:
+            return self.standing.evicted
+        self._again = time.monotonic() + _SELDOM
+        return store.evicted()
 
     def _current(self, state: State | None, store: OnlineStore) -> State:
         number = store.alias(self._alias)
