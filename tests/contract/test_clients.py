@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -190,6 +190,9 @@ VIEWS: dict[str, tuple[Any, str]] = {
     "a key twice": ({"k": [1, 1]}, "views.v: has two rows of one key"),
     "no key": ({"x": [1]}, "views.v: has no column of the join key 'k'"),
     "status": ({"k": [1], "status": ["PRESNT"]}, "views.v.status: .*did you mean 'PRESENT'"),
+    "a number as status": ({"k": [1], "status": [1]}, r"views\.v\.status: '1' is none"),
+    "a day": ({"k": [1], "event_timestamp": [date(2013, 7, 1)]}, "is not a datetime in each row"),
+    "no time": ({"k": [1, 2], "event_timestamp": [NOON, None]}, "is not a datetime in each row"),
     "no frame": (7, "views.v: int is no frame"),
 }
 
@@ -199,6 +202,20 @@ def test_a_view_in_memory_has_a_row_for_a_key(view: Any, message: str) -> None:
     """What no server could answer from is refused when it is given."""
     with pytest.raises(InvalidRequest, match=message):
         InMemoryTransport({"v": view}, join_keys={"v": ["k"]})
+
+
+def test_a_row_in_memory_is_not_known_before_its_event() -> None:
+    """As of an earlier moment it answers null, as a server's rows do."""
+    view = {"k": [1], "there": [5], "event_timestamp": [NOON]}
+    transport = InMemoryTransport({"v": view}, join_keys={"v": ["k"]})
+    with FeatureClient(transport=transport) as client:
+        for moment, status, value in (
+            (NOON, "PRESENT", 5),
+            (NOON - timedelta(microseconds=1), "NOT_YET_KNOWN", None),
+        ):
+            found = client.get_online_features(["v:there"], entities={"k": [1]}, as_of=moment)
+            assert found.statuses == {"there": [status]}
+            assert found.to_dict()["there"] == [value]
 
 
 def test_a_transport_stands_alone() -> None:

@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from featurestore import TLS, AsyncFeatureClient, FeatureClient, InMemoryTransport
-from featurestore.errors import DeadlineExceeded, Unavailable
+from featurestore.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from featurestore.serving.client.asking import Call
 from featurestore.serving.client.response import OnlineResponse
 from featurestore.serving.message.limits import SERVICE
@@ -135,6 +135,56 @@ def test_retries_have_a_budget() -> None:
             with pytest.raises(Unavailable, match="never"):
                 client.get_online_features(*ASKED)
         assert server.calls < 160
+
+
+def test_calls_of_a_client_that_is_closed_are_told_so() -> None:
+    """They end by an error that says it; only who is cancelled sees a cancellation."""
+    proceed = Event()
+
+    async def closed() -> None:
+        with standing(before=lambda _: proceed.wait(10) and None) as server:
+            client = AsyncFeatureClient(server.address, timeout=10)
+            left, cancelled = (
+                asyncio.create_task(client.get_online_features(*ASKED)) for _ in range(2)
+            )
+            await asyncio.to_thread(wait_until, lambda: server.calls == 2)
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+            await client.close()
+            with pytest.raises(InvalidRequest, match="client: is closed; make another"):
+                await left
+            proceed.set()
+
+    try:
+        asyncio.run(closed())
+    finally:
+        proceed.set()
+
+
+def test_a_client_belongs_to_one_event_loop() -> None:
+    """On another it says so at once, and can be closed there."""
+    with standing() as server:
+        client = AsyncFeatureClient(server.address, timeout=5)
+        assert asyncio.run(client.get_online_features(*ASKED)).to_dict()["a"] == [1.5]
+        with pytest.raises(InvalidRequest, match="client: belongs to another event loop; make"):
+            asyncio.run(client.get_online_features(*ASKED))
+        asyncio.run(client.close())
+        with pytest.raises(InvalidRequest, match="client: is closed"):
+            asyncio.run(client.get_online_features(*ASKED))
+
+
+def test_a_client_that_is_closed_by_another_thread_says_so() -> None:
+    """Also to a call that was about to be made."""
+    with standing() as server:
+
+        def closing() -> str:
+            client.close()
+            return "token"
+
+        client = FeatureClient(server.address, timeout=5, token=closing)
+        with pytest.raises(InvalidRequest, match="client: is closed; make another"):
+            client.get_online_features(*ASKED)
 
 
 @both

@@ -4,7 +4,6 @@ A lookup, a push or a description is a generator: it gives each call that is to 
 reply (or its error), and returns what the caller gets. `run` and `run_async` carry them out.
 """
 
-import math
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,17 @@ from featurestore.model.time import micros, to_moment
 from featurestore.proto.v1 import feature_store_pb2 as pb
 from featurestore.serving.client.response import OnlineResponse, Reader
 from featurestore.serving.message import twin
-from featurestore.serving.message.frames import frame_of
+from featurestore.serving.message.frames import frame_of, sendable
 from featurestore.serving.message.locks import LockReference, read_lock
 from featurestore.serving.message.pushed import PLACES, PushResult, named, read_result, where
 from featurestore.serving.message.wire import grid_of, put
 
 T = TypeVar("T")
+
+_LONGEST = 86_400.0
+"""Seconds that a call may take at most; gRPC's clock wraps round somewhere beyond."""
+_OLDEST = timedelta(days=3_652_059)
+"""From the year 1 to 9999: nothing is older."""
 
 Columns = Mapping[str, Any] | pl.DataFrame
 """Columns by name (Polars Series, NumPy arrays or lists); a frame of another library will do."""
@@ -117,7 +121,7 @@ class Asker:
         request = pb.DescribeServiceRequest(full_feature_names=full_feature_names)
         lock = LockReference.of(service) if isinstance(service, Lock) else self._lock
         if isinstance(service, str):
-            request.feature_service = service
+            request.feature_service = sendable(service, "service")
         elif lock is None:
             raise InvalidRequest("service: none named; name one, or pass a lock")
         else:
@@ -149,8 +153,11 @@ def _call(method: str, message: Any, seconds: float) -> Call:
 
 def _seconds(timeout: Any) -> float:
     known = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if not known or not 0 < timeout < math.inf:
-        raise InvalidRequest(f"timeout: {timeout!r:.40} is no number of seconds; pass one above 0")
+    if not known or not 0 < timeout <= _LONGEST:
+        raise InvalidRequest(
+            f"timeout: {timeout!r:.40} is no number of seconds; pass one above 0, and of a day at "
+            f"most ({_LONGEST:,.0f})"
+        )
     return float(timeout)
 
 
@@ -195,7 +202,7 @@ def request_message(
 def _span(max_age: Any) -> int:
     if not isinstance(max_age, timedelta) or max_age <= timedelta(0):
         raise InvalidRequest(f"max_age: {max_age!r:.40} is no age; pass a timedelta above 0")
-    return max_age // timedelta(microseconds=1)
+    return min(max_age, _OLDEST) // timedelta(microseconds=1)
 
 
 def _want(message: Any, features: str | Sequence[str] | None, lock: LockReference | None) -> None:
@@ -211,7 +218,7 @@ def _want(message: Any, features: str | Sequence[str] | None, lock: LockReferenc
             "features: none asked for; name a service or `view:feature` references, or pass a lock"
         )
     elif isinstance(features, str):
-        message.feature_service = features
+        message.feature_service = sendable(features, "features")
     else:
         message.features.references.extend(_references(features))
         message.features.SetInParent()
@@ -229,6 +236,7 @@ def _references(features: Any) -> Sequence[str]:
             raise InvalidRequest(
                 f"features[{number}]: {type(one).__name__} is no reference; write 'view:feature'"
             )
+        sendable(one, "features")
     return features
 
 
@@ -241,15 +249,19 @@ def _frame(
         return frame_of(entities, "entities")
     if entity_rows is None:
         return pl.DataFrame()
-    names = {frozenset(row) for row in entity_rows}
+    rows = list(entity_rows) if isinstance(entity_rows, Iterable) else [entity_rows]
+    if not all(issubclass(kind, Mapping) for kind in set(map(type, rows))):
+        raise InvalidRequest(
+            "entity_rows: are not mappings by column; bring a list of them, or columns or a frame "
+            "as entities="
+        )
+    names = {frozenset(row) for row in rows}
     if len(names) > 1:
         odd = sorted(frozenset.union(*names) - frozenset.intersection(*names))
         raise InvalidRequest(f"entity_rows: not every row has {odd[0]!r}; give each all columns")
-    if not entity_rows:
+    if not rows:
         raise InvalidRequest("entity_rows: is empty; bring at least one row")
-    return frame_of(
-        {name: [row[name] for row in entity_rows] for name in entity_rows[0]}, "entity_rows"
-    )
+    return frame_of({name: [row[name] for row in rows] for name in rows[0]}, "entity_rows")
 
 
 def _add(messages: Any, frame: pl.DataFrame, path: str) -> None:

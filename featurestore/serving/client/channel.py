@@ -1,7 +1,8 @@
 """Channels to servers: where they are, who proves what to whom, and what is tried again."""
 
+import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from json import dumps
@@ -41,6 +42,8 @@ _SERVICE_CONFIG = {
     "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
 }
 _PORT = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]/]+):(?P<port>[0-9]{1,5})")
+_MOST = 2**31
+"""What gRPC's settings hold less than."""
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -132,7 +135,7 @@ class Endpoint:
         """
         if self.token is None:
             return None
-        given = self.token if isinstance(self.token, str) else self.token()
+        given: object = self.token() if callable(self.token) else self.token
         if not isinstance(given, str) or not _VISIBLE.fullmatch(given):
             raise InvalidRequest(
                 "token: is not text of visible ASCII characters without spaces; pass the bare "
@@ -150,7 +153,13 @@ def endpoint_of(
         InvalidRequest: there is none, or several that gRPC cannot go round; TLS that cannot know
             their name, or a token that would travel in the clear.
     """
-    listed = given.split(",") if isinstance(given, str) else list(given or ())
+    if tls is not None and not isinstance(tls, TLS):
+        raise InvalidRequest(f"tls: {type(tls).__name__} says nothing; pass TLS(roots=…)")
+    if not isinstance(reply_bytes, int) or not 0 < reply_bytes < _MOST:
+        raise InvalidRequest(
+            f"reply_bytes: {reply_bytes!r:.40} is no size; pass bytes, above 0 and below {_MOST:,}"
+        )
+    listed = given.split(",") if isinstance(given, str) else _listed(given)
     if not listed or not all(isinstance(one, str) and one.strip() for one in listed):
         raise InvalidRequest("address: is empty; give the server's HOST:PORT")
     addresses = [one.strip() for one in listed]
@@ -170,6 +179,11 @@ def endpoint_of(
         token=token,
         reply_bytes=reply_bytes,
     )
+
+
+def _listed(given: object) -> list[Any]:
+    """Give the members of what should be several addresses; what has none is one itself."""
+    return list(given) if isinstance(given, Iterable) else [given]
 
 
 def _round(addresses: Sequence[str]) -> str:
@@ -239,6 +253,10 @@ class Channel:
             )
         except grpc.RpcError as failure:
             raise error_of(failure, self.address) from None
+        except ValueError:
+            if self._methods is _CLOSED:  # between the look at it and the call
+                raise InvalidRequest(_OVER) from None
+            raise
         return reply
 
     def close(self) -> None:
@@ -254,21 +272,31 @@ class AsyncChannel:
         self._proof, self._endpoint = endpoint.credentials(), endpoint
         self._channel: Any = None
         self._methods: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.address = endpoint.address
 
     async def __call__(self, call: Call) -> bytes:
         """Give the bytes of the reply."""
         if self._methods is None:
             self._open()
+        if self._methods is not _CLOSED and self._loop is not asyncio.get_running_loop():
+            raise InvalidRequest("client: belongs to another event loop; make one for each loop")
         try:
             reply: bytes = await self._methods[call.method](
                 call.raw, timeout=call.seconds, metadata=self._endpoint.metadata()
             )
         except grpc.RpcError as failure:
             raise error_of(failure, self.address) from None
+        except asyncio.CancelledError:
+            # gRPC says this of calls that a close cut off, too; then nobody cancelled the task.
+            task = asyncio.current_task()
+            if self._methods is not _CLOSED or task is None or task.cancelling():
+                raise
+            raise InvalidRequest(_OVER) from None
         return reply
 
     def _open(self) -> None:
+        self._loop = asyncio.get_running_loop()
         target, options = self._endpoint.target, self._endpoint.options
         self._channel = (
             grpc.aio.insecure_channel(target, options)
@@ -289,11 +317,14 @@ def _methods(channel: Any) -> dict[str, Any]:
     return {name: channel.unary_unary(f"/{SERVICE}/{name}", None, None) for name in names}
 
 
+_OVER = "client: is closed; make another"
+
+
 class _Closed(dict[str, Any]):
     """The methods of a closed channel."""
 
     def __missing__(self, method: str) -> Any:
-        raise InvalidRequest("client: is closed; make another")
+        raise InvalidRequest(_OVER)
 
 
 _CLOSED = _Closed()

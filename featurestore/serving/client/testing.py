@@ -23,7 +23,8 @@ from featurestore.storage.keys import cast_keys
 
 STATUS = "status"
 _SHOWN = (pb.STATUS_PRESENT, pb.STATUS_NULL_VALUE)
-_THERE = "there"
+_THERE = "\0there"
+"""A column of ours beside those of a view, under a name that none of them has."""
 
 
 class InMemoryTransport:
@@ -31,13 +32,13 @@ class InMemoryTransport:
 
     `views` are frames by name: join keys, features and, if they matter, `event_timestamp` (UTC,
     else 1970) and `status` (else PRESENT, or NULL_VALUE if all features asked for are null). Keys
-    without a row are NOT_FOUND. `join_keys` names those of each view; one with none answers its one
-    row to all. `services` are lists of `view:feature`, or of views. On-demand features are columns
-    here like all others. `pushed` collects what is pushed, as (source, frame). `clock` gives UTC
-    microseconds.
+    without a row are NOT_FOUND; a row of an event after `as_of` is NOT_YET_KNOWN. `join_keys`
+    names those of each view; one with none answers its one row to all. `services` are lists of
+    `view:feature`, or of views. On-demand features are columns here like all others. `pushed`
+    collects what is pushed, as (source, frame). `clock` gives UTC microseconds.
 
     Raises:
-        InvalidRequest: a key is missing or twice in a view, or a status is none.
+        InvalidRequest: a key is missing or twice in a view, or a status or an event time is none.
     """
 
     address = "memory"
@@ -88,7 +89,7 @@ class InMemoryTransport:
         message = twin.GetOnlineFeaturesResponse(count=request.count, release=1, as_of=as_of)
         uses = list(dict.fromkeys(view for view, _ in asked))
         rows = {
-            view: self._rows(view, request, [f for v, f in asked if v == view], oldest)
+            view: self._rows(view, request, [f for v, f in asked if v == view], as_of, oldest)
             for view in uses
         }
         blocks: dict[str, list[tuple[int, pl.Series]]] = {}
@@ -130,7 +131,12 @@ class InMemoryTransport:
         return found
 
     def _rows(
-        self, view: str, request: Request, features: Sequence[str], oldest: int | None
+        self,
+        view: str,
+        request: Request,
+        features: Sequence[str],
+        as_of: int,
+        oldest: int | None,
     ) -> pl.DataFrame:
         """Give each asked row's features, status number and event time of a view."""
         frame, keys = self._views[view], self._keys[view]
@@ -147,6 +153,8 @@ class InMemoryTransport:
             .then(pb.STATUS_NOT_FOUND)
             .when(pl.col(STATUS).is_not_null())
             .then(STATUS)
+            .when(pl.col(EVENT) > as_of)
+            .then(pb.STATUS_NOT_YET_KNOWN)
             .when(pl.lit(oldest is not None) & (pl.col(EVENT) < (oldest or 0)))
             .then(pb.STATUS_OUTSIDE_MAX_AGE)
             .when(valued)
@@ -167,10 +175,12 @@ def _prepared(frame: pl.DataFrame, keys: Sequence[str], path: str) -> pl.DataFra
         raise InvalidRequest(f"{path}: has two rows of one key; give each key one row")
     if EVENT not in frame.columns:
         frame = frame.with_columns(pl.lit(0).cast(MOMENT).alias(EVENT))
+    if not isinstance(frame.schema[EVENT], pl.Datetime) or frame[EVENT].has_nulls():
+        raise InvalidRequest(f"{path}.{EVENT}: is not a datetime in each row; cast it, fill it")
     if STATUS not in frame.columns:
         frame = frame.with_columns(pl.lit(None, pl.String).alias(STATUS))
     numbers = {name.removeprefix("STATUS_"): number for name, number in pb.Status.items()}
-    odd = set(frame[STATUS].drop_nulls()) - set(numbers)
+    odd = set(frame[STATUS].cast(pl.String).drop_nulls()) - set(numbers)
     if odd:
         raise InvalidRequest(f"{path}.{STATUS}: {min(odd)!r} is none{suggest(min(odd), numbers)}")
     return pl.DataFrame(list(normal(frame.iter_columns(), path))).with_columns(

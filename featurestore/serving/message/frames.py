@@ -41,6 +41,19 @@ def frame_of(given: Any, path: str) -> pl.DataFrame:
     return found
 
 
+def sendable(text: str, path: str) -> str:
+    """Give a text back if it can be sent.
+
+    Raises:
+        InvalidRequest: a part of it is no character, as of a file's name that is not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{path}: {text!r:.100} is not Unicode; write it in UTF-8") from None
+    return text
+
+
 def _read(given: Any) -> pl.DataFrame | None:
     if isinstance(given, pl.DataFrame):
         return given

@@ -12,6 +12,7 @@ from featurestore.model.names import suggest
 from featurestore.model.pushes import REFUSALS, no_refusals
 from featurestore.model.time import show
 from featurestore.proto.v1 import feature_store_pb2 as pb
+from featurestore.serving.message.frames import sendable
 
 To = Literal["online_and_offline", "online", "offline"]
 """Where pushed rows go."""
@@ -50,7 +51,7 @@ def named(source: Any) -> str:
     """
     if not (isinstance(source, str) and source):
         raise InvalidRequest(f"push_source_name: give the PushSource's name, not {source!r:.40}")
-    return source
+    return sendable(source, "push_source_name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,11 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "blank": ("  ", {}, "address: is empty"),
     "an empty one": ("10.0.0.1:1,,10.0.0.2:2", {}, "address: is empty"),
     "a number": ([5], {}, "address: is empty"),
+    "a number alone": (5, {}, "address: is empty"),
+    "TLS by a word": ("host:1", {"tls": True}, r"tls: bool says nothing; pass TLS\(roots=…\)"),
+    "no size": ("host:1", {"reply_bytes": None}, "reply_bytes: None is no size"),
+    "a size beyond gRPC's": ("host:1", {"reply_bytes": 2**31}, "reply_bytes: 2147483648 is no"),
+    "a size below": ("host:1", {"reply_bytes": -1}, "reply_bytes: -1 is no size; pass bytes"),
     "names": ("10.0.0.1:1,b:2", {}, "address: 'b:2' is one of several, but no IP:PORT"),
     "no port": ("10.0.0.1,10.0.0.2:1", {}, "address: '10.0.0.1' is one of several"),
     "families": ("10.0.0.1:1,[::1]:1", {}, "IPv4 and IPv6 are mixed"),
@@ -85,6 +90,13 @@ def test_a_token_that_cannot_be_sent_is_not_shown(token: Any) -> None:
     """The error says what is wrong with it, never it."""
     with pytest.raises(InvalidRequest, match="token: is not text of visible ASCII") as caught:
         endpoint("127.0.0.1:1", token=lambda: token).metadata()
+    assert CANARY not in str(caught.value)
+
+
+def test_a_token_of_bytes_is_no_text() -> None:
+    """What is neither text nor gives it is refused, and not shown."""
+    with pytest.raises(InvalidRequest, match="token: is not text of visible ASCII") as caught:
+        endpoint("127.0.0.1:1", token=CANARY.encode()).metadata()
     assert CANARY not in str(caught.value)
 
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from featurestore.errors import CorruptData, InvalidRequest
+from featurestore.serving.client.asking import request_message
 from featurestore.serving.client.client import FeatureClient
 from featurestore.serving.client.response import read_response
 from featurestore.serving.message import twin
@@ -16,6 +17,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "both": ({"entity_rows": [{"a": 1}], "entities": {"a": [1]}}, "entities: came as entity_rows"),
     "no rows": ({"entity_rows": []}, "entity_rows: is empty"),
     "ragged rows": ({"entity_rows": [{"a": 1}, {"a": 1, "b": 2}]}, "not every row has 'b'"),
+    "rows of no names": ({"entity_rows": ["ab"]}, "entity_rows: are not mappings by column"),
+    "one row alone": ({"entity_rows": {"a": 1}}, "entity_rows: are not mappings"),
+    "a frame as rows": ({"entity_rows": pl.DataFrame({"a": [1]})}, "entity_rows: are not mappings"),
+    "no rows at all": ({"entity_rows": 5}, "entity_rows: are not mappings"),
     "ragged columns": ({"entities": {"a": [1], "b": [1, 2]}}, "entities: cannot be read"),
     "mixed types": ({"entities": {"a": [1, "x"]}}, "entities: cannot be read"),
     "no frame": ({"entities": [1, 2]}, "entities: list is no frame; bring a pandas or Polars"),
@@ -29,6 +34,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no age": ({"max_age": timedelta(0)}, "max_age: .* is no age"),
     "no time": ({"timeout": 0}, "timeout: 0 is no number of seconds; pass one above 0"),
     "no number": ({"timeout": float("nan")}, "timeout: nan is no number of seconds"),
+    "a time beyond gRPC's": ({"timeout": 1e10}, r"timeout: .* and of a day at most \(86,400\)"),
+    "a time beyond all": ({"timeout": 10**400}, "timeout: .* is no number of seconds"),
 }
 
 
@@ -50,6 +57,8 @@ FEATURES = {
     "a mapping": ({"view:a": 1}, r"features: dict names no features"),
     "a number among them": (["view:a", 1], r"features\[1\]: int is no reference; write 'view:"),
     "nothing": (None, r"features: none asked for"),
+    "half a character": ("\ud800", r"features: '\\ud800' is not Unicode; write it in UTF-8"),
+    "half a character among them": (["view:\ud800"], r"features: .* is not Unicode"),
 }
 
 
@@ -71,6 +80,28 @@ def test_a_source_is_named_by_text(source: Any) -> None:
         pytest.raises(InvalidRequest, match="push_source_name: give the PushSource's name, not "),
     ):
         client.push(source, {"a": [1]})
+
+
+def test_half_a_character_names_nothing() -> None:
+    """Text that no message can carry, as of a file's name, is refused before it is sent."""
+    with FeatureClient(f"127.0.0.1:{free_port()}") as client:
+        with pytest.raises(InvalidRequest, match=r"push_source_name: .* is not Unicode"):
+            client.push("\ud800", {"a": [1]})
+        with pytest.raises(InvalidRequest, match=r"service: .* is not Unicode"):
+            client.describe("\ud800")
+
+
+def test_the_longest_age_is_any_age() -> None:
+    """An age beyond the calendar is sent as all of it: nothing is older."""
+    longest, _ = request_message("service", max_age=timedelta.max)
+    calendar = datetime(9999, 12, 31, tzinfo=UTC) - datetime(1, 1, 1, tzinfo=UTC)
+    assert timedelta(microseconds=longest.max_age) >= calendar
+
+
+def test_rows_may_be_read_once() -> None:
+    """A generator of rows is as good as a list."""
+    message, brought = request_message("service", (row for row in [{"a": 1}, {"a": 2}]))
+    assert (message.count, brought["a"].to_list()) == (2, [1, 2])
 
 
 def test_half_an_answer_is_corrupt_data() -> None:
