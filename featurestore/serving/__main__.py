@@ -6,7 +6,6 @@ is one of several workers (see `workers`) the end of its standard input does, to
 """
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from featurestore.errors import FeatureStoreError, Unavailable
 from featurestore.model.pushes import SKEW
 from featurestore.serving.message.limits import Limits
-from featurestore.serving.process.log import configure
+from featurestore.serving.process.log import announce, configure
 from featurestore.serving.process.memory import keep_freed
 from featurestore.serving.process.metrics import THREADS, Page
 from featurestore.serving.process.reread import callers, certificates
@@ -89,8 +88,7 @@ def main() -> int:
     except FeatureStoreError as error:
         sys.stderr.write(f"error: {error}\n")
         return UNREACHABLE if isinstance(error, Unavailable) else 1
-    sys.stdout.write(json.dumps({"address": server.address}) + "\n")
-    sys.stdout.flush()
+    announce(server.address)
     if given.worker is not None:
         threading.Thread(target=_until_alone, args=(ended,), daemon=True).start()
     ended.wait()

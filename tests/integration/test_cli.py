@@ -338,6 +338,24 @@ def test_a_taken_port_ends_the_server_with_one_line(shop, address, environ):
         assert "add_port" not in done.stderr
 
 
+def test_a_server_needs_no_standard_output(shop, address, environ):
+    """Where it came closed, the server starts as far as it can all the same."""
+    command = [*CLI, "serve", "--port", address.rpartition(":")[2]]
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    done = subprocess.run(
+        closed, cwd=shop, env=environ, check=False, stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode == 6
+    assert f"error: {address}: cannot listen there" in done.stderr
+
+
+@pytest.mark.parametrize(("port", "bound"), [("70000", "than or equal to 65535"), ("-1", "to 0 ")])
+def test_a_port_that_is_none_is_refused(run, tmp_path, port, bound):
+    """It is not taken for another one, whose number is left when its upper bits are gone."""
+    said = run("serve", "--port", port, repo=tmp_path, code=2)
+    assert bound in said.stderr
+
+
 def test_a_server_for_others_wants_tls_or_a_word(shop, promoted, environ):
     """Beyond this machine nobody is served in the clear by mistake."""
     command = [*CLI, "serve", "--host", "0.0.0.0", "--port", "0", "--log-json"]

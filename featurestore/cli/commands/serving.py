@@ -28,7 +28,10 @@ def serve(
         str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(metavar="PORT", help="Port to listen on; 0 picks a free one.")
+        int,
+        typer.Option(
+            metavar="PORT", min=0, max=65_535, help="Port to listen on; 0 picks a free one."
+        ),
     ] = 6571,
     workers: Annotated[
         int,

@@ -57,7 +57,8 @@ def serve(repo: Path, *, workers: int, metrics: str | None, options: Mapping[str
         for name, value in given.items()
         if value is not None and value is not False
     ]
-    sys.stdout.flush()
+    if sys.stdout is not None:  # None: it came closed
+        sys.stdout.flush()
     os.execve(  # noqa: S606 - our own module, under this interpreter
         sys.executable, [sys.executable, "-m", module, *arguments], environ
     )

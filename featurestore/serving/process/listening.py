@@ -132,7 +132,7 @@ def _held(host: str, port: int, held: ExitStack) -> int:
             "another program has it for UDP); stop that one first, or choose a free port (0 finds "
             "one)"
         ) from error
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise cannot_listen(host, port) from error
     return port
 

@@ -5,6 +5,7 @@ A record's own words are its message; what a program wants of it comes as `extra
 
 import json
 import logging
+import os
 import sys
 import time
 from typing import Any
@@ -15,6 +16,24 @@ NAME = "featurestore.serving"
 def told(event: str, **fields: Any) -> dict[str, Any]:
     """Give what a program reads of a record, as logging's `extra`."""
     return {"told": {"event": event, **fields}}
+
+
+def announce(address: str) -> None:
+    """Say on standard output where calls are answered; whoever does not listen misses it.
+
+    A server whose reader has gone (`serve | head -1`) or whose disk is full serves on.
+    """
+    try:
+        print(json.dumps({"address": address}), flush=True)  # noqa: T201 - stdout is the interface
+    except OSError as error:
+        # What was not written would be tried again at the end, and fail again.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        logging.getLogger(NAME).warning(
+            "standard output: cannot be written: %s; serving all the same", error.strerror,
+            extra=told("unheard", address=address),
+        )  # fmt: skip
 
 
 class Lines(logging.Formatter):

@@ -9,7 +9,6 @@ end it.
 """
 
 import argparse
-import json
 import logging
 import os
 import signal
@@ -26,7 +25,7 @@ from typing import IO
 
 from featurestore.errors import FeatureStoreError, Unavailable
 from featurestore.serving.process.listening import address_of, cannot_listen, reserve
-from featurestore.serving.process.log import NAME, configure, told
+from featurestore.serving.process.log import NAME, announce, configure, told
 from featurestore.serving.process.metrics import BYTES, READY, Page, render
 
 _LOG = logging.getLogger(NAME)
@@ -147,8 +146,7 @@ class Crew:
             if self._told or not all(one.serving.is_set() for one in self.workers):
                 return
             self._told = True
-        sys.stdout.write(json.dumps({"address": self._address}) + "\n")
-        sys.stdout.flush()
+        announce(self._address)
 
     def hopeless(self, worker: Worker, code: int, failed: int) -> bool:
         """Say whether to give up, which ends all: nobody serves, and starts fail again and again.
@@ -215,7 +213,7 @@ class Endpoint(ThreadingTCPServer):
             self.address_family = socket.AF_INET6
         try:
             super().__init__((host.strip("[]"), port), Answer)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise cannot_listen(host, port) from error
 
     def handle_error(self, request: object, client_address: object) -> None:

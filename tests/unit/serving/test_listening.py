@@ -52,6 +52,12 @@ def test_an_address_is_loopback_unless_said():
             address_of(text, "--metrics")
 
 
+def test_a_name_that_no_host_can_have_is_said_so():
+    """It is refused in our words, as a host that is not there."""
+    with pytest.raises(Unavailable, match=r"^a\.\.b:0: cannot listen there"):
+        held(0, host="a..b")
+
+
 def test_a_port_that_somebody_listens_on_is_not_shared():
     """Whoever came first has it; what is reserved can be shared, and hears nobody."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -2,9 +2,12 @@
 
 import json
 import logging
+import os
+import sys
+from pathlib import Path
 
 from featurestore.serving.process.calls import request_id
-from featurestore.serving.process.log import Lines, Objects, Sampler, told
+from featurestore.serving.process.log import Lines, Objects, Sampler, announce, told
 
 
 def record(message: str, *args: object, **more: object) -> logging.LogRecord:
@@ -51,3 +54,16 @@ def test_an_id_is_taken_only_if_it_is_one():
         made = request_id(sent)
         assert len(made) < 32
         assert made != request_id(sent)
+
+
+def test_an_address_that_nobody_hears_does_not_end_the_server(monkeypatch, caplog):
+    """A full disk, a reader that has gone, or no standard output at all: it serves on."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    for unheard in (Path("/dev/full").open("w"), os.fdopen(writer, "w")):  # noqa: SIM115
+        with unheard:
+            monkeypatch.setattr(sys, "stdout", unheard)
+            announce("127.0.0.1:1")
+    monkeypatch.setattr(sys, "stdout", None)
+    announce("127.0.0.1:1")
+    assert [one.told["event"] for one in caplog.records] == ["unheard"] * 2
