@@ -1,4 +1,4 @@
-"""One serving process: `python -m featurestore.serving --project demo --port 6566`.
+"""One serving process: `python -m featurestore.serving --project demo --port 6571`.
 
 Redis is named by an environment variable, so that its password shows in no process list. Prints
 one JSON line, `{"address": …}`, when it listens; SIGTERM and SIGINT end it gracefully, and where it
@@ -10,11 +10,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
+from queue import SimpleQueue
 
 from featurestore.errors import FeatureStoreError, Unavailable
 from featurestore.model.pushes import SKEW
 from featurestore.serving.message.limits import Limits
+from featurestore.serving.process.listening import ENDING
 from featurestore.serving.process.log import announce, configure
 from featurestore.serving.process.memory import keep_freed
 from featurestore.serving.process.metrics import THREADS, Page
@@ -24,6 +27,8 @@ from featurestore.serving.push.queue import queue
 from featurestore.storage.redis import OnlineStore
 
 URL = "FEATURESTORE_REDIS_URL"
+_LOOK = 0.1
+"""Seconds between looks whether a signal came."""
 UNREACHABLE = 6
 """The exit code the command line documents for what cannot be reached, or bound."""
 
@@ -79,9 +84,10 @@ def main() -> int:
     if not url:
         sys.stderr.write(f"{given.redis_url_env}: not set; set it to Redis's URL\n")
         return 2
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    # A queue, as an event would wait for itself where one signal comes upon another.
+    ended = SimpleQueue[None]()
+    for number in ENDING:
+        signal.signal(number, lambda *_: ended.put(None))
     try:
         store = OnlineStore.connect(url, project=given.project, timeout=given.redis_timeout)
         server = _serve(given, store)
@@ -91,7 +97,12 @@ def main() -> int:
     announce(server.address)
     if given.worker is not None:
         threading.Thread(target=_until_alone, args=(ended,), daemon=True).start()
-    ended.wait()
+    # Two signals at once can leave Python's main thread asleep: so it looks now and then.
+    while ended.empty():
+        time.sleep(_LOOK)
+    for number in ENDING:
+        # Another one, also at the interpreter's very end, changes nothing: `grace` bounds it.
+        signal.signal(number, signal.SIG_IGN)
     server.stop(given.grace)
     return 0
 
@@ -127,11 +138,11 @@ def _serve(given: argparse.Namespace, store: OnlineStore) -> Server:
     )
 
 
-def _until_alone(ended: threading.Event) -> None:
+def _until_alone(ended: SimpleQueue[None]) -> None:
     """End when whoever started this worker is gone, even if it was killed."""
     while os.read(0, 1):
         pass
-    ended.set()
+    ended.put(None)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def _wait_for_serving(address: str, seconds: float) -> None:
 
 
 def test_a_process_serves_soon_and_ends_on_sigterm(online_server: Redis) -> None:
-    """It prints its address, is SERVING within seconds, answers, and exits 0 on SIGTERM."""
+    """It prints its address, is SERVING within seconds, answers, and exits 0 on a signal or two."""
     store = OnlineStore.connect(online_server.url, project=f"process-{uuid4().hex[:8]}")
     store.mark(table_of(VIEW).id)
     publish(store, release_of(store, [VIEW]))
@@ -71,6 +71,7 @@ def test_a_process_serves_soon_and_ends_on_sigterm(online_server: Redis) -> None
         with FeatureClient(address, timeout=5) as client:
             found = client.get_online_features(["view:a"], [{"key": 1}])
             assert found.statuses == {"a": ["NOT_FOUND"]}
+        process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     store.close()

@@ -105,6 +105,21 @@ def test_of_two_crews_at_once_one_has_the_port(valkey, store):
     assert serving.returncode == 0
 
 
+def test_a_public_host_is_refused_once():
+    """Before any worker is started, each of which would say the same."""
+    found = subprocess.run(
+        command("--host=0.0.0.0", workers=2),
+        env={**os.environ, "FEATURESTORE_REDIS_URL": "redis://127.0.0.1:1/0"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert found.returncode == 1
+    assert found.stderr.startswith("error: --host: 0.0.0.0 is reached from other machines")
+    assert len(found.stderr.splitlines()) == 1
+
+
 def test_what_a_worker_refuses_ends_all(tmp_path):
     """It says why and does not try again: what is wrong stays wrong."""
     missing = tmp_path / "none.toml"

@@ -44,6 +44,8 @@ _SERVICE_CONFIG = {
 _PORT = re.compile(r"(?P<host>\[[^\[\]]+\]|[^:\[\]/]+):(?P<port>[0-9]{1,5})")
 _MOST = 2**31
 """What gRPC's settings hold less than."""
+_SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
+"""How gRPC's own names of servers begin."""
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -163,6 +165,8 @@ def endpoint_of(
     if not listed or not all(isinstance(one, str) and one.strip() for one in listed):
         raise InvalidRequest("address: is empty; give the server's HOST:PORT")
     addresses = [one.strip() for one in listed]
+    for one in addresses:
+        _check_port(one)
     if len(addresses) > 1 and tls is not None and tls.server_name is None:
         raise InvalidRequest(
             "tls.server_name: is not given, and of several servers none gives it; pass the name "
@@ -179,6 +183,18 @@ def endpoint_of(
         token=token,
         reply_bytes=reply_bytes,
     )
+
+
+def _check_port(address: str) -> None:
+    """Refuse a bare host, of which gRPC would ask port 443, and a number that is no port."""
+    if address.startswith(_SCHEMES):
+        return
+    part = _PORT.fullmatch(address)
+    if part is None or not 0 < int(part["port"]) <= 65_535:
+        raise InvalidRequest(
+            f"address: {address!r:.100} is no HOST:PORT with a port of 1 to 65,535; write it so, "
+            "IPv6 as [HOST]:PORT"
+        )
 
 
 def _listed(given: object) -> list[Any]:

@@ -50,6 +50,7 @@ _UNNAMED: Mapping[grpc.StatusCode, type[FeatureStoreError]] = MappingProxyType(
 
 
 # gRPC's own words on a message that one side may not send or take: who says it, and the bytes.
+_HANDSHAKE = re.compile(r"(?i)handshake|ssl_error|certificate")
 _TOO_LARGE = re.compile(
     r"(CLIENT|SERVER): (Received|Sent) message larger than max \(([0-9]+) vs\. ([0-9]+)\)"
 )
@@ -83,10 +84,12 @@ def error_of(failure: Any, address: str) -> FeatureStoreError:
             f"and if it stays so, start more workers ({details or 'no details'})"
         )
     if code is _Code.UNAVAILABLE:
-        return kind(
-            f"server at {address}: cannot be reached; check that `featurestore serve` runs there "
-            f"({details or 'no details'})"
-        )
+        way = "check that `featurestore serve` runs there"
+        if _HANDSHAKE.search(details):
+            way = "check that it has TLS, and that tls=TLS(roots=…) knows its certificate"
+        elif details == "Socket closed":
+            way += ", and if it has TLS, pass tls=TLS(…)"
+        return kind(f"server at {address}: cannot be reached; {way} ({details or 'no details'})")
     return kind(f"server at {address}: {code.name}: {details or 'no details'}")
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import signal
 import socket
 import ssl
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from featurestore.errors import InvalidRequest, Unavailable
+
+ENDING = tuple(one for one in signal.Signals if one.name in {"SIGTERM", "SIGINT", "SIGHUP"})
+"""Signals that end a server, once running calls have ended."""
 
 _TRIES = 8
 """Free ports of TCP that are looked at before one must be free of UDP, too."""

@@ -20,11 +20,18 @@ import threading
 import time
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler
+from queue import SimpleQueue
 from socketserver import ThreadingTCPServer
 from typing import IO
 
 from featurestore.errors import FeatureStoreError, Unavailable
-from featurestore.serving.process.listening import address_of, cannot_listen, reserve
+from featurestore.serving.process.listening import (
+    ENDING,
+    address_of,
+    cannot_listen,
+    check_public,
+    reserve,
+)
 from featurestore.serving.process.log import NAME, announce, configure, told
 from featurestore.serving.process.metrics import BYTES, READY, Page, render
 
@@ -240,10 +247,13 @@ def main() -> int:
     """Serve until a signal comes; give the exit code."""
     given, handed_on = _arguments()
     configure(as_json=given.log_json)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # A queue, as an event would wait for itself where one signal comes upon another.
+    stop = SimpleQueue[None]()
+    for number in ENDING:
+        signal.signal(number, lambda *_: stop.put(None))
     try:
+        sure = any(one.startswith("--tls-cert") for one in handed_on)
+        check_public(given.host, tls=sure, insecure="--insecure" in handed_on)
         with reserve(given.host, given.port) as port:
             return _run(given, handed_on, port, stop)
     except FeatureStoreError as error:
@@ -252,7 +262,7 @@ def main() -> int:
 
 
 def _run(
-    given: argparse.Namespace, handed_on: Sequence[str], port: int, stop: threading.Event
+    given: argparse.Namespace, handed_on: Sequence[str], port: int, stop: SimpleQueue[None]
 ) -> int:
     command = [sys.executable, "-m", "featurestore.serving", *handed_on]
     command += ["--host", given.host, "--port", str(port), "--grace", str(given.grace)]
@@ -266,7 +276,7 @@ def _run(
         _LOG.info("metrics at %s", where, extra=told("metrics", url=where))
     os.environ.setdefault("POLARS_MAX_THREADS", "1")
     crew.start()
-    while not (stop.wait(0.1) or crew.ending.is_set()):
+    while stop.empty() and not crew.ending.wait(0.1):
         pass
     _LOG.info("stopping all workers", extra=told("stop_all"))
     crew.end(given.grace)

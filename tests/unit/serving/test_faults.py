@@ -53,6 +53,24 @@ def test_a_status_without_our_key_still_gives_an_error_of_ours() -> None:
     assert "127.0.0.1:1" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("details", "way"),
+    [
+        ("Ssl handshake failed: SSL_ERROR_SSL: WRONG_VERSION_NUMBER", "check that it has TLS, and"),
+        ("Socket closed", "runs there, and if it has TLS, pass tls=TLS(…) (Socket closed)"),
+        ("Connection refused", "check that `featurestore serve` runs there (Connection refused)"),
+    ],
+)
+def test_who_cannot_be_reached_for_tls_is_told_so(details: str, way: str) -> None:
+    """Else people look for a server that runs."""
+    failed = SimpleNamespace(
+        code=lambda: grpc.StatusCode.UNAVAILABLE, details=lambda: details, trailing_metadata=tuple
+    )
+    found = error_of(failed, "there:1")
+    assert type(found) is errors.Unavailable
+    assert way in str(found)
+
+
 def test_a_server_with_too_many_calls_can_be_asked_again() -> None:
     """What is too much now is no error of the request: only sizes are."""
     busy = SimpleNamespace(
