@@ -205,7 +205,7 @@ def _notes(views: int) -> Sequence[str]:
         "derived: with 5 on-demand expressions beside 50 features, 1 and 100 entities",
         "stages: medians of many calls; what saying so takes is taken off; whole: without stages",
         "Redis: command is written and a connection taken, bytes sent and awaited, replies parsed",
-        "statuses, order: what of the rows counts, and their times; encode: the reply's bytes",
+        "statuses: what of the rows counts, and their times; encode: the reply's bytes",
         f"through gRPC: client {CLIENT}; the server's process on the first core, all its threads",
         "CPU us: of the server's process for each call; Redis us: of Redis's own process",
         "switches: of context, by the server's threads, for each call; forced: not their own will",

@@ -67,9 +67,19 @@ def command(*options: str, workers: int = 2) -> list[str]:
 def running(url: str, project: str, folder: Path, *options: str) -> Iterator[Crew]:
     """Run two workers for the length of a block."""
     log = folder / "log"
+    told = ("--log-json", "--metrics=0", f"--project={project}", *options)
+    with started(command(*told), url, log) as (process, address):
+        yield Crew(process=process, address=address, log=log)
+
+
+@contextmanager
+def started(
+    command: list[str], url: str, log: Path
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """Run what serves for the length of a block, its log in a file; give it and its address."""
     with log.open("w") as errors:
         process = subprocess.Popen(
-            command("--log-json", "--metrics=0", f"--project={project}", *options),
+            command,
             env={**os.environ, "FEATURESTORE_REDIS_URL": url},
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -78,8 +88,7 @@ def running(url: str, project: str, folder: Path, *options: str) -> Iterator[Cre
     with process:
         try:
             assert process.stdout is not None
-            address = json.loads(process.stdout.readline())["address"]
-            yield Crew(process=process, address=address, log=log)
+            yield process, json.loads(process.stdout.readline())["address"]
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(20)

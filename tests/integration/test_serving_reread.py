@@ -1,9 +1,5 @@
 """A serving process whose certificates and access file change while it runs."""
 
-import json
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +14,7 @@ from featurestore import TLS, FeatureClient, FeatureStoreError
 from featurestore.errors import Unauthenticated
 from featurestore.storage.redis import OnlineStore
 from tests.authority import OPENSSL, Authority, Signed, authority
-from tests.crews import one_row
+from tests.crews import one_row, started
 from tests.servers import Server as Redis
 from tests.servers import wait_until
 
@@ -48,22 +44,10 @@ class Serving:
 def serving(store: OnlineStore, url: str, folder: Path, *options: str) -> Iterator[Serving]:
     """Run a process for the length of a block."""
     log = folder / "log"
-    command = ["-m", "featurestore.serving", f"--project={store.project}", "--log-json", *options]
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            env={**os.environ, "FEATURESTORE_REDIS_URL": url},
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-    with process:
-        try:
-            assert process.stdout is not None
-            yield Serving(address=json.loads(process.stdout.readline())["address"], log=log)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+    command = [sys.executable, "-m", "featurestore.serving", f"--project={store.project}"]
+    with started([*command, "--log-json", *options], url, log) as (process, address):
+        yield Serving(address=address, log=log)
+    assert process.returncode == 0
 
 
 def ask(address: str, **options: object) -> None:

@@ -31,7 +31,7 @@ _EDGES = np.array(AGE.edges, np.int64)
 _OLDEST = AGE.end - 2
 _TIME = Struct("<q")
 _FEW = 4
-"""As many rows are counted in less time one by one than by NumPy."""
+"""Up to so many rows are counted one by one: NumPy's calls have a cost of their own."""
 _PATIENCE = 0.05
 """Seconds that a call's message may take to come behind it before its thread counts as held."""
 
