@@ -19,7 +19,6 @@ from featurestore.errors import (
     Overloaded,
     Unavailable,
 )
-from featurestore.serving.answer.cache import Reading
 from featurestore.serving.answer.lookup import Reader
 from featurestore.serving.answer.plan import Plan
 from featurestore.serving.answer.state import Wanted
@@ -27,6 +26,7 @@ from featurestore.serving.answer.trace import ENCODE, PARSE, QUEUE, REDIS, Trace
 from featurestore.serving.message.faults import KEY, code_of
 from featurestore.serving.message.limits import SERVICE, Limits
 from featurestore.serving.process.access import Access, Caller
+from featurestore.serving.process.cache import Reading
 from featurestore.serving.process.counters import Counters
 from featurestore.serving.process.log import NAME, Sampler, told
 from featurestore.serving.process.metrics import (

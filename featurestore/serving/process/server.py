@@ -12,7 +12,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from featurestore.errors import InvalidRequest, Unavailable
 from featurestore.proto.v1 import feature_store_pb2 as pb
-from featurestore.serving.answer.cache import Cache, Reading
 from featurestore.serving.answer.requests import read_push
 from featurestore.serving.answer.respond import respond
 from featurestore.serving.answer.state import State, describe
@@ -20,6 +19,7 @@ from featurestore.serving.message.limits import SERVICE, Limits
 from featurestore.serving.message.locks import LockReference, Locks, Pinned
 from featurestore.serving.message.pushed import response_of
 from featurestore.serving.process.access import Access
+from featurestore.serving.process.cache import Cache, Reading
 from featurestore.serving.process.calls import Call, Desk
 from featurestore.serving.process.counters import Counters, Pool
 from featurestore.serving.process.listening import Tls, cannot_listen, check_public

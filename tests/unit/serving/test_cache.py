@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from featurestore.errors import DeadlineExceeded, InvalidRequest, Unavailable
-from featurestore.serving.answer.cache import Cache
+from featurestore.serving.process.cache import Cache
 
 
 class Table:
@@ -44,7 +44,7 @@ def test_what_is_fresh_is_not_read_again():
 def test_what_is_old_is_read_again(monkeypatch):
     """A row counts for its age from the moment that it was asked for."""
     now = [0.0]
-    monkeypatch.setattr("featurestore.serving.answer.cache.monotonic", lambda: now[0])
+    monkeypatch.setattr("featurestore.serving.process.cache.monotonic", lambda: now[0])
     table = Table(a=b"1")
     cache = Cache(table, entries=10, age=5)
     for at, value, times in ((0.0, b"1", 1), (4.9, b"1", 1), (5.0, b"3", 2), (9.0, b"3", 2)):
